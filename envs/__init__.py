@@ -1,0 +1,1 @@
+"""Batched tensor environments: pure torch, any leading shape, nothing of `imitate`."""

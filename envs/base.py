@@ -1,0 +1,103 @@
+"""What an environment is: a pure function of tensors, with its randomness passed in.
+
+An environment is a frozen dataclass of physical constants. It has no device, no generator and no counter: every method
+maps tensors with any leading shape `...` to tensors with the same leading shape, on the device and in the float type
+of its inputs. Noise is a tensor of uniforms in [0, 1) whose width the environment declares.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+__all__ = ["Box", "Discrete", "Env", "Space", "State"]
+
+State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading shape
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """The integers 0, …, n − 1."""
+
+    n: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one element."""
+        return ()
+
+    def __str__(self) -> str:
+        return f"Discrete({self.n})"
+
+
+@dataclass(frozen=True)
+class Box:
+    """Arrays of one shape with bounds, one for all entries or one an entry.
+
+    Args:
+        shape: Shape of one element.
+        low: Lower bound, a number or a row-major tuple with one number an entry.
+        high: Upper bound, likewise.
+    """
+
+    shape: tuple[int, ...]
+    low: float | tuple[float, ...] = -math.inf
+    high: float | tuple[float, ...] = math.inf
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            if isinstance(bound, tuple) and len(bound) != math.prod(self.shape):
+                raise ValueError(f"Box: {name} has {len(bound)} entries, shape {self.shape} needs {math.prod(self.shape)}.")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every bound is finite."""
+        bounds = [b for bound in (self.low, self.high) for b in (bound if isinstance(bound, tuple) else (bound,))]
+        return all(math.isfinite(b) for b in bounds)
+
+    def __str__(self) -> str:
+        return f"Box{self.shape}"
+
+
+Space = Discrete | Box
+
+
+class Env(Protocol):
+    """A batched environment as pure functions; `...` is any leading shape."""
+
+    @property
+    def observation(self) -> Space:
+        """Space of observations."""
+
+    @property
+    def action(self) -> Space:
+        """Space of actions."""
+
+    @property
+    def step_noise(self) -> int:
+        """Uniforms that one environment consumes in a step."""
+
+    @property
+    def reset_noise(self) -> int:
+        """Uniforms that one environment consumes in a reset."""
+
+    @property
+    def max_steps(self) -> int:
+        """Time limit in steps; the caller enforces it and marks the step as truncated."""
+
+    def reset(self, noise: Tensor) -> State:
+        """First states of episodes, from uniforms [..., reset_noise]."""
+
+    def observe(self, state: State) -> Tensor:
+        """Observations [..., *observation.shape]."""
+
+    def step(self, state: State, action: Tensor, noise: Tensor) -> tuple[State, Tensor, Tensor]:
+        """One step: actions [...] (Discrete) or [..., *action.shape] (Box), uniforms [..., step_noise].
+
+        Returns:
+            The next states, rewards [...] and `terminated` [...] (bool).
+        """

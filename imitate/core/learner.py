@@ -1,0 +1,107 @@
+"""One gradient step for every member at once. Letters: M members, P parameters of one member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from imitate.core.types import Metrics
+
+__all__ = ["Learner", "PerMember", "per_member"]
+
+Batch = TypeVar("Batch")
+PerMember = float | tuple[float, ...]  # one number for all members, or one for each
+
+
+def per_member(value: PerMember, name: str, members: int, device: torch.device | str = "cpu") -> Tensor:
+    """A number of a config as a tensor [M].
+
+    Raises:
+        ValueError: There are neither one nor M numbers.
+    """
+    numbers = torch.as_tensor(value, dtype=torch.float32, device=device)
+    if numbers.dim() > 0 and numbers.shape != (members,):
+        raise ValueError(f"{name}: {numbers.numel()} values for {members} members; give one, or one a member.")
+    return numbers.expand(members).clone()
+
+
+class Learner(Generic[Batch]):
+    """Loss -> backward -> clip -> Adam, per member.
+
+    The parameters of all modules become views of one tensor [M, P], so clipping and the optimiser are a handful of
+    operations however many layers there are. Members cannot touch each other: their losses are summed and their
+    gradients are disjoint.
+
+    Source: Kingma & Ba (2015), algorithm 1; with `weight_decay` Loshchilov & Hutter (2019), algorithm 2.
+
+    Args:
+        modules: Member-axis modules, trained together.
+        loss: Batch -> loss of each member [M], and metrics [M] to report.
+        lr: Learning rate. `learner.lr` is a tensor [M]: change it in place.
+        max_grad_norm: Bound on the norm of each member's whole gradient.
+        weight_decay: Decoupled weight decay.
+        betas: Decay of the moments.
+        epsilon: Added to the root of the second moment.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        loss: Callable[[Batch], tuple[Tensor, Metrics]],
+        *,
+        lr: PerMember,
+        max_grad_norm: float | None = None,
+        weight_decay: PerMember = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+    ) -> None:
+        self.loss, self.max_grad_norm, self.betas, self.epsilon = loss, max_grad_norm, betas, epsilon
+        self.parameters = [p for module in modules for p in module.parameters()]
+        members, device = len(self.parameters[0]), self.parameters[0].device
+        with torch.no_grad():
+            self.flat = torch.cat([p.reshape(members, -1) for p in self.parameters], dim=1)
+            offset = 0
+            for p in self.parameters:
+                size = p[0].numel()
+                p.data = self.flat[:, offset : offset + size].unflatten(1, p.shape[1:])
+                offset += size
+        self.lr = per_member(lr, "lr", members, device)
+        self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
+        self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.count = torch.zeros((), dtype=torch.float64, device=device)
+
+    def __call__(self, batch: Batch) -> Metrics:
+        """Take one step; metrics [M] of the loss before it."""
+        loss, metrics = self.loss(batch)
+        grads = torch.autograd.grad(loss.sum(), self.parameters)
+        with torch.no_grad():
+            grad = torch.cat([g.reshape(len(loss), -1) for g in grads], dim=1)
+            norm = grad.norm(dim=1)
+            if self.max_grad_norm is not None:
+                grad *= (self.max_grad_norm / (norm + 1e-6)).clamp(max=1).unsqueeze(1)
+            self._adam(grad)
+        return {"loss": loss.detach(), "grad_norm": norm, **metrics}
+
+    def _adam(self, grad: Tensor) -> None:
+        beta1, beta2 = self.betas
+        self.count += 1
+        self.mean.lerp_(grad, 1 - beta1)
+        self.square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        lr = self.lr.unsqueeze(1)
+        denominator = self.square.sqrt().mul_((1 - beta2**self.count).rsqrt()).add_(self.epsilon)
+        self.flat.mul_(1 - lr * self.weight_decay.unsqueeze(1))
+        self.flat.sub_(lr / (1 - beta1**self.count) * self.mean / denominator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments, count and learning rate; the parameters are saved by their modules."""
+        return {"mean": self.mean, "square": self.square, "count": self.count, "lr": self.lr}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore, in place."""
+        for name, value in self.state_dict().items():
+            if state[name].shape != value.shape:
+                raise RuntimeError(f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}")
+            value.copy_(state[name])

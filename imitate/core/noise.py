@@ -1,0 +1,67 @@
+"""Randomness: named streams of uniforms, and what one uniform becomes.
+
+All randomness of a run comes from streams as uniforms in [0, 1) and is passed on as an argument, so the same numbers
+can be replayed, shared between a teacher and its student, or chosen by a test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Stream", "bernoulli", "categorical", "integers", "normal"]
+
+
+class Stream:
+    """A named generator: the same (seed, name) gives the same numbers, and adding one stream shifts no other.
+
+    Args:
+        seed: Seed of the run.
+        name: What the numbers are for: "env", "policy", "shuffle", "replay", "init", "evaluate", …
+        device: Where the numbers are made.
+    """
+
+    def __init__(self, seed: int, name: str, device: torch.device | str = "cpu") -> None:
+        digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+        self.generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniforms in [0, 1) of the given shape."""
+        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state as bytes."""
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the generator."""
+        self.generator.set_state(state["state"].cpu())
+
+
+def normal(uniform: Tensor) -> Tensor:
+    """Standard normals by the inverse CDF.
+
+    A uniform is clamped to [2⁻²⁵, 1 − 2⁻²⁴], the ends of what float32 resolves, so |z| ≤ 5.42 and no infinity comes out.
+    """
+    return torch.special.ndtri(uniform.clamp(2**-25, 1 - 2**-24))
+
+
+def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
+    """One draw from each categorical distribution by the inverse CDF: logits [..., A], uniform [...] -> [...] (int64)."""
+    cdf = logits.softmax(-1).cumsum(-1)
+    return (cdf < uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
+
+
+def bernoulli(probability: Tensor | float, uniform: Tensor) -> Tensor:
+    """True with the given probability (bool, shape of `uniform`)."""
+    return uniform < probability
+
+
+def integers(bound: Tensor | int, uniform: Tensor) -> Tensor:
+    """Integers in [0, bound) (int64), from uniforms; `bound` broadcasts against `uniform`."""
+    # A uniform of 1 − 2⁻²⁴ times a large bound rounds up to the bound itself in float32: clamp.
+    bound = torch.as_tensor(bound, device=uniform.device)
+    return (uniform.double() * bound).long().minimum(bound - 1)

@@ -1,0 +1,221 @@
+"""The rollout over tensor environments: one step, the only auto-reset, and the source that scans it.
+
+Letters: T time, M members, N environments of one member, E episodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.base import Box, Env, Space
+from imitate.core import tree
+from imitate.core.noise import Stream
+from imitate.core.scan import scan
+from imitate.core.types import Memory, Policy, Transition
+
+__all__ = ["Carry", "TensorSource", "advance", "begin", "bounds", "clip"]
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What one step hands to the next; every tensor leads with [M, N]."""
+
+    state: Any
+    obs: Tensor
+    elapsed: Tensor  # steps since the episode began (int64)
+    memory: Memory
+
+
+@lru_cache(maxsize=64)
+def bounds(box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Lower and upper bounds of a Box as tensors of its shape, made once a device."""
+    low, high = (torch.tensor(b, device=device, dtype=torch.float32) for b in (box.low, box.high))
+    return low.expand(box.shape) if low.dim() == 0 else low.view(box.shape), (
+        high.expand(box.shape) if high.dim() == 0 else high.view(box.shape)
+    )
+
+
+def clip(space: Space, action: Tensor) -> Tensor:
+    """An action inside the bounds of its space, as the environment receives it."""
+    if not isinstance(space, Box):
+        return action
+    if isinstance(space.low, tuple) or isinstance(space.high, tuple):
+        low, high = bounds(space, action.device)
+        return action.clamp(low.to(action.dtype), high.to(action.dtype))
+    return action.clamp(space.low, space.high)
+
+
+def begin(env: Env, policy: Policy, noise: Tensor) -> Carry:
+    """First steps of episodes, from uniforms [M, N, reset_noise]."""
+    shape = noise.shape[:-1]
+    state = env.reset(noise)
+    elapsed = torch.zeros(shape, dtype=torch.int64, device=noise.device)
+    return Carry(state, env.observe(state), elapsed, policy.memory(*shape))
+
+
+def advance(env: Env, policy: Policy, carry: Carry, decision: Tensor, dynamics: Tensor) -> tuple[Carry, Transition]:
+    """One step of every environment, with auto-reset.
+
+    Args:
+        env: The environment.
+        policy: Who acts.
+        carry: Where the last step ended.
+        decision: Uniforms for the policy, [M, N, policy.noise].
+        dynamics: Uniforms for the environment, [M, N, step_noise + reset_noise].
+    """
+    action, memory, extras = policy.act(carry.obs, decision, carry.memory)
+    step_noise, reset_noise = dynamics.split([env.step_noise, env.reset_noise], dim=-1)
+    state, reward, terminated = env.step(carry.state, clip(env.action, action), step_noise)
+    elapsed = carry.elapsed + 1
+    truncated = (elapsed >= env.max_steps) & ~terminated
+    transition = Transition(carry.obs, action, reward, env.observe(state), terminated, truncated, extras)
+    done = terminated | truncated
+    state = tree.where(done, env.reset(reset_noise), state)
+    memory = tree.where(done, policy.memory(*done.shape), memory)
+    return Carry(state, env.observe(state), elapsed * ~done, memory), transition
+
+
+class TensorSource:
+    """M·N copies of a tensor environment that run on, episode after episode.
+
+    Args:
+        env: A pure environment.
+        id: Its name.
+        num_envs: N.
+        members: M.
+        seed: Seed of the streams "env" and "policy" (and "evaluate").
+        device: Where everything lives.
+    """
+
+    def __init__(
+        self,
+        env: Env,
+        *,
+        id: str,  # noqa: A002 - Gymnasium's word
+        num_envs: int,
+        members: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if num_envs < 1 or members < 1:
+            raise ValueError(f"num_envs and members must be at least 1, not {num_envs} and {members}.")
+        self.env, self.id, self.num_envs, self.members, self.seed = env, id, num_envs, members, seed
+        self.device = torch.device(device)
+        self.dynamics, self.decisions = Stream(seed, "env", device), Stream(seed, "policy", device)
+        self._driver: Policy = _NOBODY
+        self._saved_memory: list[Tensor] = []
+        self.carry = begin(env, _NOBODY, self.dynamics.uniform(members, num_envs, env.reset_noise))
+
+    @property
+    def observation(self) -> Space:
+        """Space of observations."""
+        return self.env.observation
+
+    @property
+    def action(self) -> Space:
+        """Space of actions."""
+        return self.env.action
+
+    @property
+    def max_steps(self) -> int:
+        """Time limit of an episode."""
+        return self.env.max_steps
+
+    @torch.no_grad()
+    def collect(self, policy: Policy, steps: int) -> Transition:
+        """`steps` steps of every environment under `policy`: [T, M, N].
+
+        A policy with memory that takes over from another starts with a fresh one, in the midst of the episodes.
+        """
+        if policy is not self._driver:
+            memory = policy.memory(self.members, self.num_envs)
+            if self._saved_memory:
+                saved = iter(self._saved_memory)
+                memory = tree.map(lambda _: next(saved), memory)
+                self._saved_memory = []
+            self.carry = Carry(self.carry.state, self.carry.obs, self.carry.elapsed, memory)
+            self._driver = policy
+        shape = (steps, self.members, self.num_envs)
+        noise = torch.cat(
+            [
+                self.decisions.uniform(*shape, policy.noise),
+                self.dynamics.uniform(*shape, self.env.step_noise + self.env.reset_noise),
+            ],
+            dim=-1,
+        )
+
+        def step(carry: Carry, u: Tensor) -> tuple[Carry, Transition]:
+            return advance(self.env, policy, carry, u[..., : policy.noise], u[..., policy.noise :])
+
+        self.carry, trajectory = scan(step, self.carry, noise)
+        return trajectory
+
+    @torch.no_grad()
+    def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
+        """Returns [M, E] of whole episodes in fresh environments; this source's own episodes are left alone.
+
+        Every member plays exactly `episodes` episodes, so short ones count no more than long ones. The same seed gives
+        every policy the same noise: returns are paired.
+        """
+        dynamics, decisions = Stream(seed, "evaluate", self.device), Stream(seed, "evaluate-policy", self.device)
+        shape = (self.members, episodes)
+        carry = begin(self.env, policy, dynamics.uniform(*shape, self.env.reset_noise))
+        total = torch.zeros(shape, device=self.device)
+        alive = torch.ones(shape, dtype=torch.bool, device=self.device)
+        block = 50  # steps between two looks at whether anybody still plays: the only sync
+        for start in range(0, self.max_steps, block):
+            if start and not alive.any():
+                break
+            u = decisions.uniform(block, *shape, policy.noise)
+            v = dynamics.uniform(block, *shape, self.env.step_noise + self.env.reset_noise)
+            for t in range(block):
+                carry, seen = advance(self.env, policy, carry, u[t], v[t])
+                total += seen.reward * alive
+                alive &= ~seen.done
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both streams and the whole carry."""
+        return {
+            "dynamics": self.dynamics.state_dict(),
+            "decisions": self.decisions.state_dict(),
+            "state": {str(i): leaf for i, leaf in enumerate(tree.leaves(self.carry.state))},
+            "obs": self.carry.obs,
+            "elapsed": self.carry.elapsed,
+            "memory": {str(i): leaf for i, leaf in enumerate(tree.leaves(self.carry.memory))},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore; a policy's memory is handed to the next policy that collects."""
+        if state["elapsed"].shape != self.carry.elapsed.shape:
+            saved, mine = tuple(state["elapsed"].shape), (self.members, self.num_envs)
+            raise RuntimeError(f"saved with (members, num_envs) = {saved}, this run has {mine}")
+        self.dynamics.load_state_dict(state["dynamics"])
+        self.decisions.load_state_dict(state["decisions"])
+        saved_leaves = state["state"]
+        order = iter(range(len(saved_leaves)))
+        env_state = tree.map(lambda leaf: saved_leaves[str(next(order))].to(leaf), self.carry.state)
+        memory = state.get("memory", {})
+        self._saved_memory = [memory[str(i)].to(self.device) for i in range(len(memory))]
+        self._driver = _NOBODY
+        self.carry = Carry(env_state, state["obs"].to(self.device), state["elapsed"].to(self.device), None)
+
+
+class _Nobody:
+    """Stands for the driver before anybody has driven."""
+
+    noise = 0
+
+    def memory(self, *shape: int) -> None:
+        return None
+
+    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        raise AssertionError("nobody drives")
+
+
+_NOBODY = _Nobody()

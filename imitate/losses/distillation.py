@@ -1,0 +1,75 @@
+"""Distillation losses, unreduced: how far a student's distribution is from its teacher's at the same observations.
+
+The teacher is constant. With a temperature T, logits are divided by T on both sides (Gaussians: scales multiplied by √T
+on both sides, the same power 1/T of the density), and the loss is multiplied by T², which keeps the size of the gradient
+as T grows (Hinton, Vinyals & Dean 2015, §2.1). T > 1 softens a classifier; T < 1 sharpens values used as logits, whose
+gaps are small (Rusu et al. 2016, eq. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from imitate.distributions import Categorical, Distribution, Normal, TanhNormal
+
+__all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_kl"]
+
+DistillationLoss = Callable[[Distribution, Distribution, float], Tensor]
+
+
+def _tempered(distribution: Distribution, temperature: float) -> Distribution:
+    if temperature == 1:
+        return distribution
+    if isinstance(distribution, Categorical):
+        return Categorical(distribution.logits / temperature)
+    if isinstance(distribution, (Normal, TanhNormal)):
+        return replace(distribution, scale=distribution.scale * temperature**0.5)
+    raise TypeError(f"temperature: no tempered form of {type(distribution).__name__} is known.")
+
+
+def forward_kl(
+    teacher: Distribution, student: Distribution, temperature: float = 1.0
+) -> Float[Tensor, "*batch"]:
+    """T²·KL(teacher ‖ student): covers all that the teacher does (Rusu et al. 2016, eq. 3)."""
+    return temperature**2 * _tempered(teacher, temperature).kl(_tempered(student, temperature))
+
+
+def reverse_kl(
+    teacher: Distribution, student: Distribution, temperature: float = 1.0
+) -> Float[Tensor, "*batch"]:
+    """T²·KL(student ‖ teacher): settles on one of the things that the teacher does (Czarnecki et al. 2019, table 1)."""
+    return temperature**2 * _tempered(student, temperature).kl(_tempered(teacher, temperature))
+
+
+def cross_entropy(
+    teacher: Distribution, student: Distribution, temperature: float = 1.0
+) -> Float[Tensor, "*batch"]:
+    """T²·H(teacher, student) = T²·[KL(teacher ‖ student) + H(teacher)]; the gradient is that of `forward_kl`."""
+    tempered = _tempered(teacher, temperature)
+    return temperature**2 * (tempered.kl(_tempered(student, temperature)) + tempered.entropy())
+
+
+def mse(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
+    """½·squared distance of logits, centred to mean zero, or of means; what T²·KL tends to as T grows, times A.
+
+    Logits say nothing up to a constant, so both sides are centred (Hinton, Vinyals & Dean 2015, eq. 4; Ba & Caruana 2014).
+    A squashed Gaussian is compared before the tanh. The temperature has no effect.
+    """
+    if isinstance(teacher, Categorical) and isinstance(student, Categorical):
+        p, q = (d.logits - d.logits.mean(-1, keepdim=True) for d in (teacher, student))
+        return 0.5 * (p - q).square().sum(-1)
+    if isinstance(teacher, (Normal, TanhNormal)) and isinstance(student, type(teacher)):
+        return 0.5 * (teacher.loc - student.loc).square().sum(-1)
+    raise TypeError(f"mse: cannot compare {type(teacher).__name__} with {type(student).__name__}.")
+
+
+LOSSES: dict[str, DistillationLoss] = {
+    "forward-kl": forward_kl,
+    "reverse-kl": reverse_kl,
+    "cross-entropy": cross_entropy,
+    "mse": mse,
+}

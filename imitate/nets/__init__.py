@@ -1,0 +1,19 @@
+"""Populations of networks, and the policies made of them."""
+
+from imitate.nets.layers import MLP, Activation, Conv2d, Linear, NatureCNN, Population, RunningNorm, network
+from imitate.nets.policy_network import Architecture, NetworkPolicy, load, policy
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "Architecture",
+    "Conv2d",
+    "Linear",
+    "NatureCNN",
+    "NetworkPolicy",
+    "Population",
+    "RunningNorm",
+    "load",
+    "network",
+    "policy",
+]

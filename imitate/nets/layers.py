@@ -1,0 +1,245 @@
+"""Populations of networks: M independent copies along the first axis of every parameter, one `baddbmm` a layer.
+
+Letters: M members, B batch, F features, A actions, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envs.base import Discrete, Space
+from imitate.core.noise import Stream
+
+__all__ = ["ACTIVATIONS", "MLP", "Activation", "Conv2d", "Linear", "NatureCNN", "Population", "RunningNorm", "features", "network"]
+
+Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "leaky_relu"]
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "leaky_relu": F.leaky_relu,
+}
+
+
+def _orthogonal(shape: tuple[int, ...], gain: float, init: Stream) -> nn.Parameter:
+    """M orthogonal matrices, each drawn on its own (Saxe et al. 2014)."""
+    weights = torch.empty(shape, device=init.generator.device)
+    for weight in weights:
+        nn.init.orthogonal_(weight, gain, generator=init.generator)
+    return nn.Parameter(weights)
+
+
+class Linear(nn.Module):
+    """M affine maps: [M, B, inputs] -> [M, B, outputs].
+
+    A population of one serves inputs of any M.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, gain: float = math.sqrt(2)) -> None:
+        super().__init__()
+        # Orthogonal over [outputs, inputs] as in torch.nn.Linear, stored transposed for baddbmm.
+        weight = _orthogonal((members, outputs, inputs), gain, init)
+        self.weight = nn.Parameter(weight.detach().mT.contiguous())
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs, device=weight.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each member's map to its own batch."""
+        if len(self.weight) == len(x):
+            return torch.baddbmm(self.bias, x, self.weight)
+        return torch.baddbmm(self.bias.expand(len(x), -1, -1), x, self.weight.expand(len(x), -1, -1))
+
+
+class Conv2d(nn.Module):
+    """M convolutions without padding as one grouped convolution: [M, B, C, H, W] -> [M, B, C', H', W']."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, kernel: int, stride: int, *, init: Stream) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = _orthogonal((members, outputs, inputs, kernel, kernel), math.sqrt(2), init)
+        self.bias = nn.Parameter(torch.zeros(members, outputs, device=self.weight.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each member's kernels to its own batch."""
+        members = len(x)
+        weight, bias = self.weight, self.bias
+        if len(weight) != members:
+            weight, bias = weight.expand(members, *weight.shape[1:]), bias.expand(members, -1)
+        images = x.transpose(0, 1).flatten(1, 2)  # [B, M·C, H, W]
+        out = F.conv2d(images, weight.flatten(0, 1), bias.flatten(), self.stride, groups=members)
+        return out.unflatten(1, (members, -1)).transpose(0, 1)
+
+
+class MLP(nn.Module):
+    """M multilayer perceptrons: [M, B, F] -> [M, B, outputs].
+
+    Args:
+        members: M.
+        inputs: F.
+        hidden: Width of each hidden layer; may be empty, for a linear map.
+        outputs: Width of the last layer, which has no activation.
+        activation: Of the hidden layers.
+        init: Stream of the orthogonal initialisation.
+        last_gain: Gain of the last layer: .01 for a policy, so that it starts out undecided, 1 for values.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        *,
+        activation: Activation = "tanh",
+        init: Stream,
+        last_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *hidden]
+        layers = [Linear(members, i, o, init=init) for i, o in zip(widths, widths[1:], strict=False)]
+        self.layers = nn.ModuleList([*layers, Linear(members, widths[-1], outputs, init=init, gain=last_gain)])
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of each member on its own batch."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self.activation(layer(x))
+        return cast(Tensor, last(x))
+
+
+class NatureCNN(nn.Module):
+    """M convolutional networks for images: [M, B, C, H, W] -> [M, B, outputs] (Mnih et al. 2015, Methods)."""
+
+    def __init__(
+        self, members: int, shape: tuple[int, ...], outputs: int, *, init: Stream, last_gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        channels, height, width = shape
+        convolutions = []
+        for outputs_, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+            convolutions.append(Conv2d(members, channels, outputs_, kernel, stride, init=init))
+            channels, height, width = outputs_, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        if min(height, width) < 1:
+            raise ValueError(f"observation: the Nature CNN needs images of at least 36x36 pixels, got {shape[1:]}.")
+        self.convolutions = nn.ModuleList(convolutions)
+        self.head = MLP(
+            members, channels * height * width, (512,), outputs, activation="relu", init=init, last_gain=last_gain
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of each member on its own batch of images in [0, 1]."""
+        for convolution in self.convolutions:
+            x = torch.relu(convolution(x))
+        return cast(Tensor, self.head(x.flatten(2)))
+
+
+class RunningNorm(nn.Module):
+    """Standardises features by statistics of all that each member has seen: x -> clip((x − mean)/std).
+
+    The statistics are buffers, saved with the network. They change only in `update`.
+
+    Args:
+        members: M.
+        shape: Shape of one observation.
+        clip: Bound on the standardised value.
+        epsilon: Added to the variance.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, members: int, shape: tuple[int, ...], *, clip: float = 10.0, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.clip, self.epsilon = clip, epsilon
+        self.register_buffer("mean", torch.zeros(members, 1, *shape))
+        self.register_buffer("var", torch.ones(members, 1, *shape))
+        self.register_buffer("count", torch.zeros(members, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Merge a batch [M, B, *shape] into the statistics (Chan, Golub & LeVeque 1979, eq. 2.1)."""
+        new = torch.full_like(self.count, x.shape[1])
+        total = self.count + new
+        old_share = (self.count / total).to(x).reshape(-1, *(1,) * (x.dim() - 1))
+        mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
+        delta = mean - self.mean
+        self.var.copy_(
+            old_share * self.var + (1 - old_share) * var + old_share * (1 - old_share) * delta.square()
+        )
+        self.mean.add_((1 - old_share) * delta)
+        self.count.copy_(total)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise [M, B, *shape]."""
+        return ((x - self.mean) * (self.var + self.epsilon).rsqrt()).clamp(-self.clip, self.clip)
+
+
+class Population(nn.Module):
+    """M copies of a plain `nn.Module`, by `stack_module_state` and `vmap`: [M, B, ...] -> [M, B, ...].
+
+    Args:
+        build: Makes one copy with fresh weights; called M times. Its forward maps a batch [B, *obs] to [B, outputs].
+        members: M.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], members: int) -> None:
+        super().__init__()
+        copies = [build() for _ in range(members)]
+        parameters, buffers = torch.func.stack_module_state(copies)
+        self._names = list(parameters)
+        self._buffer_names = list(buffers)
+        for name, value in parameters.items():
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach()))
+        for name, value in buffers.items():
+            self.register_buffer(name.replace(".", "/"), value.detach())
+        # Held in a tuple so that the prototype's own parameters are not registered a second time.
+        self._prototype = (copies[0].to("meta"),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of each member on its own batch."""
+        stacked = {name: getattr(self, name.replace(".", "/")) for name in (*self._names, *self._buffer_names)}
+        if len(x) != len(next(iter(stacked.values()))):
+            stacked = {name: value.expand(len(x), *value.shape[1:]) for name, value in stacked.items()}
+
+        def one(state: dict[str, Tensor], batch: Tensor) -> Tensor:
+            return cast(Tensor, torch.func.functional_call(self._prototype[0], state, (batch,)))
+
+        return cast(Tensor, torch.func.vmap(one)(stacked, x))
+
+
+def network(
+    observation: Space,
+    outputs: int,
+    *,
+    members: int,
+    hidden: Sequence[int],
+    activation: Activation,
+    init: Stream,
+    last_gain: float = 1.0,
+) -> nn.Module:
+    """The network that suits a space: a Nature CNN for images [C, H, W], else an MLP on flat features.
+
+    It takes observations as `features` prepares them.
+    """
+    if len(observation.shape) == 3:
+        return NatureCNN(members, observation.shape, outputs, init=init, last_gain=last_gain)
+    inputs = observation.n if isinstance(observation, Discrete) else math.prod(observation.shape)
+    return MLP(members, inputs, hidden, outputs, activation=activation, init=init, last_gain=last_gain)
+
+
+def features(observation: Space, obs: Tensor) -> Tensor:
+    """Observations [M, B, *shape] as network inputs: one-hot of a Discrete, bytes scaled to [0, 1], vectors flat."""
+    if isinstance(observation, Discrete):
+        return F.one_hot(obs.long(), observation.n).float()
+    if obs.dtype == torch.uint8:
+        obs = obs.float() / 255
+    return obs if len(observation.shape) in (1, 3) else obs.flatten(2)
