@@ -17,14 +17,14 @@ __all__ = ["Acrobot"]
 
 @dataclass(frozen=True)
 class Acrobot:
-    """A torque of −1, 0 or 1 (actions 0, 1, 2) at the elbow swings the tip above the bar; every step before costs 1.
+    """A torque of −1, 0 or 1 (actions 0, 1, 2) at the elbow swings the tip above a bar; a step costs 1.
 
-    The state is (angle of link 1 from hanging, angle of link 2 from link 1, both rad in ±π, and their velocities
-    rad/s); the observation has cosine and sine of each angle, then the velocities. An episode terminates, at no cost,
-    when −cos θ₁ − cos(θ₁ + θ₂) > `height`.
+    The state is (angle of link 1 from hanging, angle of link 2 from link 1, their velocities), in rad
+    within ±π and rad/s; the observation has cosine and sine of each angle, then the velocities. An episode
+    terminates with a step that costs nothing and ends at −cos θ₁ − cos(θ₁ + θ₂) > `height`.
 
-    Source: Sutton (1996) with the equations of Sutton & Barto (1998), §11.3, by one Runge-Kutta step of fourth order
-    that holds the torque. The numbers equal those of Gymnasium's Acrobot-v1.
+    Source: Sutton (1996) with the equations of Sutton & Barto (1998), §11.3, by one Runge-Kutta step of
+    fourth order that holds the torque. The numbers equal those of Gymnasium's Acrobot-v1.
     """
 
     gravity: float = 9.8  # m/s²
@@ -48,7 +48,7 @@ class Acrobot:
 
     @property
     def observation(self) -> Box:
-        """cos θ₁, sin θ₁, cos θ₂, sin θ₂ and the two velocities."""
+        """Cosine and sine of the first angle, then of the second, and the two velocities."""
         high = (1.0, 1.0, 1.0, 1.0, self.max_speed_1, self.max_speed_2)
         return Box((6,), tuple(-bound for bound in high), high)
 
@@ -57,12 +57,15 @@ class Acrobot:
         return noise * (2 * self.reset_range) - self.reset_range
 
     def observe(self, state: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 6"]:
-        """cos θ₁, sin θ₁, cos θ₂, sin θ₂ and the two velocities."""
+        """Cosine and sine of the first angle, then of the second, and the two velocities."""
         angle_1, angle_2, spin_1, spin_2 = state.unbind(-1)
         return torch.stack([angle_1.cos(), angle_1.sin(), angle_2.cos(), angle_2.sin(), spin_1, spin_2], -1)
 
     def step(
-        self, state: Float[Tensor, "*batch 4"], action: Int[Tensor, "*batch"], noise: Float[Tensor, "*batch 0"]
+        self,
+        state: Float[Tensor, "*batch 4"],
+        action: Int[Tensor, "*batch"],
+        noise: Float[Tensor, "*batch 0"],
     ) -> tuple[Float[Tensor, "*batch 4"], Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
         """One Runge-Kutta step of `dt` seconds, angles wrapped and velocities clipped at its end."""
         y, torque = state.movedim(-1, 0), action - 1
@@ -86,7 +89,9 @@ class Acrobot:
         )
         return state, swung_up.to(state.dtype) - 1, swung_up
 
-    def _derivative(self, y: Float[Tensor, "S *batch"], push: Int[Tensor, "*batch"]) -> Float[Tensor, "S *batch"]:
+    def _derivative(
+        self, y: Float[Tensor, "S *batch"], push: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "S *batch"]:
         """d/dt of a state with its entries first, which keeps each of them contiguous.
 
             d₁ = m₁c₁² + m₂(l₁² + c₂² + 2l₁c₂ cos θ₂) + 2I,        d₂ = m₂(c₂² + l₁c₂ cos θ₂) + I
@@ -98,7 +103,9 @@ class Acrobot:
         Below, all of these are divided by m₂l₁c₂, and the fraction of ω̇₂ is extended by −d₁.
         """
         coupling = self.mass_2 * self.length_1 * self.centre_2
-        inertia_1 = (self.mass_1 * self.centre_1**2 + self.mass_2 * self.length_1**2 + self.inertia) / coupling
+        inertia_1 = (
+            self.mass_1 * self.centre_1**2 + self.mass_2 * self.length_1**2 + self.inertia
+        ) / coupling
         inertia_2 = (self.mass_2 * self.centre_2**2 + self.inertia) / coupling
         weight_1 = (self.mass_1 * self.centre_1 + self.mass_2 * self.length_1) * self.gravity / coupling
         weight_2 = self.mass_2 * self.centre_2 * self.gravity / coupling

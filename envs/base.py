@@ -1,8 +1,9 @@
 """What an environment is: a pure function of tensors, with its randomness passed in.
 
-An environment is a frozen dataclass of physical constants. It has no device, no generator and no counter: every method
-maps tensors with any leading shape `...` to tensors with the same leading shape, on the device and in the float type
-of its inputs. Noise is a tensor of uniforms in [0, 1) whose width the environment declares.
+An environment is a frozen dataclass of physical constants. It has no device, no generator and no counter:
+every method maps tensors with any leading shape `...` to tensors with the same leading shape, on the device
+and in the float type of its inputs. Noise is a tensor of uniforms in [0, 1) whose width the environment
+declares.
 """
 
 from __future__ import annotations
@@ -51,12 +52,16 @@ class Box:
         for name in ("low", "high"):
             bound = getattr(self, name)
             if isinstance(bound, tuple) and len(bound) != math.prod(self.shape):
-                raise ValueError(f"Box: {name} has {len(bound)} entries, shape {self.shape} needs {math.prod(self.shape)}.")
+                raise ValueError(
+                    f"Box: {name} has {len(bound)} entries, shape {self.shape} needs {math.prod(self.shape)}."
+                )
 
     @property
     def bounded(self) -> bool:
         """Whether every bound is finite."""
-        bounds = [b for bound in (self.low, self.high) for b in (bound if isinstance(bound, tuple) else (bound,))]
+        bounds = [
+            b for bound in (self.low, self.high) for b in (bound if isinstance(bound, tuple) else (bound,))
+        ]
         return all(math.isfinite(b) for b in bounds)
 
     def __str__(self) -> str:

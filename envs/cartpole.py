@@ -19,7 +19,7 @@ __all__ = ["CartPole"]
 class CartPole:
     """A cart is pushed left (0) or right (1) so that the pole on it stays up; every step earns 1.
 
-    The state is (position m, velocity m/s, angle rad from upright, angular velocity rad/s), all of it observed.
+    The state is (position m, velocity m/s, angle from upright rad, angular velocity rad/s), all observed.
     An episode terminates when the cart leaves ±`x_limit` or the pole ±`angle_limit`.
 
     Source: Barto, Sutton & Anderson (1983), with the equations of Florian (2007) at zero friction:
@@ -61,14 +61,17 @@ class CartPole:
         return state
 
     def step(
-        self, state: Float[Tensor, "*batch 4"], action: Int[Tensor, "*batch"], noise: Float[Tensor, "*batch 0"]
+        self,
+        state: Float[Tensor, "*batch 4"],
+        action: Int[Tensor, "*batch"],
+        noise: Float[Tensor, "*batch 0"],
     ) -> tuple[Float[Tensor, "*batch 4"], Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
         """One explicit Euler step of `dt` seconds."""
         mass = self.cart_mass + self.pole_mass
         lever = self.pole_mass * self.half_length / mass
         x, velocity, angle, spin = state.unbind(-1)
         sin, cos = angle.sin(), angle.cos()
-        # The fused forms below, here and in the other files, halve the number of kernels an eager step launches.
+        # Fused forms, here and in the other files: a step of a small batch costs what it launches in kernels.
         a = torch.add(spin * spin * sin * lever, 2 * action - 1, alpha=self.force / mass)
         inertia = torch.rsub(cos * cos, 4 / 3 * self.half_length, alpha=lever)
         spin_dot = torch.addcmul(self.gravity * sin, cos, a, value=-1) / inertia

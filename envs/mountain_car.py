@@ -23,7 +23,8 @@ class MountainCar:
 
         v' = clip(v + power (action − 1) − gravity cos 3x),    x' = clip(x + v')
 
-    The left end is a wall that stops the car. An episode terminates at `goal` with a velocity of `goal_speed` or more.
+    The left end is a wall that stops the car. An episode terminates at `goal` or beyond with a velocity of at
+    least `goal_speed`.
 
     Source: Moore (1990), in the form of Sutton (1996). The numbers equal those of Gymnasium's MountainCar-v0.
     """
@@ -57,7 +58,10 @@ class MountainCar:
         return state
 
     def step(
-        self, state: Float[Tensor, "*batch 2"], action: Int[Tensor, "*batch"], noise: Float[Tensor, "*batch 0"]
+        self,
+        state: Float[Tensor, "*batch 2"],
+        action: Int[Tensor, "*batch"],
+        noise: Float[Tensor, "*batch 0"],
     ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
         """One step."""
         state, arrived = _drive(self, state, action - 1)
@@ -104,7 +108,10 @@ class MountainCarContinuous:
         return state
 
     def step(
-        self, state: Float[Tensor, "*batch 2"], action: Float[Tensor, "*batch 1"], noise: Float[Tensor, "*batch 0"]
+        self,
+        state: Float[Tensor, "*batch 2"],
+        action: Float[Tensor, "*batch 1"],
+        noise: Float[Tensor, "*batch 0"],
     ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
         """One step."""
         force = action[..., 0]

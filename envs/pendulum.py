@@ -17,9 +17,10 @@ __all__ = ["Pendulum"]
 
 @dataclass(frozen=True)
 class Pendulum:
-    """A torque too weak to lift the pendulum in one go swings it up and holds it; upright at rest costs nothing.
+    """A torque too weak to lift the pendulum in one go swings it up and holds it; only rest upright is free.
 
-    The state is (angle rad from upright, never wrapped; angular velocity rad/s), the observation (cos, sin, velocity).
+    The state is (angle θ from upright in rad, never wrapped; angular velocity ω in rad/s), the observation
+    (cos θ, sin θ, ω).
     Episodes never terminate. The reward is that of the state before the step,
 
         r  = −(θ² + 0.1 ω² + 0.001 u²),            θ wrapped to ±π, u clipped to ±`max_torque`
@@ -64,7 +65,10 @@ class Pendulum:
         return torch.stack([angle.cos(), angle.sin(), spin], -1)
 
     def step(
-        self, state: Float[Tensor, "*batch 2"], action: Float[Tensor, "*batch 1"], noise: Float[Tensor, "*batch 0"]
+        self,
+        state: Float[Tensor, "*batch 2"],
+        action: Float[Tensor, "*batch 1"],
+        noise: Float[Tensor, "*batch 0"],
     ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
         """One semi-implicit Euler step of `dt` seconds."""
         angle, spin = state.unbind(-1)

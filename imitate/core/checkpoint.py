@@ -26,18 +26,24 @@ __all__ = ["load_state", "read", "state_of", "write"]
 FORMAT = 1
 
 
+def _stateful(thing: Any) -> dict[str, Any]:
+    """Attributes that are tensors or `Stateful`, each object under its first name only."""
+    found: dict[str, Any] = {}
+    for name, value in vars(thing).items():
+        known = any(value is other for other in found.values())
+        if isinstance(value, (Tensor, Stateful)) and not known:
+            found[name] = value
+    return found
+
+
 def state_of(thing: Any) -> dict[str, Any]:
     """The state of an object: its attributes that are tensors or `Stateful`.
 
     So whatever changes during a run has to be one of the two; a plain counter would be lost.
     """
-    state: dict[str, Any] = {}
-    for name, value in vars(thing).items():
-        if isinstance(value, Tensor):
-            state[name] = value
-        elif isinstance(value, Stateful):
-            state[name] = value.state_dict()
-    return state
+    return {
+        name: value if isinstance(value, Tensor) else value.state_dict() for name, value in _stateful(thing).items()
+    }
 
 
 def load_state(thing: Any, state: dict[str, Any]) -> None:
@@ -46,13 +52,12 @@ def load_state(thing: Any, state: dict[str, Any]) -> None:
     Raises:
         ValueError: The state is of another kind of object, or of other shapes.
     """
-    expected = {name for name, value in vars(thing).items() if isinstance(value, (Tensor, Stateful))}
+    expected = _stateful(thing)
     # A part without content (a policy without parameters) leaves no trace in a file of tensors.
-    unknown = set(state) - expected
+    unknown = set(state) - set(expected)
     if unknown:
         raise ValueError(f"checkpoint: {type(thing).__name__} has no {', '.join(sorted(unknown))}.")
-    for name in expected:
-        value = getattr(thing, name)
+    for name, value in expected.items():
         saved = state.get(name, {})
         if isinstance(value, Tensor):
             if not isinstance(saved, Tensor) or saved.shape != value.shape:

@@ -1,0 +1,29 @@
+"""Ids `imitate/<name>` in Gymnasium's registry, for `gymnasium.make` and `gymnasium.make_vec`."""
+
+from __future__ import annotations
+
+import gymnasium
+
+__all__ = ["register_envs"]
+
+
+def register_envs() -> None:
+    """Register every environment of `envs.ENVS`; those already registered are left alone.
+
+    The time limit is the environment's own, the reward threshold that of Gymnasium's namesake.
+    `import envs` calls this, so `gymnasium.make("envs:imitate/CartPole-v1")` needs no import at all.
+    """
+    from envs import ENVS
+
+    for name, env in ENVS.items():
+        if f"imitate/{name}" in gymnasium.registry:
+            continue
+        theirs = gymnasium.registry.get(name)
+        gymnasium.register(
+            f"imitate/{name}",
+            entry_point="envs.gymnasium:TensorEnv",
+            vector_entry_point="envs.gymnasium:TensorVectorEnv",
+            max_episode_steps=env().max_steps,
+            reward_threshold=theirs.reward_threshold if theirs else None,
+            kwargs={"env": name},
+        )

@@ -1,0 +1,173 @@
+"""Experience kept on the device: a ring of transitions, and a growing set of labelled examples.
+
+Letters: M members, B batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imitate.core import tree
+from imitate.core.noise import Stream, integers
+from imitate.core.types import Transition
+
+__all__ = ["Dataset", "Examples", "Ring"]
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows [M, B, ...] of [M, C, ...] at indices [M, B]."""
+    return x[torch.arange(len(x), device=x.device).unsqueeze(1), index]
+
+
+class Ring:
+    """The last `capacity` transitions of each member, sampled uniformly with replacement.
+
+    Args:
+        capacity: Transitions kept of each member.
+        stream: Where the indices of `sample` come from.
+    """
+
+    def __init__(self, capacity: int, stream: Stream) -> None:
+        self.capacity, self.stream = capacity, stream
+        self.written = torch.zeros((), dtype=torch.int64)  # on the CPU: known without a sync
+        self._fields: Transition | None = None
+
+    def __len__(self) -> int:
+        return min(int(self.written), self.capacity)
+
+    def add(self, batch: Transition) -> None:
+        """Append transitions [M, B, ...], the oldest making room; of more than fit, the last ones stay."""
+        if self._fields is None:
+            self._fields = tree.map(lambda x: x.new_zeros(len(x), self.capacity, *x.shape[2:]), batch)
+        count = batch.reward.shape[1]
+        self.written += count
+        kept = min(count, self.capacity)
+        slots = (torch.arange(kept, device=batch.reward.device) + int(self.written) - kept) % self.capacity
+        tree.map(lambda store, new: store.index_copy_(1, slots, new[:, -kept:]), self._fields, batch)
+
+    def sample(self, batch_size: int) -> Transition:
+        """A batch [M, batch_size, ...].
+
+        Raises:
+            ValueError: The ring is empty.
+        """
+        if self._fields is None:
+            raise ValueError("replay: nothing to sample from; add transitions first.")
+        index = integers(len(self), self.stream.uniform(len(self._fields.reward), batch_size))
+        return tree.map(lambda x: _rows(x, index), self._fields)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, unused capacity left out."""
+        state: dict[str, Any] = {"written": self.written, "stream": self.stream.state_dict()}
+        if self._fields is not None:
+            used = tree.map(lambda x: x[:, : len(self)], self._fields)
+            state["fields"] = {k: v for k, v in vars(used).items() if k != "extras"} | {"extras": used.extras}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore; the extras must be nested dicts of tensors."""
+        self.written.copy_(state["written"])
+        self.stream.load_state_dict(state["stream"])
+        self._fields = None
+        if "fields" in state:
+            device = self.stream.generator.device
+            saved = Transition(**{"extras": {}, **state["fields"]})
+
+            def restore(x: Tensor) -> Tensor:
+                store = torch.zeros(len(x), self.capacity, *x.shape[2:], dtype=x.dtype, device=device)
+                store[:, : x.shape[1]] = x
+                return store
+
+            self._fields = tree.map(restore, saved)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Observations [M, B, *obs] and what a teacher would do there, [M, B, *action]."""
+
+    obs: Tensor
+    action: Tensor
+
+
+class Dataset:
+    """Labelled examples of each member, aggregated on the device; members may hold different numbers of them.
+
+    Beyond `capacity` it is a uniform sample of all that was ever added: every example draws a random key and those with
+    the smallest keys stay, which is reservoir sampling without its loop (Efraimidis & Spirakis 2006, with equal weights).
+
+    Args:
+        members: M.
+        capacity: Examples kept of each member.
+        stream: Where keys and the indices of `sample` come from.
+    """
+
+    def __init__(self, members: int, capacity: int, stream: Stream) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity: at least 1 example, not {capacity}.")
+        self.members, self.capacity, self.stream = members, capacity, stream
+        self.size = torch.zeros(members, dtype=torch.int64, device=stream.generator.device)
+        self.key = torch.empty(members, 0, device=stream.generator.device)
+        self._examples: Examples | None = None
+        self._lacking = True  # whether a member has no examples; follows from `size`, known without a sync
+
+    def add(self, examples: Examples, mask: Tensor | None = None) -> None:
+        """Aggregate examples [M, B]; of those, only where `mask` [M, B] is true."""
+        key = self.stream.uniform(*examples.obs.shape[:2])
+        if mask is not None:
+            key = torch.where(mask, key, math.inf)
+        old = self._examples
+        joined = examples if old is None else tree.map(lambda a, b: torch.cat([a, b], 1), old, examples)
+        key = torch.cat([self.key, key], 1)
+        if mask is not None or key.shape[1] > self.capacity or bool((self.size < self.key.shape[1]).any()):
+            # Keep the smallest keys in their order, what does not count (key ∞) behind all that does.
+            kept = key.topk(min(self.capacity, key.shape[1]), largest=False).indices.sort(1).values
+            kept = kept.gather(1, key.gather(1, kept).isinf().int().argsort(dim=1, stable=True))
+            longest = int((~key.gather(1, kept).isinf()).sum(1).max())
+            kept = kept[:, :longest]
+            joined, key = tree.map(lambda x: _rows(x, kept), joined), key.gather(1, kept)
+        self._examples, self.key = joined, key
+        self.size.copy_((~key.isinf()).sum(1))
+        self._lacking = bool((self.size == 0).any())
+
+    def sample(self, batch_size: int) -> Examples:
+        """A batch [M, batch_size], uniform with replacement.
+
+        Raises:
+            ValueError: A member has no examples.
+        """
+        if self._examples is None or self._lacking:
+            raise ValueError("demonstrations: a member has no examples to learn from.")
+        index = integers(self.size.unsqueeze(1), self.stream.uniform(self.members, batch_size))
+        return tree.map(lambda x: _rows(x, index), self._examples)
+
+    def all(self) -> tuple[Examples, Tensor]:
+        """All examples [M, C], and which of them count [M, C]; C is the largest member's size.
+
+        Raises:
+            ValueError: Nothing was added yet.
+        """
+        if self._examples is None:
+            raise ValueError("demonstrations: the dataset is empty.")
+        return self._examples, ~self.key.isinf()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Examples, keys and the stream."""
+        state: dict[str, Any] = {"size": self.size, "key": self.key, "stream": self.stream.state_dict()}
+        if self._examples is not None:
+            state["examples"] = {"obs": self._examples.obs, "action": self._examples.action}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore."""
+        device = self.stream.generator.device
+        self.stream.load_state_dict(state["stream"])
+        self.size.copy_(state["size"])
+        self._lacking = bool((self.size == 0).any())
+        self.key = state["key"].to(device)
+        saved = state.get("examples")
+        self._examples = saved and Examples(saved["obs"].to(device), saved["action"].to(device))

@@ -1,0 +1,166 @@
+"""Evaluation: whole episodes on paired noise, and intervals with the member as the unit of replication.
+
+Letters: M members, E episodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from envs.base import Env
+from imitate.behaviours import Greedy, Random
+from imitate.core.types import Policy, Source
+from imitate.distributions import Teacher
+from imitate.make import make
+
+__all__ = ["Evaluation", "evaluate", "interval", "iqm"]
+
+Array = NDArray[np.float64]
+
+
+def iqm(scores: Array, axis: int = -1) -> Any:
+    """Interquartile mean: the mean of the middle half (Agarwal et al. 2021, §4.3)."""
+    return stats.trim_mean(scores, 0.25, axis=axis)
+
+
+def interval(statistic: Any, *scores: Array, level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of paired scores, each [M]; NaNs for a single score.
+
+    Args:
+        statistic: Maps arrays [..., M] to [...], with a keyword `axis`.
+        *scores: Scores; the same members are drawn in all of them.
+        level: Coverage.
+    """
+    if len(scores[0]) < 2:
+        return float("nan"), float("nan")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = stats.bootstrap(
+            scores,
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=9_999,
+            confidence_level=level,
+            method="percentile",  # BCa is undefined where all scores are equal, as at a perfect 500
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _percent(student: Array, teacher: Array, random: Array, axis: int = -1) -> Any:
+    """100·(student − random)/(teacher − random), of means."""
+    gap = teacher.mean(axis) - random.mean(axis)
+    return 100 * (student.mean(axis) - random.mean(axis)) / np.where(gap == 0, np.nan, gap)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Returns of one policy and, on the same noise, of its teacher and of a random policy.
+
+    Args:
+        returns: Of the policy, [M, E].
+        teacher: Of the teacher, [M, E], or None.
+        random: Of a uniformly random policy, [M, E], or None.
+    """
+
+    returns: Array
+    teacher: Array | None = None
+    random: Array | None = None
+
+    @property
+    def unit(self) -> str:
+        """What the interval is over: members; of a single member only its episodes can tell."""
+        return "member" if len(self.returns) > 1 else "episode"
+
+    def _scores(self, returns: Array) -> Array:
+        return returns.mean(1) if self.unit == "member" else returns[0]
+
+    @property
+    def scores(self) -> Array:
+        """What is replicated: mean returns of members [M], or returns of one member's episodes [E]."""
+        return self._scores(self.returns)
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def iqm(self) -> float:
+        """Interquartile mean of the scores."""
+        return float(iqm(self.scores))
+
+    @property
+    def ci(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean."""
+        return interval(np.mean, self.scores)
+
+    @property
+    def percent_of_teacher(self) -> float | None:
+        """100·(student − random)/(teacher − random); None without a teacher, NaN where it is no better than chance."""
+        if self.teacher is None or self.random is None:
+            return None
+        return float(_percent(*(self._scores(r) for r in (self.returns, self.teacher, self.random))))
+
+    @property
+    def percent_ci(self) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the percentage, the same members drawn for all three."""
+        if self.teacher is None or self.random is None:
+            return None
+        return interval(_percent, *(self._scores(r) for r in (self.returns, self.teacher, self.random)))
+
+    def __str__(self) -> str:
+        members, episodes = self.returns.shape
+        low, high = self.ci
+        text = f"mean {self.mean:.1f} [{low:.1f}, {high:.1f}]  IQM {self.iqm:.1f}"
+        percent, percent_ci = self.percent_of_teacher, self.percent_ci
+        if percent is not None and percent_ci is not None:
+            text += f"  {percent:.1f} % of the teacher [{percent_ci[0]:.1f}, {percent_ci[1]:.1f}]"
+        return f"{text}  ({members} members x {episodes} episodes, 95 % interval over {self.unit}s)"
+
+
+def evaluate(
+    policy: Policy,
+    env: str | Env | Source,
+    episodes: int = 100,
+    *,
+    teacher: Teacher | None = None,
+    deterministic: bool = True,
+    seed: int = 1_000_003,
+    members: int | None = None,
+) -> Evaluation:
+    """Play whole episodes with a policy and, with a teacher given, with that and a random policy on the same noise.
+
+    Args:
+        policy: Who is evaluated.
+        env: An id, an environment of ours, or a source, whose own episodes are left alone.
+        episodes: E of each member.
+        teacher: Against whom.
+        deterministic: Modes instead of draws, where a policy has a distribution.
+        seed: Of the noise; not a seed that training draws from.
+        members: M; by default the source's, or the policy's, or 1.
+
+    Raises:
+        ValueError: The environment is unknown, or `episodes` is less than 1.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes: at least 1, not {episodes}.")
+    if isinstance(env, str) or not hasattr(env, "play"):
+        population = members or int(getattr(policy, "members", 1))
+        device = getattr(policy, "device", "cpu")
+        source: Source = make(env, num_envs=1, members=population, seed=seed, device=device)
+    else:
+        source = env
+
+    def returns(who: Policy) -> Array:
+        chosen = Greedy(who) if deterministic and hasattr(who, "distribution") else who
+        return np.asarray(source.play(chosen, episodes, seed).double().cpu().numpy())
+
+    if teacher is None:
+        return Evaluation(returns(policy))
+    return Evaluation(returns(policy), returns(teacher), returns(Random(source.action)))

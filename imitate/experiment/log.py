@@ -1,0 +1,110 @@
+"""Where a run leaves its numbers: a CSV, TensorBoard events, and lines or a bar for whoever watches."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+__all__ = ["Log", "Progress"]
+
+
+class Log:
+    """`progress.csv` and TensorBoard events in a folder; nothing without one.
+
+    Args:
+        folder: Where to write, or None.
+        start: Step that the run goes on from; rows beyond it, written after the last checkpoint, are dropped.
+    """
+
+    def __init__(self, folder: Path | None, start: int) -> None:
+        self.folder, self.start = folder, start
+        self.rows: list[dict[str, Any]] = []
+        self.events: Any = None
+
+    def __enter__(self) -> Log:
+        if self.folder is None:
+            return self
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.start > 0 and self._csv.exists():
+            with self._csv.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if float(row["steps"]) <= self.start]
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only where it is needed
+
+        self.events = SummaryWriter(str(self.folder), purge_step=self.start + 1 if self.start else None)
+        return self
+
+    @property
+    def _csv(self) -> Path:
+        assert self.folder is not None
+        return self.folder / "progress.csv"
+
+    def write(self, row: dict[str, float], step: int) -> None:
+        """Add one row; columns that are new widen the file."""
+        if self.folder is None:
+            return
+        self.rows.append({name: f"{value:.8g}" for name, value in row.items()})
+        columns = list(dict.fromkeys(name for r in self.rows for name in r))
+        temporary = self._csv.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        temporary.replace(self._csv)
+        for name, value in row.items():
+            if name != "steps" and math.isfinite(value):
+                self.events.add_scalar(name, value, step)
+        self.events.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.events is not None:
+            self.events.close()
+
+
+class Progress:
+    """A bar on a terminal, a line a report elsewhere, nothing if not asked for.
+
+    Args:
+        shown: Whether to show anything.
+        total: Steps at the end, if known.
+        start: Steps at the beginning.
+    """
+
+    def __init__(self, shown: bool, total: int | None, start: int) -> None:
+        self.console = Console(stderr=True, highlight=False) if shown else None
+        self.total, self.start = total, start
+        self.bar: RichProgress | None = None
+
+    def __enter__(self) -> Progress:
+        if self.console is not None and self.console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            self.bar = RichProgress(*columns, console=self.console, transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task("", total=self.total, completed=self.start)
+        return self
+
+    def advance(self, now: int) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=now)
+
+    def report(self, line: str, now: int) -> None:
+        """Show the latest report."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=now, description=line)
+        elif self.console is not None:
+            self.console.print(line, soft_wrap=True, markup=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()

@@ -1,0 +1,260 @@
+"""The loop around an algorithm: reports, evaluations, checkpoints, logs, a clean stop.
+
+Letters: M members.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imitate.core import checkpoint as records
+from imitate.core.types import Algorithm, Metrics
+from imitate.distributions import Teacher
+from imitate.experiment.evaluate import Evaluation, evaluate
+from imitate.experiment.log import Log, Progress
+
+__all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened since the last report.
+
+    Args:
+        steps: Progress of the algorithm: environment steps of a member (gradient steps for behaviour cloning).
+        seconds: Spent in the algorithm so far by this run; evaluations and checkpoints are not counted.
+        steps_per_second: Since the last report, all members and environments together.
+        labels: Teacher labels that a member has used so far, on average.
+        metrics: Of each member, [M], averaged over the iterations since the last report.
+        evaluation: If one was due.
+    """
+
+    steps: int
+    seconds: float
+    steps_per_second: float
+    labels: float
+    metrics: dict[str, NDArray[np.float64]]
+    evaluation: Evaluation | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{self.steps:>9,} steps", f"{self.steps_per_second:>9,.0f} steps/s"]
+        if self.labels:
+            parts.append(f"{self.labels:,.0f} labels")
+        if self.evaluation is not None:
+            low, high = self.evaluation.ci
+            parts.append(f"return {self.evaluation.mean:.1f} [{low:.1f}, {high:.1f}]")
+            percent = self.evaluation.percent_of_teacher
+            if percent is not None:
+                parts.append(f"{percent:.1f} % of the teacher")
+        else:
+            parts += [f"{name} {values.mean():.4g}" for name, values in list(self.metrics.items())[:3]]
+        return "  ".join(parts)
+
+    def row(self) -> dict[str, float]:
+        """Numbers for a table: means over members."""
+        row = {
+            "steps": float(self.steps),
+            "seconds": self.seconds,
+            "steps_per_second": self.steps_per_second,
+            "labels": self.labels,
+        }
+        row |= {name: float(values.mean()) for name, values in self.metrics.items()}
+        if self.evaluation is not None:
+            low, high = self.evaluation.ci
+            row |= {"return": self.evaluation.mean, "return_low": low, "return_high": high}
+            if self.evaluation.percent_of_teacher is not None:
+                row["percent_of_teacher"] = self.evaluation.percent_of_teacher
+        return row
+
+
+def run(
+    algorithm: Algorithm,
+    steps: int | None = None,
+    *,
+    evaluate_every: int | None = None,
+    episodes: int = 20,
+    teacher: Teacher | None = None,
+    report_every: int | None = None,
+    checkpoint: Path | str | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Iterator[Report]:
+    """Step an algorithm until it is finished, yielding reports.
+
+    Ctrl-C lets the iteration under way end, writes the checkpoint and stops; a second one interrupts at once.
+
+    Args:
+        algorithm: What to run.
+        steps: Where to stop, in the algorithm's steps; when it is finished if None.
+        evaluate_every: Steps between evaluations; also at the end. None: no evaluation.
+        episodes: Of each evaluation.
+        teacher: For percentages of the teacher's return.
+        report_every: Steps between reports; by default those between evaluations, or each iteration.
+        checkpoint: Folder for checkpoints, the policy, `progress.csv` and TensorBoard events.
+        checkpoint_every: Steps between checkpoints; by default at every report. One is always written at the end.
+        resume: Go on from the checkpoint in the folder, if there is one.
+        progress: A progress bar on a terminal, plain lines elsewhere.
+
+    Yields:
+        A report at each `report_every`.
+
+    Raises:
+        FloatingPointError: A loss is not finite. The last good checkpoint is kept.
+        ValueError: The checkpoint is of another run, or damaged.
+    """
+    folder = Path(checkpoint) if checkpoint is not None else None
+    if resume and folder is not None and (folder / "checkpoint.json").exists():
+        load_checkpoint(algorithm, folder)
+    report_every = report_every or evaluate_every or 1
+    start = int(algorithm.steps)
+    clock = _Clock(start)
+    due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
+    pending: list[Metrics] = []
+    total = steps if steps is not None else _budget(algorithm)
+    with Log(folder, start) as log, Progress(progress, total, start) as bar, _interruptible() as interrupted:
+        while True:
+            stop = algorithm.finished or (steps is not None and int(algorithm.steps) >= steps) or interrupted.is_set()
+            now = int(algorithm.steps)
+            if pending and (stop or due("report", now)):
+                metrics = _read(pending, clock, algorithm)
+                evaluation = None
+                if evaluate_every is not None and (stop or due("evaluation", now)):
+                    evaluation = evaluate(algorithm.policy, algorithm.source, episodes, teacher=teacher)
+                report = Report(
+                    now,
+                    clock.seconds,
+                    clock.rate(now, algorithm.source.members),
+                    float(algorithm.labels.double().mean()),
+                    metrics,
+                    evaluation,
+                )
+                if folder is not None and (stop or due("checkpoint", now)):
+                    save_checkpoint(algorithm, folder)
+                log.write(report.row(), now)
+                bar.report(str(report), now)
+                pending = []
+                yield report
+            if stop:
+                break
+            with clock:
+                pending.append(algorithm.step())
+            bar.advance(int(algorithm.steps))
+
+
+def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
+    """Write everything that changes during a run, and the policy by itself."""
+    description = {"algorithm": type(algorithm).__name__, "env": algorithm.source.id, "steps": int(algorithm.steps)}
+    records.write(folder, "checkpoint", records.state_of(algorithm), description)
+    save = getattr(algorithm.policy, "save", None)
+    if save is not None:
+        save(folder)
+
+
+def load_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
+    """Put an algorithm, made with the same arguments, where its checkpoint was.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It is damaged, of another algorithm or environment, or of other shapes.
+    """
+    state, description = records.read(folder, "checkpoint")
+    for what, mine in (("algorithm", type(algorithm).__name__), ("env", algorithm.source.id)):
+        if description.get(what) != mine:
+            raise ValueError(f"checkpoint: '{folder}' is of {what} {description.get(what)}, this run is of {mine}.")
+    records.load_state(algorithm, state)
+
+
+def _budget(algorithm: Algorithm) -> int | None:
+    """Steps that the algorithm's config asks for, where it says so."""
+    config: Any = getattr(algorithm, "config", None)
+    for name in ("steps", "updates"):
+        value = getattr(config, name, None)
+        if value is not None and not hasattr(config, "rounds"):
+            return int(value)
+    if hasattr(config, "rounds"):
+        return int(config.rounds * config.rollout * algorithm.source.num_envs)
+    return None
+
+
+def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[str, NDArray[np.float64]]:
+    """Metrics since the last report as numpy, after making sure that no loss was lost on the way: the only sync."""
+    with clock:
+        values = {
+            name: torch.stack([m[name] for m in pending if name in m]).double().cpu().numpy()
+            for name in dict.fromkeys(name for m in pending for name in m)
+        }
+    bad = ~np.isfinite(values["loss"])
+    if bad.any():
+        first = int(bad.any(1).argmax())
+        members = ", ".join(map(str, np.flatnonzero(bad[first])))
+        raise FloatingPointError(
+            f"loss is not finite at iteration {first + 1} of the {len(bad)} before step {int(algorithm.steps):,} "
+            f"(member {members}); the last good checkpoint is kept. Lower the learning rate, or look at the data."
+        )
+    return {name: value.mean(0) for name, value in values.items()}
+
+
+class _Due:
+    """Whether a multiple of a period was passed since the last time that it was."""
+
+    def __init__(self, start: int, **periods: int | None) -> None:
+        self.periods = {name: period for name, period in periods.items() if period is not None}
+        self.last = {name: start // period for name, period in self.periods.items()}
+
+    def __call__(self, name: str, now: int) -> bool:
+        passed = now // self.periods[name]
+        due = passed > self.last[name]
+        self.last[name] = passed
+        return due
+
+
+class _Clock:
+    """Seconds spent in the algorithm: runs inside `with clock` only."""
+
+    def __init__(self, start: int) -> None:
+        self.seconds = 0.0
+        self._last = (start, 0.0)
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._entered
+
+    def rate(self, now: int, members: int) -> float:
+        """Steps a second of all members since the last call."""
+        (steps, seconds), self._last = self._last, (now, self.seconds)
+        return members * (now - steps) / max(self.seconds - seconds, 1e-9)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def first(signum: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+

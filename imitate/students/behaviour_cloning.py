@@ -1,0 +1,152 @@
+"""Behaviour cloning. Letters: M members, B batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imitate.core.learner import Learner, PerMember, per_member
+from imitate.core.noise import Stream
+from imitate.core.replay import Dataset, Examples
+from imitate.core.types import Metrics, Source, mean_metrics
+from imitate.losses.imitation import ImitationLoss, default_loss
+from imitate.nets.policy_network import NetworkPolicy
+from imitate.students.demonstrations import Demonstrations
+
+__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "held_out_error", "hold_out", "imitation_loss"]
+
+
+@dataclass(frozen=True)
+class BehaviourCloningConfig:
+    """Hyper-parameters of behaviour cloning.
+
+    Args:
+        updates: Gradient steps at the most.
+        batch_size: Examples of one member in a step.
+        lr: Learning rate of Adam.
+        entropy: Weight of an entropy bonus, in nats.
+        weight_decay: Decoupled weight decay.
+        validation: Share of the examples held out.
+        validate_every: Gradient steps between two looks at the held-out examples.
+        patience: Looks without improvement after which a member counts as done; each keeps its best parameters.
+    """
+
+    updates: int = 2_000
+    batch_size: int = 64
+    lr: PerMember = 1e-3
+    entropy: PerMember = 0.0
+    weight_decay: PerMember = 0.0
+    validation: float = 0.1
+    validate_every: int = 100
+    patience: int = 5
+
+
+class BehaviourCloning:
+    """Learn from demonstrations as from any labelled data (Pomerleau 1991).
+
+    Args:
+        source: Gives the seed and the device, and is where the policy is evaluated; no steps are taken in it.
+        demonstrations: Each member's data; `labels` counts them all, held-out ones too.
+        student: The policy to train.
+        config: Hyper-parameters.
+        loss: `negative_log_likelihood` or `squared_error`; by default the first for choices, the second for a Box.
+
+    Raises:
+        ValueError: A number of the config does not fit, or a member has no demonstrations.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        demonstrations: Demonstrations,
+        student: NetworkPolicy,
+        config: BehaviourCloningConfig | None = None,
+        *,
+        loss: ImitationLoss | None = None,
+    ) -> None:
+        config = config or BehaviourCloningConfig()
+        if not 0 <= config.validation < 1:
+            raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
+        self.source, self.config, self.policy = source, config, student
+        self.imitation = loss or default_loss(source.action)
+        self.labels = demonstrations.labels.cpu()
+        if len(self.labels) != source.members:
+            raise ValueError(f"demonstrations: of {len(self.labels)} members, the source has {source.members}.")
+        if int(self.labels.min()) < 2:
+            raise ValueError(f"demonstrations: a member has {int(self.labels.min())} examples; 2 at the least.")
+        self.data = Dataset(source.members, demonstrations.mask.shape[1], Stream(source.seed, "shuffle", source.device))
+        self.held_out = Dataset(source.members, demonstrations.mask.shape[1], Stream(source.seed, "held-out", source.device))
+        hold_out(self.data, self.held_out, demonstrations.examples, demonstrations.mask, config.validation)
+        self.entropy = per_member(config.entropy, "entropy", source.members, source.device)
+        self.learner = Learner([student], self._loss, lr=config.lr, weight_decay=config.weight_decay)
+        self.best = self.learner.flat.clone()
+        self.best_error = torch.full((source.members,), math.inf, device=source.device)
+        self.waited = torch.zeros(source.members, dtype=torch.int64, device=source.device)
+        self.steps = torch.zeros((), dtype=torch.int64)
+        if student.normaliser is not None:
+            student.normaliser.update(self.data.sample(4096).obs)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the updates are spent, or no member has improved for `patience` looks."""
+        return int(self.steps) >= self.config.updates or bool((self.waited >= self.config.patience).all())
+
+    def step(self) -> Metrics:
+        """`validate_every` gradient steps and a look at the held-out examples."""
+        updates = [
+            self.learner(self.data.sample(self.config.batch_size)) for _ in range(self.config.validate_every)
+        ]
+        self.steps += self.config.validate_every
+        error = self._validate()
+        if self.finished:
+            self.learner.flat.copy_(self.best)
+        return {**mean_metrics(updates), "held_out": error}
+
+    @torch.no_grad()
+    def _validate(self) -> Tensor:
+        """Error on the held-out examples; remembers each member's best parameters."""
+        if self.config.validation == 0:
+            self.best.copy_(self.learner.flat)
+            return torch.zeros_like(self.best_error)
+        error = held_out_error(self.policy, self.held_out, self.imitation)
+        better = error < self.best_error
+        self.best_error.copy_(error.minimum(self.best_error))
+        self.best.copy_(torch.where(better.unsqueeze(1), self.learner.flat, self.best))
+        self.waited.copy_(torch.where(better, 0, self.waited + 1))
+        return error
+
+    def _loss(self, batch: Examples) -> tuple[Tensor, Metrics]:
+        return imitation_loss(self.policy, batch, self.imitation, self.entropy)
+
+
+def hold_out(data: Dataset, held_out: Dataset, examples: Examples, mask: Tensor, share: float) -> None:
+    """Add examples to `data`, but a random share of each member's to `held_out`: at least one, and never all."""
+    if share == 0:
+        data.add(examples, mask)
+        return
+    key = torch.where(mask, held_out.stream.uniform(*mask.shape), math.inf)
+    count = mask.sum(1, keepdim=True)
+    held = mask & (key.argsort(1).argsort(1) < (count * share).ceil().minimum(count - 1))
+    data.add(examples, mask & ~held)
+    held_out.add(examples, held)
+
+
+def imitation_loss(
+    student: NetworkPolicy, batch: Examples, loss: ImitationLoss, entropy: Tensor
+) -> tuple[Tensor, Metrics]:
+    """Mean loss of each member [M] less its entropy bonus."""
+    distribution = student.distribution(batch.obs)
+    error = loss(distribution, batch.action).mean(1)
+    spread = distribution.entropy().mean(1)
+    return error - entropy * spread, {"error": error.detach(), "entropy": spread.detach()}
+
+
+@torch.no_grad()
+def held_out_error(student: NetworkPolicy, held_out: Dataset, loss: ImitationLoss) -> Tensor:
+    """Mean loss of each member [M] on its held-out examples."""
+    examples, counts = held_out.all()
+    error = loss(student.distribution(examples.obs), examples.action)
+    return (error * counts).sum(1) / counts.sum(1)
