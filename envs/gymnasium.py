@@ -1,7 +1,4 @@
-"""Our environments as Gymnasium's Env and VectorEnv, and the spaces of each as those of the other.
-
-Letters: N environments.
-"""
+"""Our environments as Gymnasium's Env and VectorEnv, and spaces there and back. N: environments of one."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from torch import Tensor
 
 from envs import ENVS
 from envs.base import Box, Discrete, Env, Space, State
+from envs.rendering import Renderer, metadata
 
 __all__ = ["TensorEnv", "TensorVectorEnv", "from_gymnasium", "to_gymnasium"]
 
@@ -78,8 +76,8 @@ class TensorEnv(gymnasium.Env[Any, Any]):
         self.observation_space = to_gymnasium(self.env.observation)
         self.action_space = to_gymnasium(self.env.action)
         self.render_mode = render_mode
-        self.metadata = _metadata(self.env)
-        self._renderer = _Renderer(self.env)
+        self.metadata = metadata(self.env)
+        self._renderer = Renderer(self.env)
         self._state: State = None  # until the first reset
         self._action: Tensor | None = None  # until an episode's first step
 
@@ -107,13 +105,8 @@ class TensorEnv(gymnasium.Env[Any, Any]):
         self._action = _action(action, self.action_space)
         noise = _uniforms(self.np_random, self.env.step_noise)
         self._state, reward, terminated = self.env.step(self._state, self._action, noise)
-        return (
-            _observe(self.env, self._state, self.observation_space),
-            float(reward),
-            bool(terminated),
-            False,
-            {},
-        )
+        obs = _observe(self.env, self._state, self.observation_space)
+        return obs, float(reward), bool(terminated), False, {}
 
     def render(self) -> Array | None:
         """An RGB image [H, W, 3]; None without a render mode."""
@@ -142,11 +135,7 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         render_mode: None or "rgb_array".
     """
 
-    metadata = {  # noqa: RUF012 - declared so by Gymnasium
-        "render_modes": ["rgb_array"],
-        "render_fps": 30,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -165,8 +154,8 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.render_mode = render_mode
-        self.metadata = {**_metadata(self.env), "autoreset_mode": self.autoreset_mode}
-        self._renderer = _Renderer(self.env)
+        self.metadata = {**metadata(self.env), "autoreset_mode": self.autoreset_mode}
+        self._renderer = Renderer(self.env)
         self._state: State = None
         self._action: Tensor | None = None
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
@@ -207,9 +196,7 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         """
         _require(self._state)
         if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
-            raise RuntimeError(
-                f"Environments {np.flatnonzero(self._done).tolist()} have ended: reset them first."
-            )
+            raise RuntimeError(f"Environments {np.flatnonzero(self._done).tolist()} have ended: reset them.")
         self._action = _action(actions, self.action_space)
         self._state, rewards, terminations = self.env.step(
             self._state, self._action, self._uniforms(self.env.step_noise)
@@ -258,50 +245,12 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         self._elapsed[mask] = 0
 
 
-class _Renderer:
-    """Gymnasium's drawing of a state of ours: of the state only, so always with Gymnasium's lengths."""
-
-    def __init__(self, env: Env) -> None:
-        self._id = _id(env)
-        self._viewer: Any = None
-
-    def __call__(self, state: Tensor, action: Tensor | None) -> Array:
-        if self._viewer is None:
-            if self._id is None:
-                raise NotImplementedError(
-                    "Gymnasium has no environment of this kind, so none of its drawings."
-                )
-            self._viewer = gymnasium.make(self._id, render_mode="rgb_array").unwrapped
-        self._viewer.state = state.numpy()
-        if isinstance(self._viewer.action_space, spaces.Box):  # Pendulum draws its torque
-            bound = self._viewer.action_space.high.item()
-            self._viewer.last_u = None if action is None else action.clamp(-bound, bound).item()
-        return np.asarray(self._viewer.render())
-
-    def close(self) -> None:
-        if self._viewer is not None:
-            self._viewer.close()
-            self._viewer = None
-
-
 def _find(env: Env | str) -> Env:
     if not isinstance(env, str):
         return env
     if env not in ENVS:
         raise ValueError(f"{env!r} is none of {', '.join(ENVS)}.")
     return ENVS[env]()
-
-
-def _id(env: Env) -> str | None:
-    """The id under which Gymnasium has this environment too."""
-    return next(
-        (name for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry), None
-    )
-
-
-def _metadata(env: Env) -> dict[str, Any]:
-    modes = [] if _id(env) is None else ["rgb_array"]
-    return {"render_modes": modes, "render_fps": round(1 / getattr(env, "dt", 1 / 30))}  # real time
 
 
 def _uniforms(generator: np.random.Generator, *shape: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _CERTAIN = 30.0  # logit margin of a choice that is certain: all else has probability e⁻³⁰, and KL stays finite
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """What a policy says about its action at each observation."""
 
@@ -41,7 +42,7 @@ class Distribution(Protocol):
     def entropy(self) -> Tensor:
         """Entropy in nats, [...]."""
 
-    def kl(self, other: Distribution) -> Tensor:
+    def kl(self, other: Any) -> Tensor:
         """KL(self ‖ other) in nats, [...]; both must be of one kind."""
 
 

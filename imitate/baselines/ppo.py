@@ -97,6 +97,13 @@ class PPO:
         self, source: Source, config: PPOConfig | None = None, *, policy: NetworkPolicy | None = None
     ) -> None:
         config = config or PPOConfig()
+        for name in ("steps", "rollout", "epochs"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
+        if config.batch_size < 2:
+            raise ValueError(f"batch_size: at least 2, for advantages are standardised, not {config.batch_size}.")
+        if policy is not None and policy.members != source.members:
+            raise ValueError(f"policy: has {policy.members} members, the source {source.members}.")
         size = config.rollout * source.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
@@ -124,6 +131,11 @@ class PPO:
         self.shuffle = Stream(source.seed, "shuffle", source.device)
         self.steps = torch.zeros((), dtype=torch.int64)
         self.labels = torch.zeros(source.members, dtype=torch.int64)
+
+    @property
+    def budget(self) -> int:
+        """Environment steps of a member."""
+        return self.config.steps
 
     @property
     def finished(self) -> bool:

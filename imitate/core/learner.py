@@ -59,14 +59,15 @@ class Learner(Generic[Batch]):
         epsilon: float = 1e-8,
     ) -> None:
         self.loss, self.max_grad_norm, self.betas, self.epsilon = loss, max_grad_norm, betas, epsilon
-        self.parameters = [p for module in modules for p in module.parameters()]
+        # Once each, even where two modules share a layer.
+        self.parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
         members, device = len(self.parameters[0]), self.parameters[0].device
         with torch.no_grad():
             self.flat = torch.cat([p.reshape(members, -1) for p in self.parameters], dim=1)
             offset = 0
             for p in self.parameters:
                 size = p[0].numel()
-                p.data = self.flat[:, offset : offset + size].unflatten(1, p.shape[1:])
+                p.data = self.flat[:, offset : offset + size].view(p.shape)
                 offset += size
         self.lr = per_member(lr, "lr", members, device)
         self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
@@ -76,7 +77,10 @@ class Learner(Generic[Batch]):
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] of the loss before it."""
         loss, metrics = self.loss(batch)
-        grads = torch.autograd.grad(loss.sum(), self.parameters)
+        if loss.shape != self.lr.shape:
+            raise ValueError(f"loss: {tuple(loss.shape)}, but each of the {len(self.lr)} members needs one number.")
+        # A parameter that this loss does not use, such as a Gaussian's width in a squared error, has gradient zero.
+        grads = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             grad = torch.cat([g.reshape(len(loss), -1) for g in grads], dim=1)
             norm = grad.norm(dim=1)

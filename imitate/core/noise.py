@@ -50,9 +50,13 @@ def normal(uniform: Tensor) -> Tensor:
 
 
 def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
-    """One draw from each categorical distribution by the inverse CDF: logits [..., A], uniform [...] -> [...] (int64)."""
+    """One draw from each categorical distribution by the inverse CDF: logits [..., A], uniform [...] -> [...] (int64).
+
+    The first choice whose cumulative probability exceeds the uniform, which is scaled to the rounded total; so a choice of
+    probability zero is never drawn, not even at the ends of what a uniform takes.
+    """
     cdf = logits.softmax(-1).cumsum(-1)
-    return (cdf < uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
+    return (cdf <= uniform.unsqueeze(-1) * cdf[..., -1:]).sum(-1).clamp_(max=logits.shape[-1] - 1)
 
 
 def bernoulli(probability: Tensor | float, uniform: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ class TensorSource:
             "state": {str(i): leaf for i, leaf in enumerate(tree.leaves(self.carry.state))},
             "obs": self.carry.obs,
             "elapsed": self.carry.elapsed,
-            "memory": {str(i): leaf for i, leaf in enumerate(tree.leaves(self.carry.memory))},
+            "memory": {str(i): leaf for i, leaf in enumerate(self._saved_memory or tree.leaves(self.carry.memory))},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class TensorSource:
             raise RuntimeError(f"saved with (members, num_envs) = {saved}, this run has {mine}")
         self.dynamics.load_state_dict(state["dynamics"])
         self.decisions.load_state_dict(state["decisions"])
-        saved_leaves = state["state"]
+        saved_leaves = state.get("state", {})
         order = iter(range(len(saved_leaves)))
         env_state = tree.map(lambda leaf: saved_leaves[str(next(order))].to(leaf), self.carry.state)
         memory = state.get("memory", {})

@@ -50,7 +50,12 @@ def _is_tree(value: Any) -> bool:
 def leaves(tree: Tree) -> list[Tensor]:
     """The tensors of a tree, in order."""
     found: list[Tensor] = []
-    map(found.append, tree)
+
+    def keep(leaf: Tensor) -> Tensor:
+        found.append(leaf)
+        return leaf
+
+    map(keep, tree)
     return found
 
 

@@ -143,8 +143,12 @@ class Algorithm(Protocol):
         """Progress (int64 scalar on the CPU) in environment steps a member; updates where it takes no steps."""
 
     @property
+    def budget(self) -> int:
+        """Where `steps` ends at the latest, by its config."""
+
+    @property
     def finished(self) -> bool:
-        """Whether its configured budget is spent."""
+        """Whether the budget is spent, or nothing more is to be gained."""
 
     @property
     def labels(self) -> Tensor:

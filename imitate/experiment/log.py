@@ -74,11 +74,11 @@ class Progress:
 
     Args:
         shown: Whether to show anything.
-        total: Steps at the end, if known.
+        total: Steps at the end.
         start: Steps at the beginning.
     """
 
-    def __init__(self, shown: bool, total: int | None, start: int) -> None:
+    def __init__(self, shown: bool, total: int, start: int) -> None:
         self.console = Console(stderr=True, highlight=False) if shown else None
         self.total, self.start = total, start
         self.bar: RichProgress | None = None

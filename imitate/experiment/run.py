@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +122,7 @@ def run(
     clock = _Clock(start)
     due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
     pending: list[Metrics] = []
-    total = steps if steps is not None else _budget(algorithm)
+    total = algorithm.budget if steps is None else steps
     with Log(folder, start) as log, Progress(progress, total, start) as bar, _interruptible() as interrupted:
         while True:
             stop = algorithm.finished or (steps is not None and int(algorithm.steps) >= steps) or interrupted.is_set()
@@ -175,18 +174,6 @@ def load_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
         if description.get(what) != mine:
             raise ValueError(f"checkpoint: '{folder}' is of {what} {description.get(what)}, this run is of {mine}.")
     records.load_state(algorithm, state)
-
-
-def _budget(algorithm: Algorithm) -> int | None:
-    """Steps that the algorithm's config asks for, where it says so."""
-    config: Any = getattr(algorithm, "config", None)
-    for name in ("steps", "updates"):
-        value = getattr(config, name, None)
-        if value is not None and not hasattr(config, "rounds"):
-            return int(value)
-    if hasattr(config, "rounds"):
-        return int(config.rounds * config.rollout * algorithm.source.num_envs)
-    return None
 
 
 def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[str, NDArray[np.float64]]:

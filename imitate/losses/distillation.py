@@ -14,11 +14,16 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor
 
+from imitate.core import tree
 from imitate.distributions import Categorical, Distribution, Normal, TanhNormal
 
 __all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_kl"]
 
 DistillationLoss = Callable[[Distribution, Distribution, float], Tensor]
+
+
+def _constant(teacher: Distribution) -> Distribution:
+    return tree.map(Tensor.detach, teacher)
 
 
 def _tempered(distribution: Distribution, temperature: float) -> Distribution:
@@ -35,21 +40,21 @@ def forward_kl(
     teacher: Distribution, student: Distribution, temperature: float = 1.0
 ) -> Float[Tensor, "*batch"]:
     """T²·KL(teacher ‖ student): covers all that the teacher does (Rusu et al. 2016, eq. 3)."""
-    return temperature**2 * _tempered(teacher, temperature).kl(_tempered(student, temperature))
+    return temperature**2 * _tempered(_constant(teacher), temperature).kl(_tempered(student, temperature))
 
 
 def reverse_kl(
     teacher: Distribution, student: Distribution, temperature: float = 1.0
 ) -> Float[Tensor, "*batch"]:
     """T²·KL(student ‖ teacher): settles on one of the things that the teacher does (Czarnecki et al. 2019, table 1)."""
-    return temperature**2 * _tempered(student, temperature).kl(_tempered(teacher, temperature))
+    return temperature**2 * _tempered(student, temperature).kl(_tempered(_constant(teacher), temperature))
 
 
 def cross_entropy(
     teacher: Distribution, student: Distribution, temperature: float = 1.0
 ) -> Float[Tensor, "*batch"]:
     """T²·H(teacher, student) = T²·[KL(teacher ‖ student) + H(teacher)]; the gradient is that of `forward_kl`."""
-    tempered = _tempered(teacher, temperature)
+    tempered = _tempered(_constant(teacher), temperature)
     return temperature**2 * (tempered.kl(_tempered(student, temperature)) + tempered.entropy())
 
 
@@ -59,6 +64,7 @@ def mse(teacher: Distribution, student: Distribution, temperature: float = 1.0) 
     Logits say nothing up to a constant, so both sides are centred (Hinton, Vinyals & Dean 2015, eq. 4; Ba & Caruana 2014).
     A squashed Gaussian is compared before the tanh. The temperature has no effect.
     """
+    teacher = _constant(teacher)
     if isinstance(teacher, Categorical) and isinstance(student, Categorical):
         p, q = (d.logits - d.logits.mean(-1, keepdim=True) for d in (teacher, student))
         return 0.5 * (p - q).square().sum(-1)

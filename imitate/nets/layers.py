@@ -167,16 +167,14 @@ class RunningNorm(nn.Module):
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Merge a batch [M, B, *shape] into the statistics (Chan, Golub & LeVeque 1979, eq. 2.1)."""
-        new = torch.full_like(self.count, x.shape[1])
-        total = self.count + new
-        old_share = (self.count / total).to(x).reshape(-1, *(1,) * (x.dim() - 1))
+        x = x.to(self.mean)
+        self.count += x.shape[1]
+        # Of the new batch, not of the old: the small one of the two keeps its digits in float32.
+        share = (x.shape[1] / self.count).to(x).reshape(-1, *(1,) * (x.dim() - 1))
         mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
         delta = mean - self.mean
-        self.var.copy_(
-            old_share * self.var + (1 - old_share) * var + old_share * (1 - old_share) * delta.square()
-        )
-        self.mean.add_((1 - old_share) * delta)
-        self.count.copy_(total)
+        self.var.lerp_(var, share).add_(share * (1 - share) * delta.square())
+        self.mean.lerp_(mean, share)
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise [M, B, *shape]."""

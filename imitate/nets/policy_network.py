@@ -79,6 +79,8 @@ class NetworkPolicy(nn.Module):
             raise ValueError(f"action: policies act in Discrete spaces and flat Boxes, not in {action}.")
         if architecture.activation not in ACTIVATIONS:
             raise ValueError(f"activation: '{architecture.activation}' is none of {', '.join(ACTIVATIONS)}.")
+        if architecture.normalise and isinstance(observation, Discrete):
+            raise ValueError(f"normalise: observations of {observation} are one-hot; there is nothing to standardise.")
         self.observation, self.action, self.members = observation, action, members
         self.architecture, self.env, self.custom = architecture, env, network is not None
         norm = RunningNorm(members, observation.shape, clip=architecture.clip_obs) if architecture.normalise else None
@@ -160,7 +162,7 @@ class NetworkPolicy(nn.Module):
         single = observation.ndim == len(shape)
         obs = torch.as_tensor(observation, device=self.device).unsqueeze(0)
         obs = (obs.unsqueeze(0) if single else obs).expand(self.members, *(-1,) * (len(shape) + 1))
-        if obs.dtype == torch.float64:
+        if isinstance(self.observation, Box) and obs.dtype != torch.uint8:
             obs = obs.float()
         distribution = self.distribution(obs)
         noise = torch.rand(self.members, obs.shape[1], self.noise, device=self.device)

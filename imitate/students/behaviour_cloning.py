@@ -90,6 +90,11 @@ class BehaviourCloning:
             student.normaliser.update(self.data.sample(4096).obs)
 
     @property
+    def budget(self) -> int:
+        """Gradient steps."""
+        return self.config.updates
+
+    @property
     def finished(self) -> bool:
         """Whether the updates are spent, or no member has improved for `patience` looks."""
         return int(self.steps) >= self.config.updates or bool((self.waited >= self.config.patience).all())

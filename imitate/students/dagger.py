@@ -136,6 +136,11 @@ class DAgger:
             self._aggregate(demonstrations.examples, demonstrations.mask)
 
     @property
+    def budget(self) -> int:
+        """Environment steps of a member, all of them labelled."""
+        return self.config.rounds * self.config.rollout * self.source.num_envs
+
+    @property
     def finished(self) -> bool:
         """Whether all rounds are done."""
         return int(self.rounds) >= self.config.rounds

@@ -5,7 +5,7 @@ Letters: M members, B steps of all episodes of a member, N environments, T time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ class Demonstrations:
     Args:
         examples: Observations [M, B, *obs] and actions [M, B, *action].
         mask: Which of them count [M, B]; members may have different numbers.
-        time: Step within its episode [M, B].
+        episode: Number of the episode, from 0 [M, B].
+        time: Step within its episode, from 0 [M, B].
     """
 
     examples: Examples
     mask: Tensor
+    episode: Tensor
     time: Tensor
 
     @property
@@ -43,11 +45,23 @@ class Demonstrations:
         """How many count, [M]."""
         return self.mask.sum(1)
 
+    @property
+    def env_steps(self) -> Tensor:
+        """Environment steps that the teacher took for them, [M]; thinning saves none."""
+        last = torch.where(self.mask, self.episode, -1).max(1, keepdim=True).values
+        return (self.episode <= last).sum(1)
+
+    def first(self, episodes: int) -> Demonstrations:
+        """Only the first `episodes` episodes of each member."""
+        if episodes < 1:
+            raise ValueError(f"episodes: at least 1, not {episodes}.")
+        return replace(self, mask=self.mask & (self.episode < episodes))
+
     def thinned(self, every: int) -> Demonstrations:
         """Only every `every`-th step of each episode, beginning with the first (Ho & Ermon 2016, §6: every 20th)."""
         if every < 1:
             raise ValueError(f"every: at least 1, not {every}.")
-        return Demonstrations(self.examples, self.mask & (self.time % every == 0), self.time)
+        return replace(self, mask=self.mask & (self.time % every == 0))
 
     @classmethod
     def from_arrays(
@@ -89,7 +103,7 @@ class Demonstrations:
         ends = np.zeros(len(obs), bool) if done is None else np.asarray(done, bool).reshape(-1)
         if ends.shape != (len(obs),):
             raise ValueError(f"done: {ends.shape[0]} values for {len(obs)} steps.")
-        time = _time_in_episode(torch.as_tensor(ends).unsqueeze(1)).squeeze(1)
+        episode, time = (x.squeeze(1) for x in _positions(torch.as_tensor(ends).unsqueeze(1)))
 
         def everyone(x: Tensor) -> Tensor:
             return x.to(source.device).expand(source.members, *x.shape)
@@ -99,6 +113,7 @@ class Demonstrations:
         return cls(
             Examples(everyone(obs_tensor), everyone(action_tensor)),
             everyone(torch.ones(len(obs), dtype=torch.bool)),
+            everyone(episode),
             everyone(time),
         )
 
@@ -158,13 +173,16 @@ def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministi
         seen.append(source.collect(driver, min(100, source.max_steps)).clone())
         finished += seen[-1].done.sum(0)
     whole = tree.map(lambda *parts: torch.cat(parts), seen[0], *seen[1:])
-    before = whole.done.cumsum(0) - whole.done.long()  # episodes that ended before this step
-    time = _time_in_episode(whole.done.flatten(1)).view_as(before)
-    return Demonstrations(Examples(fold(whole.obs), fold(whole.action)), fold(before < wanted), fold(time))
+    before, time = _positions(whole.done)
+    # The k-th episode of environment n is the member's episode k·N + n, so the first ones come from all environments.
+    episode = before * source.num_envs + torch.arange(source.num_envs, device=source.device)
+    return Demonstrations(
+        Examples(fold(whole.obs), fold(whole.action)), fold(episode < episodes), fold(episode), fold(time)
+    )
 
 
-def _time_in_episode(done: Tensor) -> Tensor:
-    """Steps since the last episode end, [T, N] from ends [T, N]."""
-    step = torch.arange(len(done), device=done.device).unsqueeze(1).expand(done.shape)
+def _positions(done: Tensor) -> tuple[Tensor, Tensor]:
+    """Episodes that ended before each step, and steps since the last end; both [T, ...] from ends [T, ...]."""
+    step = torch.arange(len(done), device=done.device).reshape(-1, *(1,) * (done.dim() - 1)).expand(done.shape)
     starts = torch.where(torch.cat([torch.ones_like(done[:1]), done[:-1]]), step, 0)
-    return step - starts.cummax(0).values
+    return done.cumsum(0) - done.long(), step - starts.cummax(0).values

@@ -93,6 +93,11 @@ class PolicyDistillation:
         self.labels = torch.zeros(source.members, dtype=torch.int64)
 
     @property
+    def budget(self) -> int:
+        """Environment steps of a member."""
+        return self.config.steps
+
+    @property
     def finished(self) -> bool:
         """Whether all the configured steps are done."""
         return int(self.steps) >= self.config.steps

@@ -45,7 +45,7 @@ EDGES = {
         ((-1.17, -0.0699), 0),
         ((-0.5, 0.07), 2),  # at full speed
         ((-0.5, -0.07), 0),
-        ((0.49, 0.0101), 1),  # onto the goal
+        ((0.49, 0.0103), 1),  # onto the goal
         ((0.49, 0.0), 1),
         ((0.5, 0.0), 1),
         ((0.55, -0.03), 1),  # past it, on the way back
@@ -171,7 +171,7 @@ def test_edges_take_their_branches():
     _, _, reward, arrived = run("MountainCarContinuous-v0")
     assert reward[3] == pytest.approx(-2.5) and arrived[6] and reward[6] == pytest.approx(100 - 0.9)
     state, _, reward, done = run("Acrobot-v1")
-    assert state[0, 0] < -3 and state[1, 0] > 3 and state[2, 1] < -3 and state[3, 1] > 3
+    assert state[0, 0] < 0 < state[1, 0] and state[2, 1] < 0 < state[3, 1]  # wrapped
     assert np.abs(state[:, :2]).max() <= PI and np.abs(state[4:6, 2:]).max() == pytest.approx(9 * PI)
     assert done[6] and reward[6] == 0 and not done[9] and reward[9] == -1
     state, _, reward, _ = run("Pendulum-v1")

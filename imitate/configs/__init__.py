@@ -1,0 +1,44 @@
+"""Tuned settings, one JSON file an environment; what the command line uses by default.
+
+A file holds `num_envs`, and by the name of a command the fields of that command's config:
+`ppo`, `clone`, `dagger`, `distill`, `student` (fields of `Architecture`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from importlib import resources
+from typing import Any, TypeVar
+
+__all__ = ["available", "config_for", "settings"]
+
+C = TypeVar("C")
+
+
+def available() -> list[str]:
+    """Ids of the environments with tuned settings."""
+    files = resources.files(__name__).iterdir()
+    return sorted(file.name.removesuffix(".json") for file in files if file.name.endswith(".json"))
+
+
+def settings(env: str) -> dict[str, Any]:
+    """All settings for an environment; empty where there are none."""
+    if env not in available():
+        return {}
+    loaded: dict[str, Any] = json.loads((resources.files(__name__) / f"{env}.json").read_text("utf-8"))
+    return loaded
+
+
+def config_for(kind: type[C], name: str, env: str) -> C:
+    """The config of a command for an environment: its tuned fields, and defaults for the rest.
+
+    Raises:
+        ValueError: The file names a field that the config lacks.
+    """
+    tuned = dict(settings(env).get(name, {}))
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = tuned.keys() - known
+    if unknown:
+        raise ValueError(f"configs/{env}.json: {name} has no {', '.join(sorted(unknown))}.")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in tuned.items()})

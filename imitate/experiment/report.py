@@ -1,0 +1,206 @@
+"""The report of an experiment: rows, a table, JSON, a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+from imitate.experiment.evaluate import Evaluation
+
+__all__ = ["Curve", "Experiment", "Row", "versions"]
+
+Kind = Literal["teacher", "bc", "dagger", "distilled"]
+COLOURS: dict[str, str] = {"teacher": "#444444", "bc": "#e08214", "dagger": "#1f78b4", "distilled": "#33a02c"}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = ("torch", "numpy", "gymnasium", "stable-baselines3")
+    import imitate
+
+    return {
+        "imitate": imitate.__version__,
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+    }
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Return against what it cost, with its interval over members."""
+
+    x: list[float] = field(default_factory=list)
+    mean: list[float] = field(default_factory=list)
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+    def add(self, x: float, evaluation: Evaluation) -> None:
+        """Append a point."""
+        low, high = evaluation.ci
+        for values, value in ((self.x, x), (self.mean, evaluation.mean), (self.low, low), (self.high, high)):
+            values.append(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One policy of an experiment.
+
+    Args:
+        name: What it is called in the table.
+        kind: What made it.
+        parameters: Of one member.
+        labels: Teacher labels that a member used.
+        env_steps: Environment steps that a member took or was shown.
+        seconds: Training of all members together; evaluations are not counted.
+        evaluation: Its returns, the teacher's and a random policy's on the same noise.
+        curve: Return against environment steps (teacher) or labels (students).
+    """
+
+    name: str
+    kind: Kind
+    parameters: int
+    labels: int
+    env_steps: int
+    seconds: float
+    evaluation: Evaluation
+    curve: Curve
+
+    def as_json(self) -> dict[str, Any]:
+        """The row for report.json; a number that does not exist is null."""
+        members, episodes = self.evaluation.returns.shape
+        low, high = self.evaluation.ci
+        percent, percent_ci = self.evaluation.percent_of_teacher, self.evaluation.percent_ci or (None, None)
+        row = {
+            "name": self.name,
+            "kind": self.kind,
+            "members": members,
+            "parameters": self.parameters,
+            "labels": self.labels,
+            "env_steps": self.env_steps,
+            "seconds": round(self.seconds, 3),
+            "mean": self.evaluation.mean,
+            "iqm": self.evaluation.iqm,
+            "ci_low": low,
+            "ci_high": high,
+            "percent_of_teacher": percent,
+            "percent_ci_low": percent_ci[0],
+            "percent_ci_high": percent_ci[1],
+            "episodes": episodes,
+            "member_means": [float(mean) for mean in self.evaluation.returns.mean(1)],
+        }
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All rows of one experiment."""
+
+    env: str
+    seed: int
+    device: str
+    rows: list[Row]
+
+    def table(self) -> Table:
+        """For the terminal."""
+        table = Table(title=f"{self.env}, seed {self.seed}, {self.device}", title_justify="left")
+        table.add_column("policy", no_wrap=True)
+        for column in ("parameters", "labels", "env steps", "seconds", "mean [95 % interval]", "IQM", "% of teacher"):
+            table.add_column(column, justify="right")
+        for row in self.rows:
+            found, (low, high) = row.evaluation, row.evaluation.ci
+            percent, percent_ci = found.percent_of_teacher, found.percent_ci
+            share = "" if percent is None or percent_ci is None else f"{percent:.1f} [{percent_ci[0]:.1f}, {percent_ci[1]:.1f}]"
+            table.add_row(
+                row.name,
+                f"{row.parameters:,}",
+                f"{row.labels:,}",
+                f"{row.env_steps:,}",
+                f"{row.seconds:.1f}",
+                f"{found.mean:.1f} [{low:.1f}, {high:.1f}]",
+                f"{found.iqm:.1f}",
+                "100 (itself)" if row.kind == "teacher" else share,
+            )
+        members, episodes = self.rows[0].evaluation.returns.shape
+        table.caption = (
+            f"{members} members x {episodes} episodes; all policies on the same noise; intervals over members; "
+            "costs are of one member, seconds of all together"
+        )
+        return table
+
+    def save(self, folder: Path | str) -> None:
+        """Write report.json and report.png."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {
+            "env": self.env,
+            "seed": self.seed,
+            "device": self.device,
+            "versions": versions(),
+            "rows": [row.as_json() for row in self.rows],
+        }
+        temporary = folder / ".report.json.tmp"
+        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", "utf-8")
+        temporary.replace(folder / "report.json")
+        self._draw(folder / "report.png")
+
+    def _draw(self, path: Path) -> None:
+        os.environ.setdefault("MPLBACKEND", "Agg")  # no window, wherever this runs
+        from matplotlib.figure import Figure  # slow to import, and needed here only
+
+        figure = Figure(figsize=(13, 4.2), layout="constrained", dpi=120)
+        left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.15, 1.1])
+        random = self.rows[0].evaluation.random
+        teacher = self.rows[0].evaluation.mean
+        for axis in (left, middle):
+            axis.axhline(teacher, color=COLOURS["teacher"], linewidth=1, linestyle="--")
+            if random is not None:
+                axis.axhline(float(random.mean()), color="#bbbbbb", linewidth=1, linestyle=":")
+            axis.grid(alpha=0.25)
+            axis.set_ylabel("return")
+        styles = iter(("-", "--", "-.", ":"))
+        for row in self.rows:
+            axis = left if row.kind == "teacher" else middle
+            curve, colour = row.curve, COLOURS[row.kind]
+            if not curve.x:
+                continue
+            if row.kind == "bc":  # all of its labels are there from the start: a point
+                low, high = curve.mean[-1] - curve.low[-1], curve.high[-1] - curve.mean[-1]
+                marker = "o" if row is next(r for r in self.rows if r.kind == "bc") else "s"
+                axis.errorbar(
+                    curve.x[-1], curve.mean[-1], yerr=[[low], [high]], fmt=marker, color=colour, capsize=3, label=row.name
+                )
+                continue
+            axis.plot(curve.x, curve.mean, color=colour, linestyle=next(styles) if row.kind != "teacher" else "-", label=row.name)
+            axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+        left.set_title("teacher: return against experience")
+        left.set_xlabel("environment steps of a member")
+        middle.set_title("students: return against labels")
+        middle.set_xlabel("labels of a member")
+        middle.set_xscale("log")
+        middle.legend(fontsize=8, loc="lower right")
+        names = [row.name for row in self.rows]
+        means = [row.evaluation.mean for row in self.rows]
+        base = float(random.mean()) if random is not None else 0.0
+        errors = [[], []]  # type: list[list[float]]
+        for row, mean in zip(self.rows, means, strict=True):
+            low, high = row.evaluation.ci
+            errors[0].append(0.0 if math.isnan(low) else mean - low)
+            errors[1].append(0.0 if math.isnan(high) else high - mean)
+        right.barh(
+            names, [m - base for m in means], left=base, xerr=errors, capsize=3, color=[COLOURS[r.kind] for r in self.rows]
+        )
+        right.invert_yaxis()
+        right.axvline(base, color="#bbbbbb", linewidth=1, linestyle=":")
+        right.set_xlabel("return (bars start at a random policy's)")
+        right.set_title("mean and 95 % interval over members")
+        right.grid(axis="x", alpha=0.25)
+        figure.suptitle(f"{self.env}: teaching a policy with a policy", fontsize=11)
+        figure.savefig(path)

@@ -1,0 +1,219 @@
+"""Any function as a teacher. Letters: B batch, A actions; `*batch` is any leading shape, such as [M, B]."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from envs.base import Discrete, Space
+from envs.gymnasium import from_gymnasium
+from imitate.distributions import Categorical, Distribution, Normal
+
+__all__ = ["CallableTeacher", "ModuleTeacher", "certain", "from_callable", "from_module", "spaces_of"]
+
+_TOLERANCE = 1e-4  # of the range of a Box: rounding is not an action out of range
+
+
+def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
+    """The observation and the action space of a source, an environment, or a pair of spaces (ours or Gymnasium's).
+
+    Raises:
+        ValueError: It is none of these, or a space is neither a Box nor a Discrete.
+    """
+    given = source_or_spaces
+    if isinstance(given, tuple) and len(given) == 2:
+        pair = given
+    elif hasattr(given, "observation") and hasattr(given, "action"):
+        pair = given.observation, given.action
+    elif hasattr(given, "observation_space") and hasattr(given, "action_space"):
+        pair = (
+            getattr(given, "single_observation_space", given.observation_space),
+            getattr(given, "single_action_space", given.action_space),
+        )
+    else:
+        raise ValueError(
+            f"source: a source, an environment or a pair (observation, action) of spaces, not {type(given).__name__}."
+        )
+    observation, action = (space if isinstance(space, Space) else from_gymnasium(space) for space in pair)
+    if len(action.shape) > 1:
+        raise ValueError(f"action: teachers act in Discrete spaces and flat Boxes, not in {action}.")
+    return observation, action
+
+
+def certain(action: Tensor, space: Space, scale: float) -> Distribution:
+    """What a deterministic teacher says: its choice for certain, or a Gaussian of deviation `scale` around its action."""
+    if isinstance(space, Discrete):
+        return Categorical.certain(action, space.n)
+    return Normal(action, torch.full_like(action, scale))
+
+
+def _positive(scale: float) -> float:
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale: a standard deviation is positive and finite, not {scale}.")
+    return scale
+
+
+class CallableTeacher:
+    """A deterministic teacher made of a function on numpy arrays; see `from_callable`.
+
+    Each call copies observations to the host and answers back, so it cannot be part of a CUDA graph.
+    """
+
+    noise = 0
+
+    def __init__(
+        self,
+        function: Callable[[NDArray[Any]], Any],
+        observation: Space,
+        action: Space,
+        *,
+        scale: float = 0.1,
+        batched: bool = True,
+    ) -> None:
+        self.function, self.observation, self.action = function, observation, action
+        self.scale, self.batched = _positive(scale), batched
+
+    def memory(self, *shape: int) -> None:
+        """Memoryless."""
+
+    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """The function's own answer at observations [*batch, *obs]: [*batch] or [*batch, A]."""
+        return self._answer(obs), None, {}
+
+    def distribution(self, obs: Tensor) -> Distribution:
+        """A certain choice, or a Gaussian of deviation `scale` around the function's answer."""
+        return certain(self._answer(obs), self.action, self.scale)
+
+    def _answer(self, obs: Tensor) -> Tensor:
+        batch = _leading(obs, self.observation)
+        array = obs.detach().reshape(-1, *self.observation.shape).cpu().numpy()
+        if self.batched:
+            answer = np.asarray(self.function(array))
+        else:
+            answer = np.asarray([self.function(one) for one in array])
+        expected = (len(array), *self.action.shape)
+        if answer.shape != expected:
+            hint = "" if not self.batched else " (pass batched=False if it takes one observation at a time)"
+            raise ValueError(
+                f"teacher: the function gave actions of shape {answer.shape} for {len(array)} observations; "
+                f"{self.action} needs {expected}{hint}."
+            )
+        _check(answer, self.action)
+        dtype = torch.int64 if isinstance(self.action, Discrete) else torch.float32
+        return torch.as_tensor(answer.astype(np.float64), dtype=dtype, device=obs.device).reshape(
+            *batch, *self.action.shape
+        )
+
+
+def from_callable(
+    function: Callable[[NDArray[Any]], Any], source_or_spaces: Any, *, scale: float = 0.1, batched: bool = True
+) -> CallableTeacher:
+    """A teacher made of any Python function, such as `lambda obs: model.predict(obs, deterministic=True)[0]`.
+
+    Args:
+        function: Maps observations [B, *obs] to integers [B] for a Discrete action space, to numbers [B, A] within the
+            bounds for a Box. It sees whatever the source gives, in numpy.
+        source_or_spaces: What it is to act in: a source, an environment, or a pair (observation, action) of spaces.
+        scale: Standard deviation of its distribution for a Box, in the action's units; `act` gives the answer itself.
+        batched: False for a function of one observation [*obs], to an integer or [A].
+
+    Raises:
+        ValueError: The spaces are not supported, or `scale` is not positive; when called, the answer has the wrong shape
+            or type, is not finite, or lies outside the action space.
+    """
+    return CallableTeacher(function, *spaces_of(source_or_spaces), scale=scale, batched=batched)
+
+
+class ModuleTeacher:
+    """A teacher made of one frozen `nn.Module`; see `from_module`."""
+
+    def __init__(self, module: nn.Module, observation: Space, action: Space, *, scale: float = 0.1) -> None:
+        self.module, self.observation, self.action = module, observation, action
+        self.scale = _positive(scale)
+
+    @property
+    def noise(self) -> int:
+        """One uniform draws a choice; a Gaussian takes one a dimension."""
+        return 1 if isinstance(self.action, Discrete) else self.action.shape[0]
+
+    def memory(self, *shape: int) -> None:
+        """Memoryless."""
+
+    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """Draw an action at observations [*batch, *obs] from uniforms [*batch, noise]."""
+        return self.distribution(obs).sample(noise), None, {}
+
+    @torch.no_grad()
+    def distribution(self, obs: Tensor) -> Distribution:
+        """A categorical of its logits, or a Gaussian of deviation `scale` around its means."""
+        batch = _leading(obs, self.observation)
+        out = self.module(obs.reshape(-1, *self.observation.shape))
+        outputs = self.action.n if isinstance(self.action, Discrete) else self.action.shape[0]
+        if not isinstance(out, Tensor) or out.shape != (math.prod(batch), outputs):
+            found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(
+                f"teacher: the module gave {found} for {math.prod(batch)} observations; {self.action} needs "
+                f"{'logits' if isinstance(self.action, Discrete) else 'means'} [B, {outputs}]."
+            )
+        out = out.reshape(*batch, outputs)
+        if isinstance(self.action, Discrete):
+            return Categorical(out)
+        return Normal(out, torch.full_like(out, self.scale))
+
+
+def from_module(
+    module: nn.Module, source_or_spaces: Any, *, scale: float = 0.1, device: torch.device | str | None = None
+) -> ModuleTeacher:
+    """A teacher made of a trained network of your own, which is copied and frozen in evaluation mode.
+
+    Args:
+        module: Maps observations [B, *obs] to logits [B, A] of a Discrete action space, to means [B, A] of a Box.
+        source_or_spaces: What it is to act in: a source, an environment, or a pair (observation, action) of spaces.
+        scale: Standard deviation of its actions in a Box, in the action's units.
+        device: Where the copy is to live; where the module lives by default.
+
+    Raises:
+        ValueError: The spaces are not supported, or `scale` is not positive; when called, the output has the wrong shape.
+    """
+    frozen = copy.deepcopy(module).eval().requires_grad_(False)
+    if device is not None:
+        frozen.to(device)
+    return ModuleTeacher(frozen, *spaces_of(source_or_spaces), scale=scale)
+
+
+def _leading(obs: Tensor, space: Space) -> tuple[int, ...]:
+    """The leading shape of observations."""
+    dims = obs.dim() - len(space.shape)
+    if dims < 0 or obs.shape[dims:] != space.shape:
+        raise ValueError(f"teacher: made for observations {space}, got {tuple(obs.shape)}.")
+    return tuple(obs.shape[:dims])
+
+
+def _check(answer: NDArray[Any], space: Space) -> None:
+    """Whether actions are members of a space."""
+    if isinstance(space, Discrete):
+        if answer.dtype.kind not in "iub":
+            raise ValueError(f"teacher: the function gave {answer.dtype} for {space}, which needs integers.")
+        if answer.size and not (0 <= answer.min() and answer.max() < space.n):
+            raise ValueError(
+                f"teacher: the function gave {answer.min()} to {answer.max()}; {space} is 0 to {space.n - 1}."
+            )
+        return
+    if answer.dtype.kind not in "iuf" or not np.isfinite(answer).all():
+        raise ValueError(f"teacher: the function gave actions that are not finite numbers (type {answer.dtype}).")
+    low, high = np.asarray(space.low), np.asarray(space.high)
+    margin = np.where(np.isfinite(high - low), _TOLERANCE * (high - low), 0.0)
+    if (answer < low - margin).any() or (answer > high + margin).any():
+        raise ValueError(
+            f"teacher: the function gave {answer.min():.6g} to {answer.max():.6g}, outside the bounds of {space}; "
+            "clip its answer with np.clip(action, low, high)."
+        )
+
+
