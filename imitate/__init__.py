@@ -1,1 +1,45 @@
+"""Teach a policy with a policy: behaviour cloning, DAgger and distillation beside RL baselines, on one batched core."""
+
 __version__ = "0.1.0"
+
+from imitate import losses, nets, students, teachers
+from imitate.baselines import PPO, PPOConfig
+from imitate.experiment import Evaluation, Report, evaluate, load_checkpoint, run, save_checkpoint
+from imitate.make import make
+from imitate.nets import NetworkPolicy, load
+from imitate.students import (
+    BehaviourCloning,
+    BehaviourCloningConfig,
+    DAgger,
+    DAggerConfig,
+    Demonstrations,
+    PolicyDistillation,
+    PolicyDistillationConfig,
+    demonstrate,
+)
+
+__all__ = [
+    "PPO",
+    "BehaviourCloning",
+    "BehaviourCloningConfig",
+    "DAgger",
+    "DAggerConfig",
+    "Demonstrations",
+    "Evaluation",
+    "NetworkPolicy",
+    "PPOConfig",
+    "PolicyDistillation",
+    "PolicyDistillationConfig",
+    "Report",
+    "demonstrate",
+    "evaluate",
+    "load",
+    "load_checkpoint",
+    "losses",
+    "make",
+    "nets",
+    "run",
+    "save_checkpoint",
+    "students",
+    "teachers",
+]

@@ -16,13 +16,23 @@ from envs.base import Discrete, Space
 from envs.gymnasium import from_gymnasium
 from imitate.distributions import Categorical, Distribution, Normal
 
-__all__ = ["CallableTeacher", "ModuleTeacher", "certain", "from_callable", "from_module", "spaces_of"]
+__all__ = [
+    "CallableTeacher",
+    "ModuleTeacher",
+    "certain",
+    "from_callable",
+    "from_module",
+    "positive",
+    "spaces_of",
+]
 
 _TOLERANCE = 1e-4  # of the range of a Box: rounding is not an action out of range
 
 
 def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
-    """The observation and the action space of a source, an environment, or a pair of spaces (ours or Gymnasium's).
+    """The observation and the action space of a source, an environment or a pair of spaces.
+
+    The spaces may be Gymnasium's.
 
     Raises:
         ValueError: It is none of these, or a space is neither a Box nor a Discrete.
@@ -30,7 +40,9 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
     given = source_or_spaces
     if isinstance(given, tuple) and len(given) == 2:
         pair = given
-    elif hasattr(given, "observation") and hasattr(given, "action"):
+    elif isinstance(
+        getattr(given, "observation", None), Space
+    ):  # a wrapper of Gymnasium may have a method of this name
         pair = given.observation, given.action
     elif hasattr(given, "observation_space") and hasattr(given, "action_space"):
         pair = (
@@ -39,7 +51,8 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
         )
     else:
         raise ValueError(
-            f"source: a source, an environment or a pair (observation, action) of spaces, not {type(given).__name__}."
+            "source: a source, an environment or a pair (observation, action) of spaces, "
+            f"not {type(given).__name__}."
         )
     observation, action = (space if isinstance(space, Space) else from_gymnasium(space) for space in pair)
     if len(action.shape) > 1:
@@ -48,13 +61,14 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
 
 
 def certain(action: Tensor, space: Space, scale: float) -> Distribution:
-    """What a deterministic teacher says: its choice for certain, or a Gaussian of deviation `scale` around its action."""
+    """What a deterministic teacher says: its choice, or a Gaussian of deviation `scale` around its action."""
     if isinstance(space, Discrete):
         return Categorical.certain(action, space.n)
     return Normal(action, torch.full_like(action, scale))
 
 
-def _positive(scale: float) -> float:
+def positive(scale: float) -> float:
+    """The scale, if it is one."""
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale: a standard deviation is positive and finite, not {scale}.")
     return scale
@@ -78,7 +92,7 @@ class CallableTeacher:
         batched: bool = True,
     ) -> None:
         self.function, self.observation, self.action = function, observation, action
-        self.scale, self.batched = _positive(scale), batched
+        self.scale, self.batched = positive(scale), batched
 
     def memory(self, *shape: int) -> None:
         """Memoryless."""
@@ -94,10 +108,13 @@ class CallableTeacher:
     def _answer(self, obs: Tensor) -> Tensor:
         batch = _leading(obs, self.observation)
         array = obs.detach().reshape(-1, *self.observation.shape).cpu().numpy()
-        if self.batched:
-            answer = np.asarray(self.function(array))
-        else:
-            answer = np.asarray([self.function(one) for one in array])
+        answers = self.function(array) if self.batched else [self.function(one) for one in array]
+        try:
+            answer = np.asarray(answers)
+        except ValueError as error:
+            raise ValueError(
+                f"teacher: the function gave a {type(answers).__name__} that is no array ({error})."
+            ) from error
         expected = (len(array), *self.action.shape)
         if answer.shape != expected:
             hint = "" if not self.batched else " (pass batched=False if it takes one observation at a time)"
@@ -107,26 +124,31 @@ class CallableTeacher:
             )
         _check(answer, self.action)
         dtype = torch.int64 if isinstance(self.action, Discrete) else torch.float32
-        return torch.as_tensor(answer.astype(np.float64), dtype=dtype, device=obs.device).reshape(
-            *batch, *self.action.shape
-        )
+        actions = torch.as_tensor(answer.astype(np.float64), dtype=dtype, device=obs.device)
+        return actions.reshape((*batch, *self.action.shape))
 
 
 def from_callable(
-    function: Callable[[NDArray[Any]], Any], source_or_spaces: Any, *, scale: float = 0.1, batched: bool = True
+    function: Callable[[NDArray[Any]], Any],
+    source_or_spaces: Any,
+    *,
+    scale: float = 0.1,
+    batched: bool = True,
 ) -> CallableTeacher:
     """A teacher made of any Python function, such as `lambda obs: model.predict(obs, deterministic=True)[0]`.
 
     Args:
-        function: Maps observations [B, *obs] to integers [B] for a Discrete action space, to numbers [B, A] within the
-            bounds for a Box. It sees whatever the source gives, in numpy.
-        source_or_spaces: What it is to act in: a source, an environment, or a pair (observation, action) of spaces.
-        scale: Standard deviation of its distribution for a Box, in the action's units; `act` gives the answer itself.
+        function: Maps observations [B, *obs] to integers [B] for a Discrete action space, to numbers [B, A]
+            within the bounds for a Box. It sees whatever the source gives, in numpy.
+        source_or_spaces: What it is to act in: a source, an environment, or a pair (observation, action) of
+            spaces.
+        scale: Standard deviation of its distribution for a Box, in the action's units; `act` gives the answer
+            itself.
         batched: False for a function of one observation [*obs], to an integer or [A].
 
     Raises:
-        ValueError: The spaces are not supported, or `scale` is not positive; when called, the answer has the wrong shape
-            or type, is not finite, or lies outside the action space.
+        ValueError: The spaces are not supported, or `scale` is not positive; when called, the answer has the
+            wrong shape or type, is not finite, or lies outside the action space.
     """
     return CallableTeacher(function, *spaces_of(source_or_spaces), scale=scale, batched=batched)
 
@@ -136,7 +158,7 @@ class ModuleTeacher:
 
     def __init__(self, module: nn.Module, observation: Space, action: Space, *, scale: float = 0.1) -> None:
         self.module, self.observation, self.action = module, observation, action
-        self.scale = _positive(scale)
+        self.scale = positive(scale)
 
     @property
     def noise(self) -> int:
@@ -174,13 +196,16 @@ def from_module(
     """A teacher made of a trained network of your own, which is copied and frozen in evaluation mode.
 
     Args:
-        module: Maps observations [B, *obs] to logits [B, A] of a Discrete action space, to means [B, A] of a Box.
-        source_or_spaces: What it is to act in: a source, an environment, or a pair (observation, action) of spaces.
+        module: Maps observations [B, *obs] to logits [B, A] of a Discrete action space, to means [B, A] of a
+            Box.
+        source_or_spaces: What it is to act in: a source, an environment, or a pair (observation, action) of
+            spaces.
         scale: Standard deviation of its actions in a Box, in the action's units.
         device: Where the copy is to live; where the module lives by default.
 
     Raises:
-        ValueError: The spaces are not supported, or `scale` is not positive; when called, the output has the wrong shape.
+        ValueError: The spaces are not supported, or `scale` is not positive; when called, the output has the
+            wrong shape.
     """
     frozen = copy.deepcopy(module).eval().requires_grad_(False)
     if device is not None:
@@ -201,19 +226,19 @@ def _check(answer: NDArray[Any], space: Space) -> None:
     if isinstance(space, Discrete):
         if answer.dtype.kind not in "iub":
             raise ValueError(f"teacher: the function gave {answer.dtype} for {space}, which needs integers.")
-        if answer.size and not (0 <= answer.min() and answer.max() < space.n):
+        if answer.size and not (answer.min() >= 0 and answer.max() < space.n):
             raise ValueError(
                 f"teacher: the function gave {answer.min()} to {answer.max()}; {space} is 0 to {space.n - 1}."
             )
         return
     if answer.dtype.kind not in "iuf" or not np.isfinite(answer).all():
-        raise ValueError(f"teacher: the function gave actions that are not finite numbers (type {answer.dtype}).")
+        raise ValueError(
+            f"teacher: the function gave actions that are not finite numbers (type {answer.dtype})."
+        )
     low, high = np.asarray(space.low), np.asarray(space.high)
     margin = np.where(np.isfinite(high - low), _TOLERANCE * (high - low), 0.0)
     if (answer < low - margin).any() or (answer > high + margin).any():
         raise ValueError(
-            f"teacher: the function gave {answer.min():.6g} to {answer.max():.6g}, outside the bounds of {space}; "
-            "clip its answer with np.clip(action, low, high)."
+            f"teacher: the function gave {answer.min():.6g} to {answer.max():.6g}, "
+            f"outside the bounds of {space}; clip its answer with np.clip(action, low, high)."
         )
-
-

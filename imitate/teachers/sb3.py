@@ -1,4 +1,4 @@
-"""Stable-Baselines3's models as policies of ours: the same actions and probabilities, from our batched network.
+"""Stable-Baselines3's models as policies of ours: the same actions and probabilities from our network.
 
 Letters: M members, A actions.
 """
@@ -63,17 +63,18 @@ def from_sb3(
 ) -> NetworkPolicy:
     """A policy of ours that does what a Stable-Baselines3 model does.
 
-    It takes the MLP policies of PPO, A2C, DQN, SAC, TD3 and DDPG, and of sb3-contrib's TRPO, MaskablePPO (without masks),
-    TQC and QR-DQN. Files are read as data and never unpickled.
+    It takes the MLP policies of PPO, A2C, DQN, SAC, TD3 and DDPG, and of sb3-contrib's TRPO, MaskablePPO
+    (without masks), TQC and QR-DQN. Files are read as data and never unpickled.
 
-    PPO and kin give their own categorical or Gaussian, SAC and TQC their squashed Gaussian. DQN gives a categorical with
-    logits Q/temperature, QR-DQN likewise with the mean of the quantiles for Q. TD3 is deterministic: it gives a squashed
-    Gaussian around its action. In every case the mode is what `model.predict(obs, deterministic=True)` returns.
+    PPO and kin give their own categorical or Gaussian, SAC and TQC their squashed Gaussian. DQN gives a
+    categorical with logits Q/temperature, QR-DQN likewise with the mean of the quantiles for Q. TD3 is
+    deterministic: it gives a squashed Gaussian around its action. In every case the mode is what
+    `model.predict(obs, deterministic=True)` returns, once clipped to the bounds.
 
     Args:
         model: A model, or the path of the `.zip` that `model.save` wrote.
-        vec_normalize: The VecNormalize it was trained behind, or the path of the `.pkl` that its `save` wrote. None takes
-            the one around a model's own environment, if there is one; False takes none.
+        vec_normalize: The VecNormalize it was trained behind, or the path of the `.pkl` that its `save`
+            wrote. None takes the one around a model's own environment, if there is one; False takes none.
         members: M, copies of it; a population of one serves inputs of any M.
         device: Where the policy is to live.
         scale: Standard deviation, before the tanh, that TD3 and DDPG are given.
@@ -86,15 +87,18 @@ def from_sb3(
     if not (scale > 0 and temperature > 0):
         raise ValueError(f"scale and temperature must be positive, not {scale} and {temperature}.")
     path = isinstance(model, (str, Path))
-    if not path and not hasattr(model, "policy"):
-        raise ValueError(f"model: a model of Stable-Baselines3 or the path of its .zip, not {type(model).__name__}.")
+    if not path and not hasattr(model, "get_vec_normalize_env"):
+        raise ValueError(
+            f"model: a model of Stable-Baselines3 or the path of its .zip, not {type(model).__name__}."
+        )
     if vec_normalize is None and not path:
         vec_normalize = model.get_vec_normalize_env()
     saved = read_model(model) if path else of_model(model)
     statistics = _vec_normalize(vec_normalize)
     if statistics is not None and statistics.mean.shape != saved.observation.shape:
         raise ValueError(
-            f"vec_normalize: made for observations {statistics.mean.shape}, the model's are {saved.observation.shape}."
+            f"vec_normalize: made for observations {statistics.mean.shape}, "
+            f"the model's are {saved.observation.shape}."
         )
     actor = _actor(saved, scale, temperature)
     architecture = Architecture(
@@ -107,7 +111,9 @@ def from_sb3(
     policy = NetworkPolicy(saved.observation, saved.action, members, architecture, Stream(0, "init", device))
     state = _state(actor, statistics)
     try:
-        policy.load_state_dict({name: value.expand(members, *value.shape[1:]) for name, value in state.items()})
+        policy.load_state_dict(
+            {name: value.expand(members, *value.shape[1:]) for name, value in state.items()}
+        )
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(f"{saved.label}: its weights do not fit its spaces: {reason}") from error
@@ -120,7 +126,9 @@ def _vec_normalize(given: Any) -> Statistics | None:
     if isinstance(given, (str, Path)):
         return read_vec_normalize(given)
     if not hasattr(given, "norm_obs"):
-        raise ValueError(f"vec_normalize: a VecNormalize or the path of its .pkl, not {type(given).__name__}.")
+        raise ValueError(
+            f"vec_normalize: a VecNormalize or the path of its .pkl, not {type(given).__name__}."
+        )
     return of_vec_normalize(given)
 
 
@@ -166,7 +174,7 @@ def _actor(saved: SavedModel, scale: float, temperature: float) -> _Actor:
         *hidden, (weight, bias) = left.sequence("quantile_net.quantile_net")
         left.done("quantile_net_target.")
         choices = saved.action.n if isinstance(saved.action, Discrete) else 1
-        mean = weight.unflatten(0, (-1, choices)).mean(0), bias.unflatten(0, (-1, choices)).mean(0)
+        mean = weight.reshape(-1, choices, weight.shape[1]).mean(0), bias.reshape(-1, choices).mean(0)
         return _Actor([*hidden, _divided(mean, temperature)], "relu")
     if "actor.mu.weight" in weights and "actor.log_std.weight" in weights:  # SAC, TQC
         mu, log_std_ = left.linear("actor.mu"), left.linear("actor.log_std")
@@ -214,7 +222,7 @@ class _Left:
 
     def sequence(self, name: str) -> list[Layer]:
         """Linear layers at the even places of a `Sequential`, activations at the odd ones; may be empty."""
-        layers = []
+        layers: list[Layer] = []
         while f"{name}.{2 * len(layers)}.weight" in self.weights:
             layers.append(self.linear(f"{name}.{2 * len(layers)}"))
         return layers

@@ -1,8 +1,9 @@
 """Stable-Baselines3's files read as data: no object in them is rebuilt and no code of theirs runs.
 
-A model is a zip of a JSON document and weights. The JSON holds pickled values in base64 under ":serialized:", which are
-never decoded; beside them stand readable forms of the same, and those are read. A VecNormalize is a pickle, read by an
-unpickler that knows one class: a stand-in that keeps the arguments and the state of whatever it stands for.
+A model is a zip of a JSON document and weights. The JSON holds pickled values in base64 under ":serialized:",
+which are never decoded; beside them stand readable forms of the same, and those are read. A VecNormalize is a
+pickle, read by an unpickler that knows one class: a stand-in that keeps the arguments and the state of
+whatever it stands for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -93,17 +95,18 @@ def read_model(path: Path | str) -> SavedModel:
         with zipfile.ZipFile(path) as archive:
             text, content = archive.read("data"), archive.read("policy.pth")
         data = json.loads(text)
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{label} is truncated or no zip: {error}") from error
-    except (KeyError, NotImplementedError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{label} is not a model that Stable-Baselines3 saved: {error}") from error
-    except (RuntimeError, pickle.UnpicklingError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, ValueError) as error:
+        raise ValueError(f"{label} is truncated or no model of Stable-Baselines3: {error}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an odd pickle protocol, just before it is refused
+            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{label}: policy.pth does not hold plain weights: {reason}") from error
     readable = ("policy_class", "observation_space", "action_space", "policy_kwargs")
     if not isinstance(data, dict) or not all(isinstance(data.get(key), dict) for key in readable):
-        raise ValueError(f"{label} is not a model that Stable-Baselines3 saved: its data lack {readable}.")
+        raise ValueError(f"{label} is no model of Stable-Baselines3: its data lack {', '.join(readable)}.")
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"{label}: policy.pth is not a state dict.")
     options = data["policy_kwargs"]
@@ -128,7 +131,9 @@ def _check_code(label: str, policy: str, extractor: str | None) -> None:
 
 
 def _name(kind: Any) -> str | None:
-    return None if kind is None else f"{getattr(kind, '__module__', '?')}.{getattr(kind, '__qualname__', kind)}"
+    return (
+        None if kind is None else f"{getattr(kind, '__module__', '?')}.{getattr(kind, '__qualname__', kind)}"
+    )
 
 
 def _class(text: Any) -> str:
@@ -148,7 +153,9 @@ def _space(label: str, space: Any) -> Space:
 
 def _refuse_bytes(label: str, shape: tuple[int, ...], dtype: str) -> None:
     if len(shape) == 3 or dtype == "uint8":
-        raise ValueError(f"{label}: observations of shape {shape} and type {dtype} are not supported; {REMEDY}.")
+        raise ValueError(
+            f"{label}: observations of shape {shape} and type {dtype} are not supported; {REMEDY}."
+        )
 
 
 def _readable_space(label: str, document: dict[str, Any]) -> spaces.Space[Any]:
@@ -266,5 +273,5 @@ def _array(x: Any) -> NDArray[np.float64]:
     code, byte_order = dtype.args[0], dtype.state[1]
     if code not in ("f2", "f4", "f8", "i4", "i8") or byte_order not in ("<", ">", "=", "|"):
         raise ValueError(f"numbers of type {byte_order}{code}")
-    values = np.frombuffer(content, np.dtype(byte_order + code)).astype(np.float64)
-    return values.reshape(shape, order="F" if fortran else "C")
+    values: NDArray[np.float64] = np.frombuffer(content, np.dtype(byte_order + code)).astype(np.float64)
+    return np.reshape(values, tuple(shape), order="F" if fortran else "C")

@@ -60,7 +60,8 @@ class SeedLength(Counting):
 
     def step(self, action):
         self.t += 1
-        return self.show(), 1.0, self.t > self.seed, False, {}
+        over, odd = self.t > self.seed, self.seed % 2 == 1
+        return self.show(), 1.0, over and odd, over and not odd, {}
 
 
 class Image(Counting):
@@ -128,7 +129,9 @@ class Wrapped(VectorWrapper):
     """Changes nothing, but is no plain SyncVectorEnv."""
 
 
-def vector(make_one: Callable[[], gymnasium.Env] | type, count: int, mode=AutoresetMode.SAME_STEP) -> SyncVectorEnv:
+def vector(
+    make_one: Callable[[], gymnasium.Env] | type, count: int, mode=AutoresetMode.SAME_STEP
+) -> SyncVectorEnv:
     return SyncVectorEnv([make_one] * count, autoreset_mode=mode)
 
 
@@ -139,7 +142,7 @@ def cartpoles(count: int, **kwargs: Any) -> VectorEnv:
 
 
 def naive(env: gymnasium.Env, seed: int, steps: int) -> list[tuple]:
-    """What one environment shows under `Counter`: (obs, action, reward, next_obs, terminated, truncated) a step."""
+    """The rows of one environment under `Counter`: obs, action, reward, next_obs, terminated, truncated."""
     rows, count = [], 0
     obs, _ = env.reset(seed=seed)
     for _ in range(steps):
@@ -210,7 +213,9 @@ def test_actions_are_clipped_for_the_environment_only():
 
 def test_members_and_environments_differ_and_the_seed_decides():
     policy = Reflex()
-    first, again, other = (GymnasiumSource(cartpoles(6), members=2, seed=s).collect(policy, 3) for s in (0, 0, 1))
+    first, again, other = (
+        GymnasiumSource(cartpoles(6), members=2, seed=s).collect(policy, 3) for s in (0, 0, 1)
+    )
     assert len(first.obs[0].flatten(0, 1).unique(dim=0)) == 6
     torch.testing.assert_close(first.obs, again.obs, rtol=0, atol=0)
     assert (first.obs[0] != other.obs[0]).any(-1).all()
@@ -282,9 +287,6 @@ def test_a_missing_last_observation_is_an_error():
         GymnasiumSource(Forgetful(vector(Counting, 2))).collect(Counter(), 5)
 
 
-# ---------------------------------------------------------------------------------------------------------- play
-
-
 def play_alone(env: gymnasium.Env, policy, seed: int) -> float:
     """The return of one episode."""
     obs, _ = env.reset(seed=seed)
@@ -339,6 +341,7 @@ def test_play_is_paired():
     source.play(short, 40, 7), source.play(long, 40, 7)
     assert len(short.heard) < len(long.heard)
     heard = {tuple(noise.flatten().tolist()) for noise in long.heard}
+    assert len(heard) == len(long.heard)  # and not what the first one heard
     assert all(tuple(noise.flatten().tolist()) in heard for noise in short.heard)
 
 
@@ -373,7 +376,7 @@ def test_play_builds_the_same_kind_of_environment():
 
 @pytest.mark.parametrize("envs", [lambda: vector(Counting, 2), lambda: Wrapped(cartpoles(2))])
 def test_play_asks_for_a_builder_where_it_cannot_know(envs):
-    with pytest.raises(ValueError, match="make_envs: .* pass make_envs=lambda count"):
+    with pytest.raises(ValueError, match=r"make_envs: .* pass make_envs=lambda count"):
         GymnasiumSource(envs()).play(Counter(), 1, 0)
 
 
@@ -397,12 +400,10 @@ def test_an_environment_of_ours_as_a_vector_env():
     assert len(returns.unique()) > 2
 
 
-# --------------------------------------------------------------------------------------------- state, processes, PPO
-
-
 def test_a_saved_source_goes_on_with_new_episodes_repeatably(tmp_path):
     source, policy = GymnasiumSource(cartpoles(4), members=2, seed=4), Random(CartPole.action)
     begun = source.collect(policy, 6)
+    assert source.state_dict()["taken"] == 6
     checkpoint.write(tmp_path, "source", source.state_dict(), {})
     going_on = source.collect(policy, 6)
     resumed = []

@@ -1,0 +1,438 @@
+"""The commands of the command line: what each takes, as dataclasses, and what each does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+import envs
+from imitate import teachers
+from imitate.behaviours import Mixture
+from imitate.configs import available, settings
+from imitate.core import tree
+from imitate.core.types import Algorithm, Policy, Source
+from imitate.demo import demo
+from imitate.distributions import Teacher
+from imitate.experiment.evaluate import evaluate
+from imitate.experiment.run import run
+from imitate.losses.distillation import LOSSES
+from imitate.losses.imitation import ImitationLoss, negative_log_likelihood, squared_error
+from imitate.make import make
+from imitate.nets.policy_network import Architecture, NetworkPolicy, policy
+from imitate.registry import BASELINES
+from imitate.students import (
+    BehaviourCloning,
+    BehaviourCloningConfig,
+    DAgger,
+    DAggerConfig,
+    Demonstrations,
+    PolicyDistillation,
+    PolicyDistillationConfig,
+    demonstrate,
+)
+
+__all__ = ["Clone", "DAggerCommand", "Demo", "Distill", "Evaluate", "List", "Train"]
+
+C = TypeVar("C")
+Device = Literal["auto", "cpu", "cuda"]
+OUT = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every command that trains.
+
+    Args:
+        env: Environment id; by default the teacher's.
+        members: Independent copies trained together: seeds, for intervals.
+        seed: Of everything.
+        device: Where it all runs.
+        num_envs: Environments of each member.
+        out: Folder for the policy, the checkpoint, progress.csv and TensorBoard events.
+        resume: Go on from the checkpoint in that folder.
+        evaluate_every: Steps between evaluations; a tenth of the run by default.
+        episodes: Of each member in an evaluation.
+    """
+
+    env: str | None = None
+    members: int = 8
+    seed: int = 0
+    device: Device = "auto"
+    num_envs: int | None = None
+    out: Path | None = None
+    resume: bool = False
+    evaluate_every: int | None = None
+    episodes: int = 20
+
+    def source(self, env: str, num_envs: int) -> Source:
+        """Where the command acts."""
+        return make(env, num_envs=self.num_envs or num_envs, members=self.members, seed=self.seed, device=self.device)
+
+    def known_env(self) -> str:
+        """The id, or one line about its lack."""
+        if self.env is None:
+            raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
+        return self.env
+
+    def run(self, algorithm: Algorithm, name: str, options: Mapping[str, Any], teacher: Teacher | None = None) -> None:
+        """Run an algorithm to its end and say where the results are."""
+        out = self.out or Path("runs") / f"{name}-{algorithm.source.id.replace('/', '-')}"
+        checkpoint = out / "checkpoint.json"
+        if checkpoint.exists() and not self.resume:
+            raise ValueError(f"out: '{out}' holds a run already; pass --resume to go on with it, or another --out.")
+        _remember(out, {"command": name, "env": algorithm.source.id, "members": self.members, "seed": self.seed, **options})
+        every = self.evaluate_every or max(1, algorithm.budget // 10)
+        last = None
+        for report in run(
+            algorithm,
+            evaluate_every=every,
+            episodes=self.episodes,
+            teacher=teacher,
+            checkpoint=out,
+            resume=self.resume,
+            progress=True,
+        ):
+            last = report
+        if last is not None and last.evaluation is not None:
+            OUT.print(f"{name}: {last.evaluation}", markup=False, soft_wrap=True)
+        elif last is None:
+            OUT.print(f"{name}: nothing left to do; the run in '{out}' is finished.", markup=False, soft_wrap=True)
+        if not algorithm.finished:
+            OUT.print(f"stopped at step {int(algorithm.steps):,}; go on with --resume.", markup=False)
+        OUT.print(f"policy, checkpoint and logs are in {out}", markup=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """Train a teacher, or a baseline, from rewards.
+
+    Args:
+        algorithm: Its name; `imitate list` shows all.
+        common: Options of every run.
+        config: Hyper-parameters; by default those tuned for the environment.
+    """
+
+    algorithm: Positional[str]
+    common: Common
+    config: C
+
+    def __call__(self) -> None:
+        """Train."""
+        env = self.common.known_env()
+        baseline = BASELINES[self.algorithm]
+        source = self.common.source(env, int(settings(env).get("num_envs", 16)))
+        algorithm = baseline.algorithm(source, self.config)
+        self.common.run(algorithm, self.algorithm, {"config": asdict(self.config)})  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Clone:
+    """Clone a teacher from demonstrations: behaviour cloning.
+
+    Args:
+        teacher: A run, an SB3 .zip, or "control" for a control law; not needed with --data.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        data: An .npz with arrays obs and action (and done), instead of a teacher.
+        demonstrations: Episodes that the teacher shows each member.
+        every: Keep one step in so many.
+        loss: By default the likelihood for choices and the squared error for continuous actions.
+        common: Options of every run.
+        student: Its network.
+        config: Hyper-parameters.
+    """
+
+    teacher: str | None = None
+    vec_normalize: Path | None = None
+    data: Path | None = None
+    demonstrations: int = 25
+    every: int = 1
+    loss: Literal["default", "nll", "mse"] = "default"
+    common: Common = field(default_factory=Common)
+    student: Architecture = field(default_factory=Architecture)
+    config: BehaviourCloningConfig = field(default_factory=BehaviourCloningConfig)
+
+    def __call__(self) -> None:
+        """Clone."""
+        if (self.teacher is None) == (self.data is None):
+            raise ValueError("teacher: pass either --teacher or --data.")
+        env = self.common.known_env()
+        source = self.common.source(env, self.demonstrations)
+        teacher = None if self.teacher is None else teacher_for(self.teacher, source, self.vec_normalize)
+        if teacher is not None:
+            shown = demonstrate(source, teacher, self.demonstrations)
+        else:
+            assert self.data is not None
+            shown = Demonstrations.from_npz(self.data, source)
+        student = fresh(source, self.student)
+        losses: dict[str, ImitationLoss | None] = {
+            "default": None,
+            "nll": negative_log_likelihood,
+            "mse": squared_error,
+        }
+        cloning = BehaviourCloning(
+            source, shown.thinned(self.every), student, self.config, loss=losses[self.loss]
+        )
+        self.common.run(cloning, "clone", _options(self), teacher)
+
+
+@dataclass(frozen=True)
+class DAggerCommand:
+    """Teach a student on the states that it visits itself.
+
+    Args:
+        teacher: A run, an SB3 .zip, or "control" for a control law.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        demonstrations: Episodes that the teacher shows each member as a start.
+        every: Keep one step in so many of them.
+        common: Options of every run.
+        student: Its network.
+        config: Hyper-parameters.
+    """
+
+    teacher: str
+    vec_normalize: Path | None = None
+    demonstrations: int = 0
+    every: int = 1
+    common: Common = field(default_factory=Common)
+    student: Architecture = field(default_factory=Architecture)
+    config: DAggerConfig = field(default_factory=DAggerConfig)
+
+    def __call__(self) -> None:
+        """Teach."""
+        env = self.common.known_env()
+        source = self.common.source(env, int(settings(env).get("dagger_envs", 10)))
+        teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        shown = None
+        if self.demonstrations > 0:
+            # A place of their own, so that the student's first drive begins with whole episodes.
+            shown = demonstrate(
+                replace(self.common, num_envs=None).source(env, self.demonstrations), teacher, self.demonstrations
+            ).thinned(self.every)
+        dagger = DAgger(source, teacher, fresh(source, self.student), self.config, demonstrations=shown)
+        self.common.run(dagger, "dagger", _options(self), teacher)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Distil a teacher into a student of any size.
+
+    Args:
+        teacher: A run, an SB3 .zip, or "control" for a control law.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        loss: What is minimised.
+        drive: Who acts; "mixture" lets the teacher take half of the steps.
+        common: Options of every run.
+        student: Its network.
+        config: Hyper-parameters.
+    """
+
+    teacher: str
+    vec_normalize: Path | None = None
+    loss: Literal["forward-kl", "reverse-kl", "cross-entropy", "mse"] = "forward-kl"
+    drive: Literal["student", "teacher", "mixture"] = "student"
+    common: Common = field(default_factory=Common)
+    student: Architecture = field(default_factory=Architecture)
+    config: PolicyDistillationConfig = field(default_factory=PolicyDistillationConfig)
+
+    def __call__(self) -> None:
+        """Distil."""
+        env = self.common.known_env()
+        source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
+        teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        student = fresh(source, self.student)
+        half = torch.full((source.members,), 0.5, device=source.device)
+        drivers: dict[str, Policy] = {
+            "student": student,
+            "teacher": teacher,
+            "mixture": Mixture(teacher, student, half),
+        }
+        distillation = PolicyDistillation(
+            source, teacher, student, self.config, loss=LOSSES[self.loss], driver=drivers[self.drive]
+        )
+        self.common.run(distillation, "distill", _options(self), teacher)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play whole episodes with a policy; against a teacher, on the same noise, if one is given.
+
+    Args:
+        policy: A run, an SB3 .zip, or "control".
+        env: Environment id; by default the one that the policy was made for.
+        teacher: Against whom.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 policy.
+        episodes: Of each member.
+        members: By default the policy's.
+        stochastic: Draw actions instead of taking the most likely.
+        seed: Of the noise.
+        device: Where it runs.
+        json: Print JSON instead of a line.
+    """
+
+    policy: Positional[str]
+    env: str | None = None
+    teacher: str | None = None
+    vec_normalize: Path | None = None
+    episodes: int = 100
+    members: int | None = None
+    stochastic: bool = False
+    seed: int = 1_000_003
+    device: Device = "auto"
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Evaluate."""
+        if self.env is None:
+            raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
+        members = self.members or members_of(self.policy) or 1
+        source = make(self.env, num_envs=1, members=members, seed=self.seed, device=self.device)
+        learnt = teacher_for(self.policy, source, self.vec_normalize)
+        against = None if self.teacher is None else teacher_for(self.teacher, source, None)
+        found = evaluate(
+            learnt, source, self.episodes, teacher=against, deterministic=not self.stochastic, seed=self.seed
+        )
+        if not self.json:
+            OUT.print(str(found), markup=False, soft_wrap=True)
+            return
+        low, high = (None if value != value else value for value in found.ci)
+        document = {
+            "env": self.env,
+            "members": members,
+            "episodes": self.episodes,
+            "mean": found.mean,
+            "iqm": found.iqm,
+            "ci_low": low,
+            "ci_high": high,
+            "interval_over": found.unit,
+            "percent_of_teacher": found.percent_of_teacher,
+            "member_means": found.returns.mean(1).tolist(),
+        }
+        print(json.dumps(document, indent=2))
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The main job, end to end: a PPO teacher and four students; prints a table, writes report.json and report.png.
+
+    Args:
+        env: Environment id.
+        members: Independent copies trained together: seeds, for intervals.
+        seed: Of everything.
+        device: Where it all runs.
+        episodes: Of each member in the last evaluation.
+        out: Folder for the report and the policies.
+    """
+
+    env: str = "CartPole-v1"
+    members: int = 8
+    seed: int = 0
+    device: Device = "auto"
+    episodes: int = 100
+    out: Path = Path("runs/demo")
+
+    def __call__(self) -> None:
+        """Run the demo."""
+        experiment = demo(
+            self.env,
+            seed=self.seed,
+            members=self.members,
+            episodes=self.episodes,
+            device=self.device,
+            out=self.out,
+            say=lambda line: OUT.print(line, markup=False, soft_wrap=True),
+        )
+        OUT.print(experiment.table())
+        OUT.print(f"wrote {self.out / 'report.json'} and {self.out / 'report.png'}", markup=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class List:
+    """List algorithms, environments and teachers."""
+
+    def __call__(self) -> None:
+        """Print what there is."""
+        table = Table(show_header=False, box=None)
+        table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
+        table.add_row("students", "clone, dagger, distill", "imitate NAME --teacher RUN")
+        table.add_row("environments", ", ".join(envs.ENVS), "ours; any other Gymnasium id works too")
+        table.add_row("tuned settings", ", ".join(available()), "used by default")
+        table.add_row("teachers", "a run, an SB3 .zip, control", "--teacher")
+        table.add_row("losses", ", ".join(LOSSES), "imitate distill --loss")
+        OUT.print(table)
+
+
+def fresh(source: Source, architecture: Architecture) -> NetworkPolicy:
+    """A new student."""
+    return policy(
+        source,
+        architecture.hidden,
+        activation=architecture.activation,
+        normalise=architecture.normalise,
+        squash=architecture.squash,
+    )
+
+
+def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:
+    """The teacher that a name on the command line means."""
+    if name.startswith("control") and not Path(name).exists():
+        return teachers.load(name, source, device=source.device)
+    return teachers.load(Path(name), source, vec_normalize=vec_normalize, device=source.device)
+
+
+def env_of(name: str | None) -> str | None:
+    """The environment that a policy of ours was made for, if its folder says so."""
+    value = _description(name).get("env")
+    return value if isinstance(value, str) else None
+
+
+def members_of(name: str | None) -> int | None:
+    """Members of a policy of ours, if its folder says so."""
+    value = _description(name).get("members")
+    return value if isinstance(value, int) else None
+
+
+def _description(name: str | None) -> dict[str, Any]:
+    path = Path(name) / "policy.json" if name is not None else None
+    if path is None or not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return {}  # whoever loads the policy says what is wrong with it
+    return document if isinstance(document, dict) else {}
+
+
+def _options(command: Any) -> dict[str, Any]:
+    """What shapes the run, for run.json: all but the common options."""
+    options = {key: value for key, value in asdict(command).items() if key != "common"}
+    beta = getattr(getattr(command, "config", None), "beta", None)
+    if beta is not None:
+        options["config"]["beta"] = {"kind": type(beta).__name__, **asdict(beta)}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+
+
+def _remember(out: Path, options: dict[str, Any]) -> None:
+    """Write run.json; a run that is resumed must have the same options.
+
+    Raises:
+        ValueError: The folder holds a run with other options.
+    """
+    path = out / "run.json"
+    document = json.loads(json.dumps(options))  # tuples become lists, as they will be when read back
+    if (out / "checkpoint.json").exists() and path.exists():
+        before, now = (dict(tree.flatten(d)) for d in (json.loads(path.read_text("utf-8")), document))
+        different = [f"{key} {before.get(key)}, now {now[key]}" for key in now if now[key] != before.get(key)]
+        if different:
+            raise ValueError(f"resume: '{out}' was made with other options: {'; '.join(different)}.")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+

@@ -1,0 +1,221 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from imitate.core import tree
+from imitate.core.checkpoint import load_state, read, state_of, write
+from imitate.core.noise import Stream
+from imitate.nets.layers import MLP
+from tests.oracles import stream
+
+
+def state(value=1.0):
+    return {
+        "count": torch.tensor(7, dtype=torch.int64),
+        "deep": {"er": {"x": torch.full((2, 3), value), "net.0.weight": torch.rand(4)}},
+        "flag": torch.tensor([True, False]),
+        "double": torch.tensor([1 / 3], dtype=torch.float64),
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "nothing": torch.zeros(0, 4),
+        "transposed": torch.arange(6.0).reshape(2, 3).T,
+        "special": torch.tensor([float("nan"), float("inf"), -0.0]),
+    }
+
+
+def leaves(nested):
+    return dict(tree.flatten(nested))
+
+
+def test_what_is_written_is_read(tmp_path):
+    mine = state()
+    write(tmp_path / "new" / "folder", "run", mine, {"steps": 5, "name": "é", "list": [1, None]})
+    found, description = read(tmp_path / "new" / "folder", "run")
+    assert leaves(found).keys() == leaves(mine).keys()
+    for path, value in leaves(mine).items():
+        assert leaves(found)[path].dtype == value.dtype
+        torch.testing.assert_close(leaves(found)[path], value, rtol=0, atol=0, equal_nan=True)
+    assert description["steps"] == 5
+    assert description["name"] == "é"
+    assert description["list"] == [1, None]
+
+
+def test_views_of_one_tensor_are_written_apart(tmp_path):
+    flat = torch.arange(6.0)
+    write(tmp_path, "run", {"a": flat[:3], "b": flat[1:], "c": flat}, {})
+    found, _ = read(tmp_path, "run")
+    assert found["a"].tolist() == [0, 1, 2]
+    assert found["c"].tolist() == flat.tolist()
+
+
+def test_a_second_record_replaces_the_first_and_spares_others(tmp_path):
+    write(tmp_path, "run", state(1.0), {})
+    write(tmp_path, "run-b", state(2.0), {})
+    write(tmp_path, "run", state(3.0), {})
+    assert len(list(tmp_path.glob("run-????????????.safetensors"))) == 1
+    assert float(read(tmp_path, "run")[0]["deep"]["er"]["x"][0, 0]) == 3
+    assert float(read(tmp_path, "run-b")[0]["deep"]["er"]["x"][0, 0]) == 2
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".safetensors", ".safetensors"]
+
+
+def test_writing_the_same_again_is_harmless(tmp_path):
+    same = state()
+    write(tmp_path, "run", same, {})
+    write(tmp_path, "run", same, {"steps": 1})
+    assert read(tmp_path, "run")[1]["steps"] == 1
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize("moment", ["replace", "open"])
+def test_a_crash_leaves_the_old_record(tmp_path, monkeypatch, suffix, moment):
+    write(tmp_path, "run", state(1.0), {"steps": 1})
+    original = getattr(Path, moment)
+    hit = []
+
+    def crash(self, *args, **kwargs):
+        if suffix in self.name and not str(self).endswith(suffix):  # the temporary file of this kind
+            hit.append(self)
+            raise Crash
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, moment, crash)
+    with pytest.raises(Crash):
+        write(tmp_path, "run", state(2.0), {"steps": 2})
+    monkeypatch.undo()
+    assert hit
+    found, description = read(tmp_path, "run")
+    assert description["steps"] == 1
+    assert float(found["deep"]["er"]["x"][0, 0]) == 1
+    write(tmp_path, "run", state(3.0), {"steps": 3})  # and the next attempt succeeds
+    assert read(tmp_path, "run")[1]["steps"] == 3
+    assert len(list(tmp_path.glob("run-*.safetensors"))) == 1
+
+
+def test_a_description_that_is_no_json_leaves_the_old_record(tmp_path):
+    write(tmp_path, "run", state(1.0), {"steps": 1})
+    for description in ({"loss": float("nan")}, {"thing": object()}):
+        with pytest.raises((ValueError, TypeError)):
+            write(tmp_path, "run", state(2.0), description)
+    assert float(read(tmp_path, "run")[0]["deep"]["er"]["x"][0, 0]) == 1
+
+
+def edit(path, change):
+    document = json.loads(path.read_text("utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), "utf-8")
+
+
+def tensor_file(folder):
+    return next(folder.glob("run-*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: tensor_file(f).write_bytes(tensor_file(f).read_bytes()[:-5]), "truncated or was changed"),
+        (lambda f: tensor_file(f).write_bytes(b""), "truncated or was changed"),
+        (lambda f: tensor_file(f).write_bytes(tensor_file(f).read_bytes()[:-1] + b"\x01"), "truncated or was changed"),
+        (lambda f: save_file({"x": torch.zeros(1)}, tensor_file(f)), "truncated or was changed"),
+        (lambda f: tensor_file(f).unlink(), "is missing"),
+        (lambda f: edit(f / "run.json", lambda d: d.update(sha256="0" * 64)), "does not match"),
+        (lambda f: edit(f / "run.json", lambda d: d.update(format=2)), "has format 2; this version reads format 1"),
+        (lambda f: edit(f / "run.json", lambda d: d.pop("sha256")), "not written by imitate"),
+        (lambda f: edit(f / "run.json", lambda d: d.pop("format")), "not written by imitate"),
+        (lambda f: edit(f / "run.json", lambda d: d.update(tensors="elsewhere.safetensors")), "is missing"),
+        (lambda f: (f / "run.json").write_text('{"algorithm": "PPO"}'), "not written by imitate"),
+        (lambda f: (f / "run.json").write_text("[1, 2]"), "not written by imitate"),
+        (lambda f: (f / "run.json").write_text("3"), "not written by imitate"),
+        (lambda f: (f / "run.json").write_text('{"format": 1, '), "not JSON"),
+        (lambda f: (f / "run.json").write_bytes(b"\x80\x04\xff"), "not JSON"),
+        (lambda f: (f / "run.json").write_text(""), "not JSON"),
+    ],
+)
+def test_a_damaged_record_is_refused(tmp_path, damage, message):
+    write(tmp_path, "run", state(), {})
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "run")
+
+
+def test_a_tensor_file_outside_of_the_folder_is_not_read(tmp_path):
+    """The name in the JSON cannot lead elsewhere."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    write(inside, "run", state(1.0), {})
+    write(outside, "run", state(2.0), {})
+    stolen = json.loads((outside / "run.json").read_text("utf-8"))
+    edit(inside / "run.json", lambda d: d.update(sha256=stolen["sha256"], tensors=f"../outside/{stolen['tensors']}"))
+    with pytest.raises(ValueError, match="missing"):
+        read(inside, "run")
+
+
+def test_a_matching_hash_of_what_is_no_tensor_file_is_refused(tmp_path):
+    import hashlib
+
+    write(tmp_path, "run", state(), {})
+    tensor_file(tmp_path).write_bytes(b"not tensors")
+    edit(tmp_path / "run.json", lambda d: d.update(sha256=hashlib.sha256(b"not tensors").hexdigest()))
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        read(tmp_path, "run")
+
+
+def test_no_record_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"run\.json"):
+        read(tmp_path, "run")
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "absent", "run")
+
+
+class Thing:
+    """What an algorithm looks like."""
+
+    def __init__(self, seed, width=4):
+        self.config, self.number = {"lr": 1.0}, 3
+        self.steps = torch.tensor(seed)
+        self.stream = Stream(seed, "shuffle")
+        self.network = MLP(2, 3, (width,), 1, init=stream(seed))
+        self.alias = self.network
+        self.absent = None
+
+
+def test_state_of_holds_tensors_and_stateful_parts_once():
+    state = state_of(Thing(0))
+    assert list(state) == ["steps", "stream", "network"]
+
+
+def test_a_thing_is_restored_in_place(tmp_path):
+    one, two = Thing(1), Thing(2)
+    one.stream.uniform(5)
+    network, steps = two.network, two.steps
+    write(tmp_path, "run", state_of(one), {})
+    load_state(two, read(tmp_path, "run")[0])
+    assert two.network is network
+    assert two.steps is steps
+    assert int(two.steps) == 1
+    assert torch.equal(two.stream.uniform(4), one.stream.uniform(4))
+    for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(extra=torch.zeros(1)), "Thing has no extra"),
+        (lambda s: s.pop("steps"), "steps is nothing"),
+        (lambda s: s.update(steps=torch.zeros(2)), r"steps is \(2,\), this run needs \(\)"),
+        (lambda s: s.update(steps={"a": torch.zeros(())}), "steps is nothing"),
+        (lambda s: s.pop("stream"), "stream does not fit"),
+        (lambda s: s.pop("network"), "network does not fit"),
+        (lambda s: s.update(network=Thing(0, width=5).network.state_dict()), "network does not fit"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(change, message):
+    state = state_of(Thing(0))
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        load_state(Thing(1), state)

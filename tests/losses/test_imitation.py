@@ -1,0 +1,26 @@
+import pytest
+import torch
+
+from envs.base import Box, Discrete
+from imitate.distributions import Categorical, Normal, TanhNormal
+from imitate.losses.imitation import default_loss, negative_log_likelihood, squared_error
+
+
+def test_negative_log_likelihood_is_cross_entropy_with_the_label():
+    logits, action = torch.randn(2, 5, 3), torch.randint(3, (2, 5))
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), action.flatten(), reduction="none")
+    torch.testing.assert_close(negative_log_likelihood(Categorical(logits), action).flatten(), expected)
+
+
+def test_squared_error_is_of_the_executed_action_summed_over_dimensions():
+    loc, action, ones = torch.randn(4, 2), torch.rand(4, 2), torch.ones(4, 2)
+    torch.testing.assert_close(squared_error(Normal(loc, ones), action), ((loc - action) ** 2).sum(1))
+    squashed = TanhNormal(loc, ones, -2 * ones, 2 * ones)
+    torch.testing.assert_close(squared_error(squashed, action), ((2 * loc.tanh() - action) ** 2).sum(1))
+    with pytest.raises(TypeError, match="negative_log_likelihood"):
+        squared_error(Categorical(loc), torch.zeros(4, dtype=torch.int64))
+
+
+def test_default_loss_by_space():
+    assert default_loss(Discrete(2)) is negative_log_likelihood
+    assert default_loss(Box((2,))) is squared_error

@@ -1,0 +1,283 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from envs.base import Box, Discrete
+from imitate.nets.layers import (
+    ACTIVATIONS,
+    MLP,
+    Conv2d,
+    Linear,
+    NatureCNN,
+    Population,
+    RunningNorm,
+    features,
+    network,
+)
+from tests.oracles import plain_mlp, stream
+
+M, B = 3, 4
+PLAIN = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU, "leaky_relu": nn.LeakyReLU}
+
+
+def members_differ(module):
+    assert all(not torch.equal(p[0], p[1]) for p in module.parameters() if p.any())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
+def test_an_mlp_is_that_many_plain_ones(activation, hidden):
+    module = MLP(M, 5, hidden, 2, activation=activation, init=stream())
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(torch.randn(p.shape) * 0.1)  # biases that are not zero
+    x = torch.randn(M, B, 5)
+    out = module(x)
+    assert out.shape == (M, B, 2)
+    members_differ(module)
+    for m in range(M):
+        torch.testing.assert_close(out[m], plain_mlp(module, m, PLAIN[activation])(x[m]), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_are_those_of_plain_networks():
+    module = MLP(M, 5, (6,), 2, init=stream())
+    x = torch.randn(M, B, 5)
+    module(x).square().sum().backward()
+    for m in range(M):
+        plain = plain_mlp(module, m)
+        plain(x[m]).square().sum().backward()
+        for layer, mine in zip(plain[::2], module.layers, strict=True):
+            torch.testing.assert_close(mine.weight.grad[m].T, layer.weight.grad, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(mine.bias.grad[m, 0], layer.bias.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (2, 2), (3, 2)])
+def test_a_convolution_is_that_many_plain_ones(kernel, stride):
+    module = Conv2d(M, 2, 5, kernel, stride, init=stream())
+    with torch.no_grad():
+        module.bias.copy_(torch.randn(M, 5))
+    members_differ(module)
+    x = torch.randn(M, B, 2, 9, 8)
+    out = module(x)
+    for m in range(M):
+        plain = nn.Conv2d(2, 5, kernel, stride)
+        with torch.no_grad():
+            plain.weight.copy_(module.weight[m])
+            plain.bias.copy_(module.bias[m])
+        torch.testing.assert_close(out[m], plain(x[m]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_nature_cnn_is_that_many_plain_ones():
+    module = NatureCNN(2, (3, 40, 36), 4, init=stream())
+    x = torch.rand(2, 2, 3, 40, 36)
+    out = module(x)
+    assert out.shape == (2, 2, 4)
+    for m in range(2):
+        layers = []
+        for mine, (kernel, stride) in zip(module.convolutions, ((8, 4), (4, 2), (3, 1)), strict=True):
+            plain = nn.Conv2d(mine.weight.shape[2], mine.weight.shape[1], kernel, stride)
+            with torch.no_grad():
+                plain.weight.copy_(mine.weight[m])
+                plain.bias.copy_(mine.bias[m])
+            layers += [plain, nn.ReLU()]
+        plain = nn.Sequential(*layers, nn.Flatten(), plain_mlp(module.head, m, nn.ReLU))
+        torch.testing.assert_close(out[m], plain(x[m]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="36x36"):
+        NatureCNN(1, (3, 36, 35), 4, init=stream())
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (lambda: MLP(1, 5, (6,), 2, init=stream()), (5,)),
+        (lambda: Conv2d(1, 2, 3, 3, 1, init=stream()), (2, 6, 6)),
+        (lambda: Population(lambda: nn.Linear(5, 2), 1), (5,)),
+        (lambda: Population(lambda: nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2)), 1), (5,)),
+    ],
+)
+def test_a_population_of_one_serves_any_number_of_members(module, shape):
+    module, x = module(), torch.randn(M, B, *shape)
+    out = module(x)
+    for m in range(M):
+        torch.testing.assert_close(out[m], module(x[m : m + 1])[0], rtol=1e-5, atol=1e-6)
+    out.square().sum().backward()  # and it is trained by all of them
+    assert all(p.grad.any() for p in module.parameters())
+
+
+def test_a_population_of_two_does_not_serve_three():
+    with pytest.raises(RuntimeError):
+        MLP(2, 5, (6,), 2, init=stream())(torch.randn(3, B, 5))
+
+
+def test_members_are_orthogonal_with_their_gain():
+    weight = Linear(M, 8, 8, init=stream(), gain=0.5).weight
+    for m in range(M):
+        torch.testing.assert_close(weight[m] @ weight[m].T, 0.25 * torch.eye(8), rtol=0, atol=1e-5)
+    last = MLP(M, 8, (16,), 3, init=stream(), last_gain=0.01).layers[-1]
+    torch.testing.assert_close(last.weight.norm(dim=1), torch.full((M, 3), 0.01))
+    assert not last.bias.any()
+
+
+def test_initialisation_comes_from_its_stream_alone():
+    before = torch.get_rng_state()
+    a, b, c = (MLP(M, 5, (6,), 2, init=stream(s)) for s in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(a.layers[0].weight, b.layers[0].weight)
+    assert not torch.equal(a.layers[0].weight, c.layers[0].weight)
+
+
+# Running statistics
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_running_norm_is_the_mean_and_variance_of_all_that_was_seen(shape):
+    norm = RunningNorm(M, shape)
+    everything = []
+    for size in (1, 7, 2, 64, 1, 300):
+        scale = torch.tensor([1.0, 10.0, 0.01]).reshape(M, 1, *(1,) * len(shape))
+        everything.append(scale * torch.randn(M, size, *shape) + 5 * scale)
+        norm.update(everything[-1])
+    x = torch.cat(everything, 1).double().numpy()
+    np.testing.assert_allclose(norm.mean[:, 0], x.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(norm.var[:, 0], x.var(1), rtol=1e-4)
+    assert norm.count.tolist() == [375] * M
+    expected = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-8)
+    np.testing.assert_allclose(norm(torch.cat(everything, 1)), expected.clip(-10, 10), rtol=1e-3, atol=1e-3)
+
+
+def test_running_norm_is_the_identity_before_it_has_seen_anything_but_clips():
+    x = torch.tensor([[[0.5, -3.0, 11.0]]])
+    torch.testing.assert_close(RunningNorm(1, (3,))(x), torch.tensor([[[0.5, -3.0, 10.0]]]))
+    torch.testing.assert_close(RunningNorm(1, (3,), clip=1.0)(x), torch.tensor([[[0.5, -1.0, 1.0]]]))
+
+
+def test_running_norm_changes_in_update_only():
+    norm = RunningNorm(1, (2,))
+    norm.train()
+    norm(torch.randn(1, 9, 2))
+    assert norm.count.tolist() == [0]
+
+
+def test_running_norm_of_a_constant_is_finite():
+    norm = RunningNorm(1, (1,))
+    norm.update(torch.full((1, 8, 1), 3.0))
+    assert norm(torch.full((1, 2, 1), 3.0)).tolist() == [[[0.0], [0.0]]]
+    assert norm(torch.full((1, 1, 1), 4.0)).item() == 10
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e3])
+def test_the_first_batch_replaces_the_initial_statistics(size):
+    norm = RunningNorm(1, (1,))
+    x = size * torch.randn(1, 50, 1)
+    norm.update(x)
+    torch.testing.assert_close(norm.var[0, 0], x[0].var(0, correction=0))
+
+
+def test_running_norm_still_learns_after_a_billion_observations():
+    """The share of a new batch is then below what float32 resolves near 1."""
+    norm = RunningNorm(1, (1,))
+    norm.count.fill_(1e9)
+    exact = {"mean": 0.0, "var": 1.0, "count": 1e9}
+    for _ in range(200):
+        norm.update(torch.tensor([[[3.0], [5.0]]]).expand(1, 2, 1).repeat(1, 500, 1))
+        share = 1000 / (exact["count"] + 1000)
+        delta = 4.0 - exact["mean"]
+        exact["var"] = (1 - share) * exact["var"] + share * 1.0 + share * (1 - share) * delta**2
+        exact["mean"] += share * delta
+        exact["count"] += 1000
+    assert norm.mean.item() == pytest.approx(exact["mean"], rel=1e-4)
+    assert norm.var.item() - 1 == pytest.approx(exact["var"] - 1, rel=0.1)
+
+
+def test_running_norm_takes_bytes():
+    norm = RunningNorm(1, (2,))
+    x = torch.randint(256, (1, 30, 2), dtype=torch.uint8)
+    norm.update(x)
+    torch.testing.assert_close(norm.mean[0, 0], x[0].float().mean(0))
+    assert norm(x).dtype == torch.float32
+
+
+def test_each_member_has_its_own_statistics():
+    norm = RunningNorm(2, (1,))
+    norm.update(torch.tensor([[[1.0], [3.0]], [[10.0], [30.0]]]))
+    assert norm.mean.flatten().tolist() == [2, 20]
+    assert norm.var.flatten().tolist() == [1, 100]
+
+
+# A user's own modules
+
+
+class Own(nn.Module):
+    """A plain network with a buffer and a parameter of no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
+        self.scale = nn.Parameter(torch.rand(()))
+        self.register_buffer("shift", torch.randn(2))
+
+    def forward(self, x):
+        return self.scale * self.body(x) + self.shift
+
+
+def test_a_population_is_its_copies():
+    made = []
+
+    def build():
+        made.append(Own())
+        return made[-1]
+
+    population = Population(build, M)
+    assert len(made) == M
+    x = torch.randn(M, B, 5)
+    out = population(x)
+    assert len(list(population.parameters())) == 5
+    assert len(list(population.buffers())) == 1
+    assert all(len(p) == M for p in population.parameters())
+    for m in range(1, M):  # the first serves as the prototype and gave its weights away
+        torch.testing.assert_close(out[m], made[m](x[m]), rtol=1e-5, atol=1e-6)
+    first = Own()
+    first.load_state_dict({name.replace("/", "."): value[0] for name, value in population.state_dict().items()})
+    torch.testing.assert_close(out[0], first(x[0]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_population_is_saved_and_trained():
+    population, other = Population(Own, M), Population(Own, M)
+    x = torch.randn(M, B, 5)
+    assert not torch.equal(population(x), other(x))
+    other.load_state_dict(population.state_dict())
+    assert torch.equal(population(x), other(x))
+    population(x)[1].sum().backward()
+    for p in population.parameters():
+        assert p.grad[1].any()
+        assert not p.grad[0].any()
+
+
+# What a network takes
+
+
+def test_features():
+    obs = torch.tensor([[0, 2]])
+    assert features(Discrete(3), obs).tolist() == [[[1, 0, 0], [0, 0, 1]]]
+    image = torch.randint(256, (1, 2, 3, 4, 4), dtype=torch.uint8)
+    torch.testing.assert_close(features(Box((3, 4, 4), 0, 255), image), image / 255)
+    assert features(Box((2, 3)), torch.zeros(4, 5, 2, 3)).shape == (4, 5, 6)
+    vector = torch.randn(4, 5, 3)
+    assert torch.equal(features(Box((3,)), vector), vector)
+
+
+@pytest.mark.parametrize(
+    ("space", "kind"), [(Discrete(3), MLP), (Box((4,)), MLP), (Box((2, 3)), MLP), (Box((3, 36, 36), 0, 255), NatureCNN)]
+)
+def test_network_suits_its_space(space, kind):
+    module = network(space, 2, members=M, hidden=(4,), activation="relu", init=stream())
+    assert isinstance(module, kind)
+    obs = torch.zeros(M, B, *space.shape, dtype=torch.int64 if isinstance(space, Discrete) else torch.float32)
+    assert module(features(space, obs)).shape == (M, B, 2)
+
+
+def test_default_gain_is_that_of_a_rectifier():
+    assert Linear(1, 9, 4, init=stream()).weight.norm(dim=1).mean().item() == pytest.approx(math.sqrt(2), rel=1e-5)
