@@ -89,9 +89,7 @@ class Acrobot:
         )
         return state, swung_up.to(state.dtype) - 1, swung_up
 
-    def _derivative(
-        self, y: Float[Tensor, "S *batch"], push: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "S *batch"]:
+    def _derivative(self, y: Float[Tensor, "S *batch"], push: Int[Tensor, "*batch"]) -> Float[Tensor, "S *batch"]:
         """d/dt of a state with its entries first, which keeps each of them contiguous.
 
             d₁ = m₁c₁² + m₂(l₁² + c₂² + 2l₁c₂ cos θ₂) + 2I,        d₂ = m₂(c₂² + l₁c₂ cos θ₂) + I
@@ -103,9 +101,7 @@ class Acrobot:
         Below, all of these are divided by m₂l₁c₂, and the fraction of ω̇₂ is extended by −d₁.
         """
         coupling = self.mass_2 * self.length_1 * self.centre_2
-        inertia_1 = (
-            self.mass_1 * self.centre_1**2 + self.mass_2 * self.length_1**2 + self.inertia
-        ) / coupling
+        inertia_1 = (self.mass_1 * self.centre_1**2 + self.mass_2 * self.length_1**2 + self.inertia) / coupling
         inertia_2 = (self.mass_2 * self.centre_2**2 + self.inertia) / coupling
         weight_1 = (self.mass_1 * self.centre_1 + self.mass_2 * self.length_1) * self.gravity / coupling
         weight_2 = self.mass_2 * self.centre_2 * self.gravity / coupling

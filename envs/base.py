@@ -59,9 +59,7 @@ class Box:
     @property
     def bounded(self) -> bool:
         """Whether every bound is finite."""
-        bounds = [
-            b for bound in (self.low, self.high) for b in (bound if isinstance(bound, tuple) else (bound,))
-        ]
+        bounds = [b for bound in (self.low, self.high) for b in (bound if isinstance(bound, tuple) else (bound,))]
         return all(math.isfinite(b) for b in bounds)
 
     def __str__(self) -> str:

@@ -81,9 +81,7 @@ class TensorEnv(gymnasium.Env[Any, Any]):
         self._state: State = None  # until the first reset
         self._action: Tensor | None = None  # until an episode's first step
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; there are no options.
 
         Raises:
@@ -161,9 +159,7 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._done = np.zeros(num_envs, dtype=np.bool_)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begin episodes.
 
         Args:
@@ -223,9 +219,7 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
             return None
         _require(self._state)
         return tuple(
-            self._renderer(
-                self._state[i], self._action[i] if self._elapsed[i] and self._action is not None else None
-            )
+            self._renderer(self._state[i], self._action[i] if self._elapsed[i] and self._action is not None else None)
             for i in range(self.num_envs)
         )
 

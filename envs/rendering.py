@@ -33,9 +33,7 @@ class Renderer:
         """An RGB image [H, W, 3]; `action` is the episode's last one, None before the first."""
         if self._viewer is None:
             if self._id is None:
-                raise NotImplementedError(
-                    "Gymnasium has no environment of this kind, so none of its drawings."
-                )
+                raise NotImplementedError("Gymnasium has no environment of this kind, so none of its drawings.")
             self._viewer = gymnasium.make(self._id, render_mode="rgb_array").unwrapped
         self._viewer.state = state.numpy()
         if isinstance(self._viewer.action_space, spaces.Box):  # Pendulum draws its torque
@@ -52,6 +50,4 @@ class Renderer:
 
 def _id(env: Env) -> str | None:
     """The id under which Gymnasium has this environment too."""
-    return next(
-        (name for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry), None
-    )
+    return next((name for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry), None)

@@ -74,10 +74,7 @@ def _commands(arguments: Sequence[str]) -> Any:
     }
     return functools.reduce(
         operator.or_,
-        (
-            Annotated[kind, tyro.conf.subcommand(name, default=default)]
-            for name, (kind, default) in defaults.items()
-        ),
+        (Annotated[kind, tyro.conf.subcommand(name, default=default)] for name, (kind, default) in defaults.items()),
     )
 
 
@@ -95,7 +92,11 @@ def _parse(arguments: Sequence[str]) -> Any:
                 args=arguments or ["--help"],
                 prog="imitate",
                 description="Teach a policy with a policy: behaviour cloning, DAgger, distillation, and RL baselines.",
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.OmitSubcommandPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                ),
             )
     except SystemExit as stop:
         if not stop.code:
@@ -133,5 +134,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

@@ -88,7 +88,16 @@ class Common:
         checkpoint = out / "checkpoint.json"
         if checkpoint.exists() and not self.resume:
             raise ValueError(f"out: '{out}' holds a run already; pass --resume to go on with it, or another --out.")
-        _remember(out, {"command": name, "env": algorithm.source.id, "members": self.members, "seed": self.seed, **options})
+        _remember(
+            out,
+            {
+                "command": name,
+                "env": algorithm.source.id,
+                "members": self.members,
+                "seed": self.seed,
+                **options,
+            },
+        )
         every = self.evaluate_every or max(1, algorithm.budget // 10)
         last = None
         for report in run(
@@ -177,9 +186,7 @@ class Clone:
             "nll": negative_log_likelihood,
             "mse": squared_error,
         }
-        cloning = BehaviourCloning(
-            source, shown.thinned(self.every), student, self.config, loss=losses[self.loss]
-        )
+        cloning = BehaviourCloning(source, shown.thinned(self.every), student, self.config, loss=losses[self.loss])
         self.common.run(cloning, "clone", _options(self), teacher)
 
 
@@ -214,7 +221,9 @@ class DAggerCommand:
         if self.demonstrations > 0:
             # A place of their own, so that the student's first drive begins with whole episodes.
             shown = demonstrate(
-                replace(self.common, num_envs=None).source(env, self.demonstrations), teacher, self.demonstrations
+                replace(self.common, num_envs=None).source(env, self.demonstrations),
+                teacher,
+                self.demonstrations,
             ).thinned(self.every)
         dagger = DAgger(source, teacher, fresh(source, self.student), self.config, demonstrations=shown)
         self.common.run(dagger, "dagger", _options(self), teacher)
@@ -315,7 +324,7 @@ class Evaluate:
             "percent_of_teacher": found.percent_of_teacher,
             "member_means": found.returns.mean(1).tolist(),
         }
-        print(json.dumps(document, indent=2))
+        OUT.print_json(data=document)
 
 
 @dataclass(frozen=True)
@@ -435,4 +444,3 @@ def _remember(out: Path, options: dict[str, Any]) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-

@@ -46,6 +46,7 @@ class Distribution(Protocol):
         """KL(self ‖ other) in nats, [...]; both must be of one kind."""
 
 
+@runtime_checkable
 class Teacher(Policy, Protocol):
     """A policy that can also label states it did not choose."""
 
@@ -164,7 +165,7 @@ class TanhNormal:
         return self.base.log_prob(x) - log_slope.sum(-1)
 
     def entropy(self) -> Float[Tensor, "*batch"]:
-        """Entropy in nats: the Gaussian's plus E[log slope], by 16-point Gauss-Hermite quadrature; it has no closed form."""
+        """Entropy in nats: the Gaussian's plus E[log slope], by 16-point Gauss-Hermite quadrature."""
         nodes, weights = _gauss_hermite(self.loc)
         x = self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * nodes
         log_slope = (2 * (math.log(2) - x - F.softplus(-2 * x)) * weights).sum(-1)

@@ -60,9 +60,7 @@ def make(
     if isinstance(env, str):
         name = env.removeprefix("imitate/")
         if not native or name not in ENVS:
-            return _theirs(
-                env, count * members, asynchronous, options, members=members, seed=seed, device=where
-            )
+            return _theirs(env, count * members, asynchronous, options, members=members, seed=seed, device=where)
         if asynchronous:
             raise ValueError(f"asynchronous: our {name} is simulated in one batch; pass native=False.")
         env = _ours(name, options)
@@ -141,9 +139,7 @@ def _version(name: str) -> int:
     return _split(name)[1]
 
 
-def _theirs(
-    name: str, count: int, asynchronous: bool, options: dict[str, Any], **how: Any
-) -> GymnasiumSource:
+def _theirs(name: str, count: int, asynchronous: bool, options: dict[str, Any], **how: Any) -> GymnasiumSource:
     """Gymnasium environments in SAME_STEP; whatever keeps them from being built is a ValueError."""
     _check_id(name)
     try:

@@ -45,7 +45,12 @@ def _modes():
 @pytest.fixture(autouse=True)
 def isolated():
     """The same global seed for each test, restored after it; and no mode of a library left changed."""
-    modes, torch_state, numpy_state, python_state = _modes(), torch.get_rng_state(), np.random.get_state(), random.getstate()
+    modes, torch_state, numpy_state, python_state = (
+        _modes(),
+        torch.get_rng_state(),
+        np.random.get_state(),
+        random.getstate(),
+    )
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)

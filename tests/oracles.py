@@ -209,7 +209,10 @@ def rollout(env, policy, first, decisions, dynamics):
                 received = action
                 if isinstance(env.action, Box):
                     received = torch.stack(
-                        [min(max(a, torch.tensor(l)), torch.tensor(h)) for a, l, h in zip(action, env.action.low, env.action.high)]
+                        [
+                            min(max(a, torch.tensor(l)), torch.tensor(h))
+                            for a, l, h in zip(action, env.action.low, env.action.high)
+                        ]
                     )
                 noise = dynamics[t, m, n]
                 state, reward, terminated = env.step(state, received, noise[: env.step_noise])
@@ -285,7 +288,12 @@ class PPO:
         target = np.zeros((length, copies))
         for n in range(copies):
             target[:, n] = lambda_returns(
-                reward[:, n], next_value[:, n], seen["terminated"][:, n], seen["truncated"][:, n], config.gamma, config.lam
+                reward[:, n],
+                next_value[:, n],
+                seen["terminated"][:, n],
+                seen["truncated"][:, n],
+                config.gamma,
+                config.lam,
             )
         target = torch.as_tensor(target.reshape(-1), dtype=torch.float32)
         advantage = target - torch.as_tensor(value)
@@ -297,7 +305,9 @@ class PPO:
                 a = (a - a.mean()) / (a.std() + 1e-8)
                 distribution = self.distribution(obs[rows])
                 total = torch.zeros(())
-                for ratio, each in zip((distribution.log_prob(action[rows]) - old_log_prob[rows]).exp(), a, strict=True):
+                for ratio, each in zip(
+                    (distribution.log_prob(action[rows]) - old_log_prob[rows]).exp(), a, strict=True
+                ):
                     clipped = min(max(ratio, torch.tensor(1 - clip)), torch.tensor(1 + clip))
                     total = total - min(ratio * each, clipped * each)
                 loss = total / len(rows)
@@ -335,7 +345,9 @@ def _walk(root):
     def visit(path, value):
         if isinstance(value, (torch.Tensor, torch.Generator, np.ndarray, int, float, str, bytes, type(None))):
             yield path, value
-        elif id(value) not in visited and not isinstance(value, (type, types.ModuleType, types.FunctionType, types.MethodType)):
+        elif id(value) not in visited and not isinstance(
+            value, (type, types.ModuleType, types.FunctionType, types.MethodType)
+        ):
             visited.add(id(value))
             if isinstance(value, (list, tuple, set)):
                 yield f"{path}#", len(value)

@@ -52,7 +52,12 @@ def test_walking_a_checked_dataclass_makes_no_invalid_one():
 
 class Leaky:
     def __init__(self):
-        self.saved, self.forgotten, self.count, self.inner = torch.zeros(3), torch.zeros(3), 0, {"list": [1.0]}
+        self.saved, self.forgotten, self.count, self.inner = (
+            torch.zeros(3),
+            torch.zeros(3),
+            0,
+            {"list": [1.0]},
+        )
         self.view = self.saved[1:]
 
     def state_dict(self):

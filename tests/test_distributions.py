@@ -104,10 +104,14 @@ def test_a_squashed_density_integrates_to_one_with_its_entropy_and_kl(row, dimen
     density = log_density(p).exp()
     assert float((density * weights).sum()) == pytest.approx(1, abs=1e-4)
     assert p.entropy().item() == pytest.approx(float(-(density * log_density(p) * weights).sum()), abs=2e-3)
-    assert p.kl(q).item() == pytest.approx(float((density * (log_density(p) - log_density(q)) * weights).sum()), abs=2e-3)
+    assert p.kl(q).item() == pytest.approx(
+        float((density * (log_density(p) - log_density(q)) * weights).sum()), abs=2e-3
+    )
 
 
-@pytest.mark.parametrize(("scale", "tolerance"), [(1e-3, 1e-6), (0.5, 1e-4), (1.0, 1e-4), (2.0, 0.01), (math.e**2, 0.4)])
+@pytest.mark.parametrize(
+    ("scale", "tolerance"), [(1e-3, 1e-6), (0.5, 1e-4), (1.0, 1e-4), (2.0, 0.01), (math.e**2, 0.4)]
+)
 def test_entropy_of_a_squashed_gaussian_by_its_width(scale, tolerance):
     """The quadrature is good where policies are, and still a few per cent at the largest width that one may have."""
     d = squashed(scale=scale)
@@ -156,7 +160,9 @@ def test_moments_of_samples_are_those_of_the_density(kind):
     else:
         for i in range(2):
             action, weights = nodes(i)
-            single = TanhNormal(*(getattr(d, n)[:1, i : i + 1].expand(len(action), 1) for n in ("loc", "scale", "low", "high")))
+            single = TanhNormal(
+                *(getattr(d, n)[:1, i : i + 1].expand(len(action), 1) for n in ("loc", "scale", "low", "high"))
+            )
             mass = single.log_prob(action.unsqueeze(1)).exp() * weights
             assert float(drawn[:, i].mean()) == pytest.approx(float((mass * action).sum()), abs=1e-3)
             assert float((drawn[:, i] ** 2).mean()) == pytest.approx(float((mass * action**2).sum()), abs=3e-3)
@@ -208,7 +214,11 @@ def test_certain(dtype):
     student = Categorical(torch.randn(2, 2, 3, requires_grad=True))
     # against a certain teacher KL is the negative log-likelihood of its choice
     torch.testing.assert_close(certain.kl(student), -student.log_prob(choice.long()))
-    for divergence in (certain.kl(student), student.kl(certain), certain.kl(Categorical.certain((choice + 1) % 3, 3))):
+    for divergence in (
+        certain.kl(student),
+        student.kl(certain),
+        certain.kl(Categorical.certain((choice + 1) % 3, 3)),
+    ):
         assert divergence.isfinite().all()
         assert (divergence >= 0).all()
     (gradient,) = torch.autograd.grad(student.kl(certain).sum(), student.logits)

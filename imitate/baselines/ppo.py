@@ -82,7 +82,8 @@ class PPO:
     """Learn from rewards by a clipped policy gradient (Schulman et al. 2017).
 
     Values are bootstrapped at the true last observation of a truncated episode; advantages are standardised in each
-    minibatch; every epoch has its own permutation; the schedules depend on `steps` alone, so a resumed run continues them.
+    minibatch; every epoch has its own permutation; the schedules depend on `steps` alone, so a resumed run goes on
+    with them.
 
     Args:
         source: Where it acts; gives M, N, the spaces, the seed and the device.
@@ -93,9 +94,7 @@ class PPO:
         ValueError: `batch_size` does not divide a rollout, or a number has neither one value nor M.
     """
 
-    def __init__(
-        self, source: Source, config: PPOConfig | None = None, *, policy: NetworkPolicy | None = None
-    ) -> None:
+    def __init__(self, source: Source, config: PPOConfig | None = None, *, policy: NetworkPolicy | None = None) -> None:
         config = config or PPOConfig()
         for name in ("steps", "rollout", "epochs"):
             if getattr(config, name) < 1:
@@ -125,7 +124,11 @@ class PPO:
         self.entropy, self.value = member_axis("entropy").squeeze(1), member_axis("value").squeeze(1)
         self.lr, self.epsilon = member_axis("lr").squeeze(1), self.clip.clone()
         self.learner = Learner(
-            [self.policy, self.critic], self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm, epsilon=1e-5
+            [self.policy, self.critic],
+            self._loss,
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
+            epsilon=1e-5,
         )
         self.reward_scale = RewardScale(source, self.gamma) if config.normalise_reward else None
         self.shuffle = Stream(source.seed, "shuffle", source.device)
@@ -174,9 +177,7 @@ class PPO:
         value = self.critic(x).squeeze(-1)
         next_value = unfold(self.critic(next_x).squeeze(-1), len(seen.reward))
         reward = seen.reward if self.reward_scale is None else self.reward_scale(seen.reward, seen.done)
-        target = fold(
-            lambda_returns(reward, self.gamma * ~seen.terminated, next_value, self.lam * ~seen.truncated)
-        )
+        target = fold(lambda_returns(reward, self.gamma * ~seen.terminated, next_value, self.lam * ~seen.truncated))
         log_prob = self.policy.on_features(x).log_prob(action)
         explained = 1 - (target - value).var(1) / (target.var(1) + 1e-8)
         return _Batch(x, action, log_prob, target - value, target), explained

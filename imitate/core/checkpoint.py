@@ -1,7 +1,8 @@
 """State on disk: tensors in safetensors, everything else in JSON, replaced atomically, nothing ever executed.
 
-A record `NAME` is `NAME.json` and the tensor file that it names. The tensor file carries a hash of its content in its name
-and is written first; replacing the JSON is the one step that commits, so a crash leaves the old record or the new one.
+A record `NAME` is `NAME.json` and the tensor file that it names. The tensor file carries a hash of its content in its
+name and is written first; replacing the JSON is the one step that commits, so a crash leaves the old record or the
+new one.
 """
 
 from __future__ import annotations
@@ -106,9 +107,7 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def read(
-    directory: Path | str, name: str, device: torch.device | str = "cpu"
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the record `name`: the nested dict of tensors, and the description.
 
     Raises:

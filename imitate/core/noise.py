@@ -44,16 +44,17 @@ class Stream:
 def normal(uniform: Tensor) -> Tensor:
     """Standard normals by the inverse CDF.
 
-    A uniform is clamped to [2⁻²⁵, 1 − 2⁻²⁴], the ends of what float32 resolves, so |z| ≤ 5.42 and no infinity comes out.
+    A uniform is clamped to [2⁻²⁵, 1 − 2⁻²⁴], the ends of what float32 resolves: |z| ≤ 5.42, and no infinity comes out.
     """
-    return torch.special.ndtri(uniform.clamp(2**-25, 1 - 2**-24))
+    z: Tensor = torch.special.ndtri(uniform.clamp(2**-25, 1 - 2**-24))
+    return z
 
 
 def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
     """One draw from each categorical distribution by the inverse CDF: logits [..., A], uniform [...] -> [...] (int64).
 
-    The first choice whose cumulative probability exceeds the uniform, which is scaled to the rounded total; so a choice of
-    probability zero is never drawn, not even at the ends of what a uniform takes.
+    The first choice whose cumulative probability exceeds the uniform, which is scaled to the rounded total; so a choice
+    of probability zero is never drawn, not even at the ends of what a uniform takes.
     """
     cdf = logits.softmax(-1).cumsum(-1)
     return (cdf <= uniform.unsqueeze(-1) * cdf[..., -1:]).sum(-1).clamp_(max=logits.shape[-1] - 1)

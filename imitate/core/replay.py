@@ -98,7 +98,7 @@ class Dataset:
     """Labelled examples of each member, aggregated on the device; members may hold different numbers of them.
 
     Beyond `capacity` it is a uniform sample of all that was ever added: every example draws a random key and those with
-    the smallest keys stay, which is reservoir sampling without its loop (Efraimidis & Spirakis 2006, with equal weights).
+    the smallest keys stay: reservoir sampling without its loop (Efraimidis & Spirakis 2006, with equal weights).
 
     Args:
         members: M.

@@ -162,7 +162,10 @@ class TensorSource:
         Every member plays exactly `episodes` episodes, so short ones count no more than long ones. The same seed gives
         every policy the same noise: returns are paired.
         """
-        dynamics, decisions = Stream(seed, "evaluate", self.device), Stream(seed, "evaluate-policy", self.device)
+        dynamics, decisions = (
+            Stream(seed, "evaluate", self.device),
+            Stream(seed, "evaluate-policy", self.device),
+        )
         shape = (self.members, episodes)
         carry = begin(self.env, policy, dynamics.uniform(*shape, self.env.reset_noise))
         total = torch.zeros(shape, device=self.device)

@@ -39,7 +39,8 @@ def map(function: Callable[..., Any], tree: T, *rest: Tree) -> T:  # noqa: A001 
             else value
             for field in fields(tree)
         }
-        return cast(T, type(tree)(**changed))
+        rebuild: Callable[..., Any] = type(tree)
+        return cast(T, rebuild(**changed))
     raise TypeError(f"A tree holds tensors, None, dataclasses, tuples, lists and dicts; found {type(tree).__name__}.")
 
 

@@ -12,7 +12,18 @@ from torch import Tensor
 from envs.base import Space
 from imitate.core import tree
 
-__all__ = ["Algorithm", "Memory", "Metrics", "Policy", "Source", "Stateful", "Transition", "fold", "mean_metrics", "unfold"]
+__all__ = [
+    "Algorithm",
+    "Memory",
+    "Metrics",
+    "Policy",
+    "Source",
+    "Stateful",
+    "Transition",
+    "fold",
+    "mean_metrics",
+    "unfold",
+]
 
 Memory = Any  # a tree of tensors [M, N, ...]; None for a memoryless policy
 Metrics = dict[str, Tensor]  # each [M], on the device
@@ -25,7 +36,7 @@ def fold(x: Tensor) -> Tensor:
 
 def unfold(x: Tensor, time: int) -> Tensor:
     """[M, T·N, ...] -> [T, M, N, ...]: the inverse of `fold`."""
-    return x.unflatten(1, (time, -1)).transpose(0, 1)
+    return x.reshape(len(x), time, -1, *x.shape[2:]).transpose(0, 1)
 
 
 def mean_metrics(updates: Sequence[Metrics]) -> Metrics:
@@ -114,6 +125,9 @@ class Source(Protocol):
 
     def collect(self, policy: Policy, steps: int) -> Transition:
         """`steps` steps of every environment, [T, M, N]; valid until the next `collect`."""
+
+    def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
+        """Returns [M, E] of whole episodes in fresh environments; one seed gives every policy the same noise."""
 
 
 @runtime_checkable

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from envs.base import Env
 from imitate.behaviours import Greedy, Random
 from imitate.core.types import Policy, Source
 from imitate.distributions import Teacher
@@ -78,7 +77,8 @@ class Evaluation:
         return "member" if len(self.returns) > 1 else "episode"
 
     def _scores(self, returns: Array) -> Array:
-        return returns.mean(1) if self.unit == "member" else returns[0]
+        scores: Array = returns.mean(1) if self.unit == "member" else returns[0]
+        return scores
 
     @property
     def scores(self) -> Array:
@@ -105,7 +105,7 @@ class Evaluation:
         """100·(student − random)/(teacher − random); None without a teacher, NaN where it is no better than chance."""
         if self.teacher is None or self.random is None:
             return None
-        return float(_percent(*(self._scores(r) for r in (self.returns, self.teacher, self.random))))
+        return float(_percent(self._scores(self.returns), self._scores(self.teacher), self._scores(self.random)))
 
     @property
     def percent_ci(self) -> tuple[float, float] | None:
@@ -126,7 +126,7 @@ class Evaluation:
 
 def evaluate(
     policy: Policy,
-    env: str | Env | Source,
+    env: str | Source,
     episodes: int = 100,
     *,
     teacher: Teacher | None = None,
@@ -138,7 +138,7 @@ def evaluate(
 
     Args:
         policy: Who is evaluated.
-        env: An id, an environment of ours, or a source, whose own episodes are left alone.
+        env: An id, or a source, whose own episodes are left alone.
         episodes: E of each member.
         teacher: Against whom.
         deterministic: Modes instead of draws, where a policy has a distribution.
@@ -150,7 +150,7 @@ def evaluate(
     """
     if episodes < 1:
         raise ValueError(f"episodes: at least 1, not {episodes}.")
-    if isinstance(env, str) or not hasattr(env, "play"):
+    if isinstance(env, str):
         population = members or int(getattr(policy, "members", 1))
         device = getattr(policy, "device", "cpu")
         source: Source = make(env, num_envs=1, members=population, seed=seed, device=device)
@@ -158,7 +158,7 @@ def evaluate(
         source = env
 
     def returns(who: Policy) -> Array:
-        chosen = Greedy(who) if deterministic and hasattr(who, "distribution") else who
+        chosen = Greedy(who) if deterministic and isinstance(who, Teacher) else who
         return np.asarray(source.play(chosen, episodes, seed).double().cpu().numpy())
 
     if teacher is None:

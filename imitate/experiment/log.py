@@ -85,7 +85,13 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self.console is not None and self.console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
             self.bar = RichProgress(*columns, console=self.console, transient=True)
             self.bar.start()
             self.task = self.bar.add_task("", total=self.total, completed=self.start)

@@ -112,12 +112,24 @@ class Experiment:
         """For the terminal."""
         table = Table(title=f"{self.env}, seed {self.seed}, {self.device}", title_justify="left")
         table.add_column("policy", no_wrap=True)
-        for column in ("parameters", "labels", "env steps", "seconds", "mean [95 % interval]", "IQM", "% of teacher"):
+        for column in (
+            "parameters",
+            "labels",
+            "env steps",
+            "seconds",
+            "mean [95 % interval]",
+            "IQM",
+            "% of teacher",
+        ):
             table.add_column(column, justify="right")
         for row in self.rows:
             found, (low, high) = row.evaluation, row.evaluation.ci
             percent, percent_ci = found.percent_of_teacher, found.percent_ci
-            share = "" if percent is None or percent_ci is None else f"{percent:.1f} [{percent_ci[0]:.1f}, {percent_ci[1]:.1f}]"
+            share = (
+                ""
+                if percent is None or percent_ci is None
+                else f"{percent:.1f} [{percent_ci[0]:.1f}, {percent_ci[1]:.1f}]"
+            )
             table.add_row(
                 row.name,
                 f"{row.parameters:,}",
@@ -175,10 +187,22 @@ class Experiment:
                 low, high = curve.mean[-1] - curve.low[-1], curve.high[-1] - curve.mean[-1]
                 marker = "o" if row is next(r for r in self.rows if r.kind == "bc") else "s"
                 axis.errorbar(
-                    curve.x[-1], curve.mean[-1], yerr=[[low], [high]], fmt=marker, color=colour, capsize=3, label=row.name
+                    curve.x[-1],
+                    curve.mean[-1],
+                    yerr=[[low], [high]],
+                    fmt=marker,
+                    color=colour,
+                    capsize=3,
+                    label=row.name,
                 )
                 continue
-            axis.plot(curve.x, curve.mean, color=colour, linestyle=next(styles) if row.kind != "teacher" else "-", label=row.name)
+            axis.plot(
+                curve.x,
+                curve.mean,
+                color=colour,
+                linestyle=next(styles) if row.kind != "teacher" else "-",
+                label=row.name,
+            )
             axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
         left.set_title("teacher: return against experience")
         left.set_xlabel("environment steps of a member")
@@ -195,7 +219,12 @@ class Experiment:
             errors[0].append(0.0 if math.isnan(low) else mean - low)
             errors[1].append(0.0 if math.isnan(high) else high - mean)
         right.barh(
-            names, [m - base for m in means], left=base, xerr=errors, capsize=3, color=[COLOURS[r.kind] for r in self.rows]
+            names,
+            [m - base for m in means],
+            left=base,
+            xerr=errors,
+            capsize=3,
+            color=[COLOURS[r.kind] for r in self.rows],
         )
         right.invert_yaxis()
         right.axvline(base, color="#bbbbbb", linewidth=1, linestyle=":")

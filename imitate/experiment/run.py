@@ -155,7 +155,11 @@ def run(
 
 def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
     """Write everything that changes during a run, and the policy by itself."""
-    description = {"algorithm": type(algorithm).__name__, "env": algorithm.source.id, "steps": int(algorithm.steps)}
+    description = {
+        "algorithm": type(algorithm).__name__,
+        "env": algorithm.source.id,
+        "steps": int(algorithm.steps),
+    }
     records.write(folder, "checkpoint", records.state_of(algorithm), description)
     save = getattr(algorithm.policy, "save", None)
     if save is not None:
@@ -244,4 +248,3 @@ def _interruptible() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, before)
-

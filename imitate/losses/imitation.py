@@ -34,7 +34,7 @@ def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batc
 def default_loss(action: Space) -> ImitationLoss:
     """The likelihood for choices, the squared error for a Box.
 
-    A teacher's greedy actions have no spread, so a likelihood would drive the student's width towards zero and its gradient
-    towards infinity; the squared error has the same optimal mean without that.
+    A teacher's greedy actions have no spread, so a likelihood would drive the student's width towards zero and its
+    gradient towards infinity; the squared error has the same optimal mean without that.
     """
     return squared_error if isinstance(action, Box) else negative_log_likelihood

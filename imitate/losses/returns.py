@@ -1,4 +1,7 @@
-"""Returns as one backward recurrence. Letters: T time; `*rest` whatever follows it, usually M members, N environments."""
+"""Returns as one backward recurrence.
+
+Letters: T time; `*rest` is whatever follows it, usually M members and N environments.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ def lambda_returns(
 
         G_t = r_t + γ_t [(1 − λ_t) v(s_{t+1}) + λ_t G_{t+1}],   G_T = v(s_T)
 
-    A terminal step has γ_t = 0 and a truncated one λ_t = 0, so episodes may end anywhere inside the batch; v is taken at
-    the observation before auto-reset. `lambda_returns(…) − value` is GAE (Schulman et al. 2016, eq. 16).
+    A terminal step has γ_t = 0 and a truncated one λ_t = 0, so episodes may end anywhere inside the batch; v is taken
+    at the observation before auto-reset. `lambda_returns(…) − value` is GAE (Schulman et al. 2016, eq. 16).
     Source: Sutton & Barto (2018), §12.8, eq. 12.24 with G_{t+1} for the whole bracket's tail.
 
     Args:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, cast
 
 import torch
@@ -16,7 +17,18 @@ from torch.nn import functional as F
 from envs.base import Discrete, Space
 from imitate.core.noise import Stream
 
-__all__ = ["ACTIVATIONS", "MLP", "Activation", "Conv2d", "Linear", "NatureCNN", "Population", "RunningNorm", "features", "network"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "Activation",
+    "Conv2d",
+    "Linear",
+    "NatureCNN",
+    "Population",
+    "RunningNorm",
+    "features",
+    "network",
+]
 
 Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "leaky_relu"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -69,12 +81,13 @@ class Conv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply each member's kernels to its own batch."""
         members = len(x)
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if len(weight) != members:
             weight, bias = weight.expand(members, *weight.shape[1:]), bias.expand(members, -1)
         images = x.transpose(0, 1).flatten(1, 2)  # [B, M·C, H, W]
         out = F.conv2d(images, weight.flatten(0, 1), bias.flatten(), self.stride, groups=members)
-        return out.unflatten(1, (members, -1)).transpose(0, 1)
+        return out.view(len(out), members, -1, *out.shape[2:]).transpose(0, 1)
 
 
 class MLP(nn.Module):
@@ -103,7 +116,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs, *hidden]
-        layers = [Linear(members, i, o, init=init) for i, o in zip(widths, widths[1:], strict=False)]
+        layers = [Linear(members, i, o, init=init) for i, o in pairwise(widths)]
         self.layers = nn.ModuleList([*layers, Linear(members, widths[-1], outputs, init=init, gain=last_gain)])
         self.activation = ACTIVATIONS[activation]
 
@@ -126,12 +139,22 @@ class NatureCNN(nn.Module):
         convolutions = []
         for outputs_, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             convolutions.append(Conv2d(members, channels, outputs_, kernel, stride, init=init))
-            channels, height, width = outputs_, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            channels, height, width = (
+                outputs_,
+                (height - kernel) // stride + 1,
+                (width - kernel) // stride + 1,
+            )
         if min(height, width) < 1:
             raise ValueError(f"observation: the Nature CNN needs images of at least 36x36 pixels, got {shape[1:]}.")
         self.convolutions = nn.ModuleList(convolutions)
         self.head = MLP(
-            members, channels * height * width, (512,), outputs, activation="relu", init=init, last_gain=last_gain
+            members,
+            channels * height * width,
+            (512,),
+            outputs,
+            activation="relu",
+            init=init,
+            last_gain=last_gain,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +234,7 @@ class Population(nn.Module):
         def one(state: dict[str, Tensor], batch: Tensor) -> Tensor:
             return cast(Tensor, torch.func.functional_call(self._prototype[0], state, (batch,)))
 
-        return cast(Tensor, torch.func.vmap(one)(stacked, x))
+        return torch.func.vmap(one)(stacked, x)
 
 
 def network(

@@ -35,8 +35,8 @@ class Architecture:
         hidden: Widths of the hidden layers; ignored for images, which take the Nature CNN.
         activation: Of the hidden layers.
         normalise: Standardise observations by running statistics, saved with the policy.
-        squash: For a bounded Box: a tanh-Gaussian that stays inside the bounds, with a standard deviation that depends on
-            the state. Otherwise a Gaussian with one standard deviation a dimension, clipped by the environment.
+        squash: For a bounded Box: a tanh-Gaussian that stays inside the bounds, with a standard deviation that depends
+            on the state. Otherwise a Gaussian with one standard deviation a dimension, clipped by the environment.
         clip_obs: Bound on a standardised observation.
     """
 
@@ -196,9 +196,7 @@ class NetworkPolicy(nn.Module):
         checkpoint.write(directory, "policy", dict(self.state_dict()), description)
 
 
-def _network(
-    observation: Space, action: Space, members: int, architecture: Architecture, init: Stream
-) -> nn.Module:
+def _network(observation: Space, action: Space, members: int, architecture: Architecture, init: Stream) -> nn.Module:
     outputs = action.n if isinstance(action, Discrete) else action.shape[0] * (2 if architecture.squash else 1)
     return network(
         observation,
@@ -230,8 +228,8 @@ def policy(
         normalise: Standardise observations by running statistics.
         squash: A tanh-Gaussian instead of a Gaussian; needs a bounded Box.
         seed: Of the initialisation; the source's by default.
-        build: Makes one plain `nn.Module` mapping observations [B, *obs] to logits or means (with `squash`: means and log
-            standard deviations, concatenated); called once a member, instead of an MLP or CNN of ours.
+        build: Makes one plain `nn.Module` mapping observations [B, *obs] to logits or means (with `squash`: means and
+            log standard deviations, concatenated); called once a member, instead of an MLP or CNN of ours.
     """
     init = Stream(source.seed if seed is None else seed, "init", source.device)
     return NetworkPolicy(
@@ -278,7 +276,9 @@ def load(
     try:
         loaded.load_state_dict(dict(tree.flatten(state)))
     except RuntimeError as error:
-        raise ValueError(f"'{directory}': the weights do not fit policy.json: {str(error).splitlines()[-1].strip()}") from error
+        raise ValueError(
+            f"'{directory}': the weights do not fit policy.json: {str(error).splitlines()[-1].strip()}"
+        ) from error
     return loaded
 
 

@@ -78,7 +78,9 @@ class BehaviourCloning:
         if int(self.labels.min()) < 2:
             raise ValueError(f"demonstrations: a member has {int(self.labels.min())} examples; 2 at the least.")
         self.data = Dataset(source.members, demonstrations.mask.shape[1], Stream(source.seed, "shuffle", source.device))
-        self.held_out = Dataset(source.members, demonstrations.mask.shape[1], Stream(source.seed, "held-out", source.device))
+        self.held_out = Dataset(
+            source.members, demonstrations.mask.shape[1], Stream(source.seed, "held-out", source.device)
+        )
         hold_out(self.data, self.held_out, demonstrations.examples, demonstrations.mask, config.validation)
         self.entropy = per_member(config.entropy, "entropy", source.members, source.device)
         self.learner = Learner([student], self._loss, lr=config.lr, weight_decay=config.weight_decay)
@@ -101,9 +103,7 @@ class BehaviourCloning:
 
     def step(self) -> Metrics:
         """`validate_every` gradient steps and a look at the held-out examples."""
-        updates = [
-            self.learner(self.data.sample(self.config.batch_size)) for _ in range(self.config.validate_every)
-        ]
+        updates = [self.learner(self.data.sample(self.config.batch_size)) for _ in range(self.config.validate_every)]
         self.steps += self.config.validate_every
         error = self._validate()
         if self.finished:

@@ -26,7 +26,7 @@ Beta = Callable[[int], float]  # round (from 1) -> share of steps that the teach
 
 @dataclass(frozen=True)
 class FirstRoundOnly:
-    """The teacher drives round 1, then the student: βᵢ = 1[i = 1] (Ross, Gordon & Bagnell 2011, §3, "parameter-free")."""
+    """The teacher drives round 1, then the student: βᵢ = 1[i = 1] (Ross, Gordon & Bagnell 2011, §3)."""
 
     def __call__(self, round_: int) -> float:
         """β of a round."""
@@ -127,7 +127,9 @@ class DAgger:
         self.entropy = per_member(config.entropy, "entropy", members, device)
         self.learner = Learner([student], self._loss, lr=config.lr, weight_decay=config.weight_decay)
         self.rounds = torch.zeros((), dtype=torch.int64)
-        self.snapshots = self.learner.flat.new_zeros(config.rounds if config.best_round else 0, *self.learner.flat.shape)
+        self.snapshots = self.learner.flat.new_zeros(
+            config.rounds if config.best_round else 0, *self.learner.flat.shape
+        )
         self.steps = torch.zeros((), dtype=torch.int64)
         self.labels = torch.zeros(members, dtype=torch.int64)
         self.start = int(demonstrations is not None)  # rounds that the demonstrations stand for

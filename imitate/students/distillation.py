@@ -112,10 +112,11 @@ class PolicyDistillation:
         with torch.no_grad():
             labelled = _Labelled(obs, self.teacher.distribution(obs))
         rows = torch.arange(len(obs), device=obs.device).unsqueeze(1)
-        updates = []
-        for _ in range(self.config.epochs):
-            for index in self.shuffle.uniform(*obs.shape[:2]).argsort(1).split(self.config.batch_size, 1):
-                updates.append(self.learner(tree.map(lambda x: x[rows, index], labelled)))  # noqa: B023
+        updates = [
+            self.learner(tree.map(lambda x: x[rows, index], labelled))  # noqa: B023
+            for _ in range(self.config.epochs)
+            for index in self.shuffle.uniform(*obs.shape[:2]).argsort(1).split(self.config.batch_size, 1)
+        ]
         self.steps += obs.shape[1]
         self.labels += obs.shape[1]
         return mean_metrics(updates)

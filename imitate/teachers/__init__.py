@@ -50,8 +50,7 @@ def load(
               (`from_callable`): both need `source`;
             * anything that has `distribution` already, which is returned as it is.
         source: Where it is to teach. Spaces that do not match are refused, and so is a directory made for
-            another
-            environment: pass `nets.load(directory)` itself for that.
+            another environment: pass `nets.load(directory)` itself for that.
         vec_normalize: For Stable-Baselines3: a VecNormalize or the path of its `.pkl`.
         device: Where it is to live: the source's device by default, or the CPU.
 
@@ -78,14 +77,8 @@ def load(
         made = from_sb3(what, vec_normalize, device=where)
     elif callable(what):
         if source is None:
-            raise ValueError(
-                f"teacher: a {type(what).__name__} does not tell its spaces; pass the source too."
-            )
-        made = (
-            from_module(what, source, device=where)
-            if isinstance(what, nn.Module)
-            else from_callable(what, source)
-        )
+            raise ValueError(f"teacher: a {type(what).__name__} does not tell its spaces; pass the source too.")
+        made = from_module(what, source, device=where) if isinstance(what, nn.Module) else from_callable(what, source)
     else:
         raise ValueError(
             f"teacher: a {type(what).__name__} is none of: a saved policy, a model of Stable-Baselines3, "
@@ -123,9 +116,7 @@ def _check_spaces(teacher: Any, source: Source) -> None:
         if str(mine) != str(wanted):
             raise ValueError(f"teacher: made for {name}s {mine}, but {source.id} gives {wanted}.")
         if name == "action" and isinstance(mine, Box) and isinstance(wanted, Box):
-            mine_low, mine_high, low, high = (
-                b for box in (mine, wanted) for b in bounds(box, torch.device("cpu"))
-            )
+            mine_low, mine_high, low, high = (b for box in (mine, wanted) for b in bounds(box, torch.device("cpu")))
             if not (torch.allclose(mine_low, low) and torch.allclose(mine_high, high)):
                 raise ValueError(
                     f"teacher: made for actions from {mine_low.tolist()} to {mine_high.tolist()}, "

@@ -40,9 +40,7 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
     given = source_or_spaces
     if isinstance(given, tuple) and len(given) == 2:
         pair = given
-    elif isinstance(
-        getattr(given, "observation", None), Space
-    ):  # a wrapper of Gymnasium may have a method of this name
+    elif isinstance(getattr(given, "observation", None), Space):  # Gymnasium's wrappers have such methods
         pair = given.observation, given.action
     elif hasattr(given, "observation_space") and hasattr(given, "action_space"):
         pair = (
@@ -51,8 +49,7 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
         )
     else:
         raise ValueError(
-            "source: a source, an environment or a pair (observation, action) of spaces, "
-            f"not {type(given).__name__}."
+            f"source: a source, an environment or a pair (observation, action) of spaces, not {type(given).__name__}."
         )
     observation, action = (space if isinstance(space, Space) else from_gymnasium(space) for space in pair)
     if len(action.shape) > 1:
@@ -117,7 +114,7 @@ class CallableTeacher:
             ) from error
         expected = (len(array), *self.action.shape)
         if answer.shape != expected:
-            hint = "" if not self.batched else " (pass batched=False if it takes one observation at a time)"
+            hint = " (pass batched=False if it takes one observation at a time)" if self.batched else ""
             raise ValueError(
                 f"teacher: the function gave actions of shape {answer.shape} for {len(array)} observations; "
                 f"{self.action} needs {expected}{hint}."
@@ -232,9 +229,7 @@ def _check(answer: NDArray[Any], space: Space) -> None:
             )
         return
     if answer.dtype.kind not in "iuf" or not np.isfinite(answer).all():
-        raise ValueError(
-            f"teacher: the function gave actions that are not finite numbers (type {answer.dtype})."
-        )
+        raise ValueError(f"teacher: the function gave actions that are not finite numbers (type {answer.dtype}).")
     low, high = np.asarray(space.low), np.asarray(space.high)
     margin = np.where(np.isfinite(high - low), _TOLERANCE * (high - low), 0.0)
     if (answer < low - margin).any() or (answer > high + margin).any():

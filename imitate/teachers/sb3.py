@@ -88,17 +88,14 @@ def from_sb3(
         raise ValueError(f"scale and temperature must be positive, not {scale} and {temperature}.")
     path = isinstance(model, (str, Path))
     if not path and not hasattr(model, "get_vec_normalize_env"):
-        raise ValueError(
-            f"model: a model of Stable-Baselines3 or the path of its .zip, not {type(model).__name__}."
-        )
+        raise ValueError(f"model: a model of Stable-Baselines3 or the path of its .zip, not {type(model).__name__}.")
     if vec_normalize is None and not path:
         vec_normalize = model.get_vec_normalize_env()
     saved = read_model(model) if path else of_model(model)
     statistics = _vec_normalize(vec_normalize)
     if statistics is not None and statistics.mean.shape != saved.observation.shape:
         raise ValueError(
-            f"vec_normalize: made for observations {statistics.mean.shape}, "
-            f"the model's are {saved.observation.shape}."
+            f"vec_normalize: made for observations {statistics.mean.shape}, the model's are {saved.observation.shape}."
         )
     actor = _actor(saved, scale, temperature)
     architecture = Architecture(
@@ -111,9 +108,7 @@ def from_sb3(
     policy = NetworkPolicy(saved.observation, saved.action, members, architecture, Stream(0, "init", device))
     state = _state(actor, statistics)
     try:
-        policy.load_state_dict(
-            {name: value.expand(members, *value.shape[1:]) for name, value in state.items()}
-        )
+        policy.load_state_dict({name: value.expand(members, *value.shape[1:]) for name, value in state.items()})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(f"{saved.label}: its weights do not fit its spaces: {reason}") from error
@@ -126,9 +121,7 @@ def _vec_normalize(given: Any) -> Statistics | None:
     if isinstance(given, (str, Path)):
         return read_vec_normalize(given)
     if not hasattr(given, "norm_obs"):
-        raise ValueError(
-            f"vec_normalize: a VecNormalize or the path of its .pkl, not {type(given).__name__}."
-        )
+        raise ValueError(f"vec_normalize: a VecNormalize or the path of its .pkl, not {type(given).__name__}.")
     return of_vec_normalize(given)
 
 

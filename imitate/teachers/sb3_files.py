@@ -32,7 +32,7 @@ __all__ = ["SavedModel", "Statistics", "of_model", "of_vec_normalize", "read_mod
 
 REMEDY = "use teachers.from_callable(lambda obs: model.predict(obs, deterministic=True)[0], source) instead"
 
-_LIBRARIES = ("stable_baselines3.", "sb3_contrib.")
+_LIBRARIES = ("stable_baselines3", "sb3_contrib")
 _CLASS = re.compile(r"<class '([\w.]+)'>")
 _SPACE = re.compile(r"(?:gym|gymnasium)\.spaces\.\w+\.(\w+)")
 _FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"
@@ -72,7 +72,7 @@ def of_model(model: Any) -> SavedModel:
     """What is needed of a model in memory."""
     label = type(model).__name__
     kind = type(model.policy)
-    _check_code(label, f"{kind.__module__}.{kind.__qualname__}", _name(model.policy.features_extractor_class))
+    _check_code(label, kind.__module__, _name(model.policy.features_extractor_class))
     weights = {name: value.detach().cpu() for name, value in model.policy.state_dict().items()}
     activation = _name(getattr(model.policy, "activation_fn", None))
     return SavedModel(
@@ -111,7 +111,7 @@ def read_model(path: Path | str) -> SavedModel:
         raise ValueError(f"{label}: policy.pth is not a state dict.")
     options = data["policy_kwargs"]
     extractor = options.get("features_extractor_class")
-    _check_code(label, f"{data['policy_class'].get('__module__')}.", extractor and _class(extractor))
+    _check_code(label, str(data["policy_class"].get("__module__")), extractor and _class(extractor))
     activation = options.get("activation_fn")
     return SavedModel(
         label,
@@ -122,18 +122,16 @@ def read_model(path: Path | str) -> SavedModel:
     )
 
 
-def _check_code(label: str, policy: str, extractor: str | None) -> None:
+def _check_code(label: str, module: str, extractor: str | None) -> None:
     """Weights alone do not say what custom code does with them."""
-    if not policy.startswith(_LIBRARIES):
-        raise ValueError(f"{label}: a policy class of your own ({policy}) is not supported; {REMEDY}.")
+    if module.partition(".")[0] not in _LIBRARIES:
+        raise ValueError(f"{label}: a policy class of your own (in {module}) is not supported; {REMEDY}.")
     if extractor not in (None, _FLATTEN):
         raise ValueError(f"{label}: the features extractor {extractor} is not supported; {REMEDY}.")
 
 
 def _name(kind: Any) -> str | None:
-    return (
-        None if kind is None else f"{getattr(kind, '__module__', '?')}.{getattr(kind, '__qualname__', kind)}"
-    )
+    return None if kind is None else f"{getattr(kind, '__module__', '?')}.{getattr(kind, '__qualname__', kind)}"
 
 
 def _class(text: Any) -> str:
@@ -153,9 +151,7 @@ def _space(label: str, space: Any) -> Space:
 
 def _refuse_bytes(label: str, shape: tuple[int, ...], dtype: str) -> None:
     if len(shape) == 3 or dtype == "uint8":
-        raise ValueError(
-            f"{label}: observations of shape {shape} and type {dtype} are not supported; {REMEDY}."
-        )
+        raise ValueError(f"{label}: observations of shape {shape} and type {dtype} are not supported; {REMEDY}.")
 
 
 def _readable_space(label: str, document: dict[str, Any]) -> spaces.Space[Any]:

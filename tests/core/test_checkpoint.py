@@ -57,7 +57,12 @@ def test_a_second_record_replaces_the_first_and_spares_others(tmp_path):
     assert len(list(tmp_path.glob("run-????????????.safetensors"))) == 1
     assert float(read(tmp_path, "run")[0]["deep"]["er"]["x"][0, 0]) == 3
     assert float(read(tmp_path, "run-b")[0]["deep"]["er"]["x"][0, 0]) == 2
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".safetensors", ".safetensors"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [
+        ".json",
+        ".json",
+        ".safetensors",
+        ".safetensors",
+    ]
 
 
 def test_writing_the_same_again_is_harmless(tmp_path):
@@ -120,11 +125,17 @@ def tensor_file(folder):
     [
         (lambda f: tensor_file(f).write_bytes(tensor_file(f).read_bytes()[:-5]), "truncated or was changed"),
         (lambda f: tensor_file(f).write_bytes(b""), "truncated or was changed"),
-        (lambda f: tensor_file(f).write_bytes(tensor_file(f).read_bytes()[:-1] + b"\x01"), "truncated or was changed"),
+        (
+            lambda f: tensor_file(f).write_bytes(tensor_file(f).read_bytes()[:-1] + b"\x01"),
+            "truncated or was changed",
+        ),
         (lambda f: save_file({"x": torch.zeros(1)}, tensor_file(f)), "truncated or was changed"),
         (lambda f: tensor_file(f).unlink(), "is missing"),
         (lambda f: edit(f / "run.json", lambda d: d.update(sha256="0" * 64)), "does not match"),
-        (lambda f: edit(f / "run.json", lambda d: d.update(format=2)), "has format 2; this version reads format 1"),
+        (
+            lambda f: edit(f / "run.json", lambda d: d.update(format=2)),
+            "has format 2; this version reads format 1",
+        ),
         (lambda f: edit(f / "run.json", lambda d: d.pop("sha256")), "not written by imitate"),
         (lambda f: edit(f / "run.json", lambda d: d.pop("format")), "not written by imitate"),
         (lambda f: edit(f / "run.json", lambda d: d.update(tensors="elsewhere.safetensors")), "is missing"),
@@ -149,7 +160,10 @@ def test_a_tensor_file_outside_of_the_folder_is_not_read(tmp_path):
     write(inside, "run", state(1.0), {})
     write(outside, "run", state(2.0), {})
     stolen = json.loads((outside / "run.json").read_text("utf-8"))
-    edit(inside / "run.json", lambda d: d.update(sha256=stolen["sha256"], tensors=f"../outside/{stolen['tensors']}"))
+    edit(
+        inside / "run.json",
+        lambda d: d.update(sha256=stolen["sha256"], tensors=f"../outside/{stolen['tensors']}"),
+    )
     with pytest.raises(ValueError, match="missing"):
         read(inside, "run")
 

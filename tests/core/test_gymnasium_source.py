@@ -129,16 +129,12 @@ class Wrapped(VectorWrapper):
     """Changes nothing, but is no plain SyncVectorEnv."""
 
 
-def vector(
-    make_one: Callable[[], gymnasium.Env] | type, count: int, mode=AutoresetMode.SAME_STEP
-) -> SyncVectorEnv:
+def vector(make_one: Callable[[], gymnasium.Env] | type, count: int, mode=AutoresetMode.SAME_STEP) -> SyncVectorEnv:
     return SyncVectorEnv([make_one] * count, autoreset_mode=mode)
 
 
 def cartpoles(count: int, **kwargs: Any) -> VectorEnv:
-    return gymnasium.make_vec(
-        "CartPole-v1", count, "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}, **kwargs
-    )
+    return gymnasium.make_vec("CartPole-v1", count, "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}, **kwargs)
 
 
 def naive(env: gymnasium.Env, seed: int, steps: int) -> list[tuple]:
@@ -213,9 +209,7 @@ def test_actions_are_clipped_for_the_environment_only():
 
 def test_members_and_environments_differ_and_the_seed_decides():
     policy = Reflex()
-    first, again, other = (
-        GymnasiumSource(cartpoles(6), members=2, seed=s).collect(policy, 3) for s in (0, 0, 1)
-    )
+    first, again, other = (GymnasiumSource(cartpoles(6), members=2, seed=s).collect(policy, 3) for s in (0, 0, 1))
     assert len(first.obs[0].flatten(0, 1).unique(dim=0)) == 6
     torch.testing.assert_close(first.obs, again.obs, rtol=0, atol=0)
     assert (first.obs[0] != other.obs[0]).any(-1).all()

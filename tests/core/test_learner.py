@@ -47,7 +47,12 @@ def test_a_step_is_that_of_torch(weight_decay, max_grad_norm):
     module = population(1)
     plain = plain_mlp(module, 0)
     learner = Learner(
-        [module], regression(module), lr=1e-2, weight_decay=weight_decay, max_grad_norm=max_grad_norm, betas=(0.8, 0.95)
+        [module],
+        regression(module),
+        lr=1e-2,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        betas=(0.8, 0.95),
     )
     # AdamW without decay is Adam
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=weight_decay, betas=(0.8, 0.95))
@@ -70,7 +75,10 @@ def test_a_step_is_that_of_torch(weight_decay, max_grad_norm):
 def test_adam_is_torchs_adam():
     module = population(1)
     plain = plain_mlp(module, 0)
-    learner, optimizer = Learner([module], regression(module), lr=0.05), torch.optim.Adam(plain.parameters(), lr=0.05)
+    learner, optimizer = (
+        Learner([module], regression(module), lr=0.05),
+        torch.optim.Adam(plain.parameters(), lr=0.05),
+    )
     for i in range(20):
         x, y = batch(1, i)
         learner((x, y))
@@ -234,7 +242,9 @@ def test_state_dict_resumes_bit_for_bit():
 def test_state_of_another_size_is_refused():
     one, three = population(1), population(3)
     with pytest.raises(RuntimeError, match=r"\(3, "):
-        Learner([one], regression(one), lr=0.1).load_state_dict(Learner([three], regression(three), lr=0.1).state_dict())
+        Learner([one], regression(one), lr=0.1).load_state_dict(
+            Learner([three], regression(three), lr=0.1).state_dict()
+        )
 
 
 def test_per_member():

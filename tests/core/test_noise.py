@@ -69,7 +69,10 @@ def test_categorical_inverts_the_cdf():
 def test_categorical_frequencies():
     probs = torch.tensor([0.05, 0.5, 0.15, 0.3])
     counts = categorical(probs.log().expand(20_000, 4), Stream(0, "policy").uniform(20_000)).bincount(minlength=4)
-    assert scipy.stats.chisquare(counts.numpy(), 20_000 * probs.double().numpy() / probs.double().sum().item()).pvalue > 0.01
+    assert (
+        scipy.stats.chisquare(counts.numpy(), 20_000 * probs.double().numpy() / probs.double().sum().item()).pvalue
+        > 0.01
+    )
 
 
 @pytest.mark.parametrize("impossible", [-math.inf, -300.0])

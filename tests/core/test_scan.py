@@ -25,7 +25,9 @@ def test_linear_recurrence_of_the_lengths_around_a_power_of_two(length, reverse)
 
 def test_linear_recurrence_knows_a_closed_form():
     """Of a = γ, b = 1 the sum is that of a geometric series."""
-    y = linear_recurrence(torch.full((50,), 0.9, dtype=torch.float64), torch.ones(50, dtype=torch.float64), reverse=True)
+    y = linear_recurrence(
+        torch.full((50,), 0.9, dtype=torch.float64), torch.ones(50, dtype=torch.float64), reverse=True
+    )
     np.testing.assert_allclose(y, (1 - 0.9 ** np.arange(50, 0, -1)) / 0.1, rtol=1e-12)
 
 

@@ -81,7 +81,9 @@ def test_fold_keeps_members_apart_and_unfold_undoes_it():
 
 def transition(*shape):
     flags = torch.zeros(shape, dtype=torch.bool)
-    return Transition(torch.rand(*shape, 3), torch.zeros(shape), torch.rand(shape), torch.rand(*shape, 3), flags, ~flags)
+    return Transition(
+        torch.rand(*shape, 3), torch.zeros(shape), torch.rand(shape), torch.rand(*shape, 3), flags, ~flags
+    )
 
 
 def test_transition_flattens_clones_and_gathers_extras():

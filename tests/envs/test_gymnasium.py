@@ -39,9 +39,7 @@ def test_make(name):
     theirs = gymnasium.spec(name)
     assert env.spec.max_episode_steps == theirs.max_episode_steps
     assert env.spec.reward_threshold == theirs.reward_threshold
-    assert (
-        gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()).make().spec.id == f"imitate/{name}"
-    )
+    assert gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()).make().spec.id == f"imitate/{name}"
 
 
 def test_make_vec(name):
@@ -60,9 +58,7 @@ def test_registering_twice_changes_nothing():
 
 def test_id_with_module_needs_no_import():
     code = "import gymnasium; print(gymnasium.make('envs:imitate/CartPole-v1').spec.id)"
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "imitate/CartPole-v1", run.stderr
 
 
@@ -140,9 +136,7 @@ def test_mistakes(make):
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
 def test_stable_baselines_trains(name):
     env = gymnasium.make(f"imitate/{name}")
-    model = stable_baselines3.PPO(
-        "MlpPolicy", env, n_steps=64, batch_size=32, n_epochs=1, seed=0, device="cpu"
-    )
+    model = stable_baselines3.PPO("MlpPolicy", env, n_steps=64, batch_size=32, n_epochs=1, seed=0, device="cpu")
     model.set_logger(Logger(None, []))  # the default one leaves a folder behind
     model.learn(256)
     assert model.num_timesteps == 256
@@ -215,9 +209,7 @@ def assert_same(ours, theirs):
 def test_vector_of_one_equals_gymnasiums(name, mode):
     """With one generator each, all is equal over many episodes: draws, auto-reset, time limit, infos."""
     ours = make_vec(name, num_envs=1, max_episode_steps=30, autoreset_mode=mode)
-    theirs = SyncVectorEnv(
-        [lambda: gymnasium.make(f"imitate/{name}", max_episode_steps=30)], autoreset_mode=mode
-    )
+    theirs = SyncVectorEnv([lambda: gymnasium.make(f"imitate/{name}", max_episode_steps=30)], autoreset_mode=mode)
     assert ours.metadata["autoreset_mode"] is mode
     assert ours.single_observation_space == theirs.single_observation_space
     assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space

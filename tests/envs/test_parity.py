@@ -106,9 +106,7 @@ def step_theirs(env, state, action):
     """One step from a given state: next state, observation, reward, terminated."""
     env.state = np.array(state)
     env.steps_beyond_terminated = None
-    obs, reward, terminated, _, _ = env.step(
-        np.array(action) if isinstance(action, (tuple, list)) else action
-    )
+    obs, reward, terminated, _, _ = env.step(np.array(action) if isinstance(action, (tuple, list)) else action)
     return np.array(env.state), obs, reward, terminated
 
 
@@ -190,9 +188,7 @@ def test_trajectories(name, theirs):
         theirs.state, ours = start.copy(), torch.from_numpy(start)
         for _ in range(length):
             action = random_action(theirs, rng)
-            obs, reward, terminated, _, _ = theirs.step(
-                np.array(action) if isinstance(action, list) else action
-            )
+            obs, reward, terminated, _, _ = theirs.step(np.array(action) if isinstance(action, list) else action)
             ours, mine, done = env.step(ours, torch.tensor(np.array(action)), torch.empty(0))
             expected = (np.array(theirs.state), obs, reward, terminated)
             assert_equal((ours.numpy(), env.observe(ours).numpy(), mine.numpy(), done.numpy()), expected)

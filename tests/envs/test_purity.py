@@ -71,9 +71,7 @@ def test_any_leading_shape_equals_row_by_row(env, shape):
     assert batched[0].shape == given[0].shape
     assert batched[1].shape == shape + env.observation.shape
     assert batched[2].shape == batched[3].shape == shape
-    for index in (
-        torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape)).tolist() if shape else []
-    ):
+    for index in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape)).tolist() if shape else []:
         single = outputs(env, *(tensor[tuple(index)] for tensor in given))
         for whole, row in zip(batched, single, strict=True):
             torch.testing.assert_close(whole[tuple(index)], row, rtol=0, atol=1e-12)
@@ -95,9 +93,7 @@ def test_float_type_follows_the_inputs(env, dtype):
 def test_float32_is_close_to_float64(env):
     state, action, noise = inputs(env, 256)
     exact = outputs(env, state, action, noise)
-    single = outputs(
-        env, state.float(), action.float() if action.is_floating_point() else action, noise.float()
-    )
+    single = outputs(env, state.float(), action.float() if action.is_floating_point() else action, noise.float())
     for a, b in zip(exact[:3], single[:3], strict=True):
         torch.testing.assert_close(b.double(), a, rtol=1e-5, atol=1e-5)
 
@@ -171,9 +167,7 @@ def test_few_kernels(name, env):
         "view",
         "alias",
     )
-    kernels = [
-        n for n in graph.nodes if n.op == "call_function" and not any(v in str(n.target) for v in views)
-    ]
+    kernels = [n for n in graph.nodes if n.op == "call_function" and not any(v in str(n.target) for v in views)]
     bound = {"CartPole-v1": 22, "Acrobot-v1": 124, "Pendulum-v1": 15}.get(name, 19)
     assert len(kernels) <= bound, [str(node.target) for node in kernels]
 

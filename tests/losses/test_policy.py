@@ -30,7 +30,14 @@ def test_each_member_has_its_own_epsilon():
 
 @pytest.mark.parametrize(
     ("ratio", "advantage", "flows"),
-    [(1.5, 1.0, False), (0.5, -1.0, False), (0.5, 1.0, True), (1.5, -1.0, True), (1.0, 1.0, True), (1.0, -1.0, True)],
+    [
+        (1.5, 1.0, False),
+        (0.5, -1.0, False),
+        (0.5, 1.0, True),
+        (1.5, -1.0, True),
+        (1.0, 1.0, True),
+        (1.0, -1.0, True),
+    ],
 )
 def test_the_gradient_stops_exactly_where_the_bound_is_pessimistic(ratio, advantage, flows):
     log_ratio = torch.tensor([float(np.log(ratio))], requires_grad=True)

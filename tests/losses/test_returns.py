@@ -25,16 +25,19 @@ def ours(reward, next_value, terminated, truncated, gamma, lam):
     return lambda_returns(r, gamma * (~te).to(r), v, lam * (~tr).to(r)).numpy()
 
 
-@given(st.integers(0, 10_000), st.integers(1, 20), st.sampled_from([0.0, 0.5, 0.95, 1.0]), st.sampled_from([0.0, 0.9, 1.0]))
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 20),
+    st.sampled_from([0.0, 0.5, 0.95, 1.0]),
+    st.sampled_from([0.0, 0.9, 1.0]),
+)
 def test_lambda_returns_are_the_weighted_mean_of_n_step_returns(seed, length, lam, gamma):
     reward, _, next_value, terminated, truncated = trajectories(seed, length)
     found = ours(reward, next_value, terminated, truncated, gamma, lam)
     for m in range(M):
         for n in range(N):
             at = (slice(None), m, n)
-            expected = oracles.lambda_returns(
-                reward[at], next_value[at], terminated[at], truncated[at], gamma, lam
-            )
+            expected = oracles.lambda_returns(reward[at], next_value[at], terminated[at], truncated[at], gamma, lam)
             np.testing.assert_allclose(found[at], expected, rtol=1e-9, atol=1e-9)
 
 
@@ -77,7 +80,9 @@ def test_lambda_of_one_is_the_monte_carlo_return():
 def test_lambda_of_zero_is_one_step():
     reward, _, next_value, terminated, truncated = trajectories(3)
     np.testing.assert_allclose(
-        ours(reward, next_value, terminated, truncated, 0.9, 0.0), reward + 0.9 * ~terminated * next_value, rtol=1e-12
+        ours(reward, next_value, terminated, truncated, 0.9, 0.0),
+        reward + 0.9 * ~terminated * next_value,
+        rtol=1e-12,
     )
 
 
@@ -109,7 +114,11 @@ def test_gradients_reach_rewards_and_values():
 def test_discounted_returns_so_far_are_those_of_vecnormalize(seed, lengths):
     """Over several rollouts: `returns = returns·γ + reward; …; returns[dones] = 0`."""
     rng, gamma = np.random.default_rng(seed), 0.9
-    running, before, done_before = np.zeros((M, N)), torch.zeros(M, N, dtype=torch.float64), np.zeros((M, N), bool)
+    running, before, done_before = (
+        np.zeros((M, N)),
+        torch.zeros(M, N, dtype=torch.float64),
+        np.zeros((M, N), bool),
+    )
     for length in lengths:
         reward, done = rng.normal(size=(length, M, N)), rng.random((length, M, N)) < 0.3
         expected = []

@@ -20,7 +20,14 @@ from imitate.nets.layers import (
 from tests.oracles import plain_mlp, stream
 
 M, B = 3, 4
-PLAIN = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU, "leaky_relu": nn.LeakyReLU}
+PLAIN = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+}
 
 
 def members_differ(module):
@@ -270,7 +277,8 @@ def test_features():
 
 
 @pytest.mark.parametrize(
-    ("space", "kind"), [(Discrete(3), MLP), (Box((4,)), MLP), (Box((2, 3)), MLP), (Box((3, 36, 36), 0, 255), NatureCNN)]
+    ("space", "kind"),
+    [(Discrete(3), MLP), (Box((4,)), MLP), (Box((2, 3)), MLP), (Box((3, 36, 36), 0, 255), NatureCNN)],
 )
 def test_network_suits_its_space(space, kind):
     module = network(space, 2, members=M, hidden=(4,), activation="relu", init=stream())

@@ -47,9 +47,7 @@ def test_any_leading_shape(env_id, leading):
         assert isinstance(distribution, Normal)
         assert (distribution.scale == 0.25).all()
         assert ((action >= law.action.low) & (action <= law.action.high)).all()
-    torch.testing.assert_close(
-        law.act(obs.double(), obs, None)[0].double(), action.double(), rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(law.act(obs.double(), obs, None)[0].double(), action.double(), rtol=0, atol=1e-4)
 
 
 def regulator(a, b, state_cost, force_cost):
@@ -87,9 +85,7 @@ def test_gains_of_cartpole():
 def test_ids():
     assert set(LAWS) <= set(ENVS)
     assert control_law("imitate/Acrobot-v1").env == "Acrobot-v1"
-    with pytest.raises(
-        ValueError, match="teacher: there is no control law for 'Ant-v5', only for CartPole-v1"
-    ):
+    with pytest.raises(ValueError, match="teacher: there is no control law for 'Ant-v5', only for CartPole-v1"):
         control_law("Ant-v5")
     with pytest.raises(ValueError, match="scale"):
         control_law("Pendulum-v1", scale=0.0)

@@ -153,9 +153,7 @@ def test_module(leading):
     assert isinstance(continuous.distribution(obs), Normal)
     noise = torch.rand(*leading, continuous.noise)
     action, memory, extras = continuous.act(obs, noise, continuous.memory(*leading))
-    torch.testing.assert_close(
-        action, Normal(module(obs), torch.full_like(action, 0.2)).sample(noise).detach()
-    )
+    torch.testing.assert_close(action, Normal(module(obs), torch.full_like(action, 0.2)).sample(noise).detach())
     assert (memory, extras) == (None, {})
 
 
@@ -179,9 +177,7 @@ def test_module_of_images():
 
 
 def test_module_of_the_wrong_width():
-    with pytest.raises(
-        ValueError, match=r"gave \(6, 3\) for 6 observations; Discrete\(2\) needs logits \[B, 2\]"
-    ):
+    with pytest.raises(ValueError, match=r"gave \(6, 3\) for 6 observations; Discrete\(2\) needs logits \[B, 2\]"):
         from_module(nn.Linear(4, 3), (FOUR, Discrete(2))).distribution(torch.zeros(2, 3, 4))
     with pytest.raises(ValueError, match=r"gave tuple .* needs means"):
         from_module(nn.LSTM(4, 2), (FOUR, FORCES)).distribution(torch.zeros(2, 3, 4))

@@ -35,9 +35,7 @@ def test_a_directory_of_ours(tmp_path):
             loaded = teachers.load(given, where)
             assert isinstance(loaded, NetworkPolicy)
             assert torch.equal(loaded.network.layers[0].weight, policy.network.layers[0].weight)
-    assert teachers.load(
-        tmp_path / "run", TensorSource(envs.CartPole(), id="imitate/CartPole-v1", num_envs=1)
-    )
+    assert teachers.load(tmp_path / "run", TensorSource(envs.CartPole(), id="imitate/CartPole-v1", num_envs=1))
 
 
 def test_a_directory_made_for_another_environment(tmp_path):
@@ -46,9 +44,7 @@ def test_a_directory_made_for_another_environment(tmp_path):
         teachers.load(tmp_path, source("Acrobot-v1"))
     assert str(caught.value) == "teacher: made for observations Box(4,), but Acrobot-v1 gives Box(6,)."
     other = TensorSource(envs.CartPole(), id="Other-v0", num_envs=1)
-    with pytest.raises(
-        ValueError, match="was made for CartPole-v1, not for Other-v0; to use it all the same, pass"
-    ):
+    with pytest.raises(ValueError, match="was made for CartPole-v1, not for Other-v0; to use it all the same, pass"):
         teachers.load(tmp_path, other)
     assert teachers.load(nets.load(tmp_path), other)
 
@@ -133,6 +129,6 @@ def test_every_teacher_drives_a_rollout(ppo):
 
 def test_pickle_is_imported_in_one_file_only():
     files = Path(teachers.__file__).parents[1].rglob("*.py")
-    assert [
-        f.name for f in files if re.search(r"^\s*(import|from) pickle\b", f.read_text("utf-8"), re.M)
-    ] == ["sb3_files.py"]
+    assert [f.name for f in files if re.search(r"^\s*(import|from) pickle\b", f.read_text("utf-8"), re.M)] == [
+        "sb3_files.py"
+    ]
