@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Literal
 
 from rich.table import Table
@@ -164,72 +164,57 @@ class Experiment:
         self._draw(folder / "report.png")
 
     def _draw(self, path: Path) -> None:
-        os.environ.setdefault("MPLBACKEND", "Agg")  # no window, wherever this runs
         from matplotlib.figure import Figure  # slow to import, and needed here only
+        from matplotlib.ticker import EngFormatter, MaxNLocator
 
-        figure = Figure(figsize=(13, 4.2), layout="constrained", dpi=120)
-        left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.15, 1.1])
-        random = self.rows[0].evaluation.random
-        teacher = self.rows[0].evaluation.mean
+        figure = Figure(figsize=(14, 4.4), layout="constrained", dpi=120)
+        left, middle, right = figure.subplots(1, 3)
+        teacher, random = self.rows[0].evaluation, self.rows[0].evaluation.random
+        base = float(random.mean()) if random is not None else 0.0
         for axis in (left, middle):
-            axis.axhline(teacher, color=COLOURS["teacher"], linewidth=1, linestyle="--")
-            if random is not None:
-                axis.axhline(float(random.mean()), color="#bbbbbb", linewidth=1, linestyle=":")
+            axis.axhline(teacher.mean, color=COLOURS["teacher"], linewidth=1, linestyle="--")
+            axis.axhline(base, color="#bbbbbb", linewidth=1, linestyle=":")
             axis.grid(alpha=0.25)
             axis.set_ylabel("return")
-        styles = iter(("-", "--", "-.", ":"))
         for row in self.rows:
             axis = left if row.kind == "teacher" else middle
             curve, colour = row.curve, COLOURS[row.kind]
-            if not curve.x:
-                continue
             if row.kind == "bc":  # all of its labels are there from the start: a point
-                low, high = curve.mean[-1] - curve.low[-1], curve.high[-1] - curve.mean[-1]
-                marker = "o" if row is next(r for r in self.rows if r.kind == "bc") else "s"
-                axis.errorbar(
-                    curve.x[-1],
-                    curve.mean[-1],
-                    yerr=[[low], [high]],
-                    fmt=marker,
-                    color=colour,
-                    capsize=3,
-                    label=row.name,
-                )
+                below, above = curve.mean[-1] - curve.low[-1], curve.high[-1] - curve.mean[-1]
+                axis.errorbar(curve.x[-1], curve.mean[-1], yerr=[[below], [above]], fmt="o", color=colour, capsize=3)
+                beside = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "color": colour}
+                axis.annotate(row.name, (curve.x[-1], curve.mean[-1]), fontsize=8, **beside)
                 continue
-            axis.plot(
-                curve.x,
-                curve.mean,
-                color=colour,
-                linestyle=next(styles) if row.kind != "teacher" else "-",
-                label=row.name,
-            )
+            axis.plot(curve.x, curve.mean, color=colour, label=row.name)
             axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
-        left.set_title("teacher: return against experience")
+        left.set_title("teacher: return against experience", fontsize=10)
         left.set_xlabel("environment steps of a member")
-        middle.set_title("students: return against labels")
+        left.xaxis.set_major_formatter(EngFormatter(sep=""))
+        left.xaxis.set_major_locator(MaxNLocator(6))
+        middle.set_title("students: return against labels", fontsize=10)
         middle.set_xlabel("labels of a member")
         middle.set_xscale("log")
-        middle.legend(fontsize=8, loc="lower right")
-        names = [row.name for row in self.rows]
+        middle.margins(x=0.12)
+        middle.legend(fontsize=8, loc="best")
         means = [row.evaluation.mean for row in self.rows]
-        base = float(random.mean()) if random is not None else 0.0
-        errors = [[], []]  # type: list[list[float]]
-        for row, mean in zip(self.rows, means, strict=True):
-            low, high = row.evaluation.ci
-            errors[0].append(0.0 if math.isnan(low) else mean - low)
-            errors[1].append(0.0 if math.isnan(high) else high - mean)
+        bounds = [row.evaluation.ci for row in self.rows]
+        errors = [
+            [0.0 if math.isnan(low) else mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
+            [0.0 if math.isnan(high) else high - mean for mean, (_, high) in zip(means, bounds, strict=True)],
+        ]
         right.barh(
-            names,
-            [m - base for m in means],
+            [fill(row.name, 24) for row in self.rows],
+            [mean - base for mean in means],
             left=base,
             xerr=errors,
             capsize=3,
-            color=[COLOURS[r.kind] for r in self.rows],
+            color=[COLOURS[row.kind] for row in self.rows],
         )
         right.invert_yaxis()
-        right.axvline(base, color="#bbbbbb", linewidth=1, linestyle=":")
-        right.set_xlabel("return (bars start at a random policy's)")
-        right.set_title("mean and 95 % interval over members")
+        right.axvline(teacher.mean, color=COLOURS["teacher"], linewidth=1, linestyle="--")
+        right.set_xlabel("return; bars start at a random policy's")
+        right.set_title("mean and 95 % interval over members", fontsize=10)
+        right.tick_params(axis="y", labelsize=9)
         right.grid(axis="x", alpha=0.25)
         figure.suptitle(f"{self.env}: teaching a policy with a policy", fontsize=11)
         figure.savefig(path)

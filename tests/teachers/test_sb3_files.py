@@ -103,6 +103,31 @@ def test_truncated_statistics(tmp_path):
             from_sb3(build(PPO), tmp_path / "vec.pkl")
 
 
+def test_damaged_anywhere(model_zip, tmp_path):
+    """Whatever bytes change, the file is read or refused by a ValueError of one line."""
+    model, rng = build(PPO), np.random.default_rng(0)
+    normalised().save(tmp_path / "vec.pkl")
+    statistics = (tmp_path / "vec.pkl").read_bytes()
+    with zipfile.ZipFile(model_zip) as archive:
+        entries = {"data": archive.read("data"), "policy": archive.read("policy.pth")}
+    refused = 0
+    for _ in range(50):
+        for name, content in {"statistics": statistics, **entries}.items():
+            damaged = bytearray(content)
+            for at in rng.integers(len(damaged), size=3):
+                damaged[at] = rng.integers(256)
+            try:
+                if name == "statistics":
+                    (tmp_path / "vec.pkl").write_bytes(bytes(damaged))
+                    from_sb3(model, tmp_path / "vec.pkl")
+                else:
+                    from_sb3(rewrite(model_zip, tmp_path / "damaged.zip", **{name: bytes(damaged)}))
+            except ValueError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > 50
+
+
 def test_statistics_without_numbers(tmp_path):
     vec = normalised()
     vec.obs_rms.mean = np.array(["a"] * 5)

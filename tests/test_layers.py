@@ -1,0 +1,179 @@
+"""A file imports only from its own layer or below; and no file executes what it reads."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Low to high.
+LAYERS = [
+    ["envs"],
+    ["imitate.core"],
+    ["imitate.distributions", "imitate.nets", "imitate.losses"],
+    ["imitate.behaviours", "imitate.make", "imitate.teachers"],
+    ["imitate.experiment"],
+    ["imitate.students", "imitate.baselines", "imitate.conditioning"],
+    ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.demo", "imitate.__main__"],
+    ["imitate"],
+]
+UNPICKLERS = {"imitate/teachers/sb3_files.py"}  # reads the pickles inside of Stable-Baselines3's files, with a list of its own
+
+
+def layer(module):
+    """Number of the layer of a module of ours, None for any other module."""
+    if module.split(".")[0] not in ("envs", "imitate"):
+        return None
+    while module:
+        for number, names in enumerate(LAYERS):
+            if module in names:
+                return number
+        module = module.rpartition(".")[0]
+    return None
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name):
+    path = ROOT / Path(*name.split("."))
+    return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+def imports(source, package):
+    """Every module of ours that a source imports, wherever in it, as (line, name)."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([node.module] if node.module else [])])
+            # `from imitate import nets` imports the module imitate.nets, `from imitate import PPO` the package
+            found = [f"{base}.{a.name}" if is_module(f"{base}.{a.name}") else base for a in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__"):
+            found = [node.args[0].value] if node.args and isinstance(node.args[0], ast.Constant) else []
+        else:
+            continue
+        yield from ((node.lineno, name) for name in found if layer(name) is not None)
+
+
+def upward(source, module, package):
+    own = layer(module)
+    return [f"{module}:{line} imports {name}" for line, name in imports(source, package) if layer(name) > own]
+
+
+SOURCES = sorted([*(ROOT / "imitate").rglob("*.py"), *(ROOT / "envs").rglob("*.py")])
+
+
+def test_every_module_has_a_layer():
+    homeless = [module_of(p) for p in SOURCES if module_of(p) != "imitate" and layer(module_of(p)) == layer("imitate")]
+    assert not homeless, f"add to LAYERS: {homeless}"
+    assert len(SOURCES) > 30
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_no_file_imports_from_above(path):
+    module = module_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    assert not upward(path.read_text("utf-8"), module, package)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import imitate.students.dagger",
+        "import imitate.students as s",
+        "from imitate.students import DAgger",
+        "from imitate import students",
+        "import imitate",
+        "from imitate import DAgger",
+        "from ..students.dagger import DAgger",
+        "from .. import students",
+        "def f():\n    from imitate.students import DAgger",
+        "class A:\n    def f(self):\n        if True:\n            import imitate.students",
+        "if TYPE_CHECKING:\n    from imitate.students import DAgger",
+        "import importlib\nimportlib.import_module('imitate.students')",
+        "x = __import__('imitate.students')",
+        "import torch, imitate.students",
+    ],
+)
+def test_an_upward_import_is_found(source):
+    assert upward(source, "imitate.nets.layers", "imitate.nets")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch.nn",
+        "from imitate.core import tree",
+        "from imitate import core",
+        "from . import policy_network",
+        "from .policy_network import policy",
+        "from imitate.losses import mse",
+        "from envs.base import Box",
+        "import stable_baselines3.dqn",
+    ],
+)
+def test_a_level_or_downward_import_passes(source):
+    assert not upward(source, "imitate.nets.layers", "imitate.nets")
+
+
+def executes(source):
+    """Lines that could run code out of a file: pickle and kin, and loaders that fall back on it."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import) and {a.name.split(".")[0] for a in node.names} & MODULES:
+            lines.append(node.lineno)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES:
+            lines.append(node.lineno)
+        if isinstance(node, ast.Call):
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            name = ast.unparse(node.func)
+            if (
+                name in ("eval", "exec")
+                or (name.endswith("torch.load") and keywords.get("weights_only") != "True")
+                or (name in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False")
+                or name.endswith("read_pickle")
+            ):
+                lines.append(node.lineno)
+    return lines
+
+
+MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_no_file_executes_what_it_reads(path):
+    lines = executes(path.read_text("utf-8"))
+    if str(path.relative_to(ROOT)) in UNPICKLERS:
+        source = path.read_text("utf-8").splitlines()
+        assert [source[line - 1].strip() for line in lines] == ["import pickle"]
+    else:
+        assert lines == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "import os, pickle as p",
+        "from pickle import loads",
+        "def f():\n    import cloudpickle",
+        "import torch\ntorch.load('x')",
+        "torch.load('x', weights_only=False)",
+        "np.load('x')",
+        "np.load('x', allow_pickle=True)",
+        "eval('1')",
+    ],
+)
+def test_what_executes_is_found(source):
+    assert executes(source)
+
+
+def test_safe_loaders_pass():
+    assert not executes("torch.load('x', weights_only=True)\nnp.load('x', allow_pickle=False)\njson.load(f)\nmodel.eval()")
