@@ -123,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise ValueError(closest("command", arguments[0], COMMANDS))
         _parse(arguments)()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        print(f"imitate: {error}", file=sys.stderr)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"imitate: {' '.join(str(error).split())}", file=sys.stderr)  # whatever it says, in one line
         return 2
     except KeyboardInterrupt:
         print("imitate: interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 import envs
+from envs.base import Discrete
 from imitate import teachers
 from imitate.behaviours import Mixture
 from imitate.configs import available, settings
@@ -27,7 +29,7 @@ from imitate.losses.distillation import LOSSES
 from imitate.losses.imitation import ImitationLoss, negative_log_likelihood, squared_error
 from imitate.make import make
 from imitate.nets.policy_network import Architecture, NetworkPolicy, policy
-from imitate.registry import BASELINES
+from imitate.registry import BASELINES, closest
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -76,9 +78,10 @@ class Common:
         """Where the command acts."""
         return make(env, num_envs=self.num_envs or num_envs, members=self.members, seed=self.seed, device=self.device)
 
-    def known_env(self) -> str:
+    def known_env(self, teacher: str | None = None) -> str:
         """The id, or one line about its lack."""
         if self.env is None:
+            _must_exist("teacher", teacher)
             raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
         return self.env
 
@@ -98,7 +101,7 @@ class Common:
                 **options,
             },
         )
-        every = self.evaluate_every or max(1, algorithm.budget // 10)
+        every = max(1, algorithm.budget // 10) if self.evaluate_every is None else self.evaluate_every
         last = None
         for report in run(
             algorithm,
@@ -136,6 +139,8 @@ class Train(Generic[C]):
     def __call__(self) -> None:
         """Train."""
         env = self.common.known_env()
+        if self.algorithm not in BASELINES:
+            raise ValueError(closest("algorithm", self.algorithm, BASELINES))
         baseline = BASELINES[self.algorithm]
         source = self.common.source(env, int(settings(env).get("num_envs", 16)))
         algorithm = baseline.algorithm(source, self.config)
@@ -172,7 +177,7 @@ class Clone:
         """Clone."""
         if (self.teacher is None) == (self.data is None):
             raise ValueError("teacher: pass either --teacher or --data.")
-        env = self.common.known_env()
+        env = self.common.known_env(self.teacher)
         source = self.common.source(env, self.demonstrations)
         teacher = None if self.teacher is None else teacher_for(self.teacher, source, self.vec_normalize)
         if teacher is not None:
@@ -180,6 +185,8 @@ class Clone:
         else:
             assert self.data is not None
             shown = Demonstrations.from_npz(self.data, source)
+        if self.loss == "mse" and isinstance(source.action, Discrete):
+            raise ValueError("loss: mse needs a continuous action; take nll for choices.")
         student = fresh(source, self.student)
         losses: dict[str, ImitationLoss | None] = {
             "default": None,
@@ -214,7 +221,7 @@ class DAggerCommand:
 
     def __call__(self) -> None:
         """Teach."""
-        env = self.common.known_env()
+        env = self.common.known_env(self.teacher)
         source = self.common.source(env, int(settings(env).get("dagger_envs", 10)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
         shown = None
@@ -253,7 +260,7 @@ class Distill:
 
     def __call__(self) -> None:
         """Distil."""
-        env = self.common.known_env()
+        env = self.common.known_env(self.teacher)
         source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
         student = fresh(source, self.student)
@@ -300,6 +307,7 @@ class Evaluate:
     def __call__(self) -> None:
         """Evaluate."""
         if self.env is None:
+            _must_exist("policy", self.policy)
             raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
         members = self.members or members_of(self.policy) or 1
         source = make(self.env, num_envs=1, members=members, seed=self.seed, device=self.device)
@@ -312,6 +320,7 @@ class Evaluate:
             OUT.print(str(found), markup=False, soft_wrap=True)
             return
         low, high = (None if value != value else value for value in found.ci)
+        percent = found.percent_of_teacher
         document = {
             "env": self.env,
             "members": members,
@@ -321,7 +330,7 @@ class Evaluate:
             "ci_low": low,
             "ci_high": high,
             "interval_over": found.unit,
-            "percent_of_teacher": found.percent_of_teacher,
+            "percent_of_teacher": percent if percent is None or math.isfinite(percent) else None,
             "member_means": found.returns.mean(1).tolist(),
         }
         OUT.print_json(data=document)
@@ -391,9 +400,18 @@ def fresh(source: Source, architecture: Architecture) -> NetworkPolicy:
 
 def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:
     """The teacher that a name on the command line means."""
-    if name.startswith("control") and not Path(name).exists():
-        return teachers.load(name, source, device=source.device)
-    return teachers.load(Path(name), source, vec_normalize=vec_normalize, device=source.device)
+    law = name.startswith("control") and not Path(name).exists()
+    loaded = teachers.load(name if law else Path(name), source, vec_normalize=vec_normalize, device=source.device)
+    members = getattr(loaded, "members", 1)
+    if members not in (1, source.members):
+        raise ValueError(f"members: '{name}' has {members}, this run {source.members}; pass --members {members}.")
+    return loaded
+
+
+def _must_exist(what: str, name: str | None) -> None:
+    """A name that is mistyped is what is wrong, rather than that no environment can be read from it."""
+    if name is not None and not name.startswith("control") and not Path(name).exists():
+        raise ValueError(f"{what}: there is no file or directory '{name}'.")
 
 
 def env_of(name: str | None) -> str | None:

@@ -3,21 +3,22 @@
 import os
 import random
 import sys
+from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["SDL_VIDEODRIVER"] = "dummy"
 
 from jaxtyping import install_import_hook
 
-# Shapes and dtypes in the annotations of these modules are checked on every call; so the hook comes before the first import.
+# Shapes and dtypes in the annotations of these modules are checked on every call. The hook comes before any import.
 CHECKED = ["imitate.losses", "imitate.distributions", "imitate.core.scan"]
 assert not [module for module in CHECKED if module in sys.modules], "a plugin imported imitate before its hook"
 install_import_hook(CHECKED, "beartype.beartype")
 
-import numpy as np
-import pytest
-import torch
-from hypothesis import settings
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)  # one worker a core: more threads than cores only wait for each other
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=50)
@@ -37,7 +38,7 @@ def _modes():
         "gradients": torch.is_grad_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
-        "directory": os.getcwd(),
+        "directory": Path.cwd(),
         "numpy errors": tuple(sorted(np.geterr().items())),
     }
 
@@ -48,15 +49,15 @@ def isolated():
     modes, torch_state, numpy_state, python_state = (
         _modes(),
         torch.get_rng_state(),
-        np.random.get_state(),
+        np.random.get_state(),  # noqa: NPY002
         random.getstate(),
     )
     torch.manual_seed(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
     random.seed(0)
     yield
     torch.set_rng_state(torch_state)
-    np.random.set_state(numpy_state)
+    np.random.set_state(numpy_state)  # noqa: NPY002
     random.setstate(python_state)
     assert _modes() == modes, "this test left a global mode changed"
 

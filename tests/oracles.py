@@ -178,7 +178,7 @@ def recurrence(a, b, reverse=False):
 
 
 def lambda_returns(reward, next_value, terminated, truncated, gamma, lam):
-    """λ-returns of one environment [T] as the weighted mean of all its n-step returns (Sutton & Barto 2018, eq. 12.18)."""
+    """λ-returns of one environment [T] as the weighted mean of its n-step returns (Sutton & Barto 2018, eq. 12.18)."""
     steps = len(reward)
     result = np.zeros(steps)
     for t in range(steps):
@@ -210,8 +210,8 @@ def rollout(env, policy, first, decisions, dynamics):
                 if isinstance(env.action, Box):
                     received = torch.stack(
                         [
-                            min(max(a, torch.tensor(l)), torch.tensor(h))
-                            for a, l, h in zip(action, env.action.low, env.action.high)
+                            min(max(a, torch.tensor(low)), torch.tensor(high))
+                            for a, low, high in zip(action, env.action.low, env.action.high, strict=True)
                         ]
                     )
                 noise = dynamics[t, m, n]
@@ -382,7 +382,7 @@ def snapshot(root):
 def unsaved_changes(root, before, state):
     """Paths whose values are no longer those of the snapshot `before`, though no tensor of `state` holds the new ones.
 
-    A tensor counts as held if one in `state` equals it or shares its memory (all parameters of a learner are views of one).
+    A tensor counts as held if one in `state` equals it or shares its memory, as the parameters of a learner do.
     """
     saved = [leaf for _, leaf in tree.flatten(state)]
     storages = {leaf.untyped_storage().data_ptr() for leaf in saved}

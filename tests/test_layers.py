@@ -18,7 +18,9 @@ LAYERS = [
     ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.demo", "imitate.__main__"],
     ["imitate"],
 ]
-UNPICKLERS = {"imitate/teachers/sb3_files.py"}  # reads the pickles inside of Stable-Baselines3's files, with a list of its own
+UNPICKLERS = {
+    "imitate/teachers/sb3_files.py"
+}  # reads the pickles inside of Stable-Baselines3's files, with a list of its own
 
 
 def layer(module):
@@ -55,7 +57,11 @@ def imports(source, package):
                 base = ".".join([*above, *([node.module] if node.module else [])])
             # `from imitate import nets` imports the module imitate.nets, `from imitate import PPO` the package
             found = [f"{base}.{a.name}" if is_module(f"{base}.{a.name}") else base for a in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
             found = [node.args[0].value] if node.args and isinstance(node.args[0], ast.Constant) else []
         else:
             continue
@@ -176,4 +182,6 @@ def test_what_executes_is_found(source):
 
 
 def test_safe_loaders_pass():
-    assert not executes("torch.load('x', weights_only=True)\nnp.load('x', allow_pickle=False)\njson.load(f)\nmodel.eval()")
+    assert not executes(
+        "torch.load('x', weights_only=True)\nnp.load('x', allow_pickle=False)\njson.load(f)\nmodel.eval()"
+    )

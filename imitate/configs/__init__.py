@@ -24,6 +24,7 @@ def available() -> list[str]:
 
 def settings(env: str) -> dict[str, Any]:
     """All settings for an environment; empty where there are none."""
+    env = env.removeprefix("imitate/")  # an id of ours, as Gymnasium registers it
     if env not in available():
         return {}
     loaded: dict[str, Any] = json.loads((resources.files(__name__) / f"{env}.json").read_text("utf-8"))

@@ -24,6 +24,10 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
     return x[torch.arange(len(x), device=x.device).unsqueeze(1), index]
 
 
+def _append(old: Tensor, new: Tensor) -> Tensor:
+    return torch.cat([old, new], 1)
+
+
 class Ring:
     """The last `capacity` transitions of each member, sampled uniformly with replacement.
 
@@ -121,7 +125,8 @@ class Dataset:
         if mask is not None:
             key = torch.where(mask, key, math.inf)
         old = self._examples
-        joined = examples if old is None else tree.map(lambda a, b: torch.cat([a, b], 1), old, examples)
+        # A copy in either case: what a source collected is valid only until it collects again.
+        joined = tree.map(Tensor.clone, examples) if old is None else tree.map(_append, old, examples)
         key = torch.cat([self.key, key], 1)
         if mask is not None or key.shape[1] > self.capacity or bool((self.size < self.key.shape[1]).any()):
             # Keep the smallest keys in their order, what does not count (key ∞) behind all that does.

@@ -54,7 +54,8 @@ def interval(statistic: Any, *scores: Array, level: float = 0.95) -> tuple[float
 def _percent(student: Array, teacher: Array, random: Array, axis: int = -1) -> Any:
     """100·(student − random)/(teacher − random), of means."""
     gap = teacher.mean(axis) - random.mean(axis)
-    return 100 * (student.mean(axis) - random.mean(axis)) / np.where(gap == 0, np.nan, gap)
+    # The quotient first: of equals it is 1 exactly.
+    return 100 * ((student.mean(axis) - random.mean(axis)) / np.where(gap == 0, np.nan, gap))
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def evaluate(
         members: M; by default the source's, or the policy's, or 1.
 
     Raises:
-        ValueError: The environment is unknown, or `episodes` is less than 1.
+        ValueError: The environment is unknown, `episodes` is less than 1, or `members` is not what the source has.
     """
     if episodes < 1:
         raise ValueError(f"episodes: at least 1, not {episodes}.")
@@ -156,6 +157,8 @@ def evaluate(
         source: Source = make(env, num_envs=1, members=population, seed=seed, device=device)
     else:
         source = env
+        if members is not None and members != source.members:
+            raise ValueError(f"members: the source has {source.members}, not {members}.")
 
     def returns(who: Policy) -> Array:
         chosen = Greedy(who) if deterministic and isinstance(who, Teacher) else who

@@ -49,7 +49,7 @@ class Log:
         """Add one row; columns that are new widen the file."""
         if self.folder is None:
             return
-        self.rows.append({name: f"{value:.8g}" for name, value in row.items()})
+        self.rows.append({name: _text(value) for name, value in row.items()})
         columns = list(dict.fromkeys(name for r in self.rows for name in r))
         temporary = self._csv.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
@@ -67,6 +67,11 @@ class Log:
     ) -> None:
         if self.events is not None:
             self.events.close()
+
+
+def _text(value: float) -> str:
+    """Whole numbers in full, since a resumed run compares steps; others to eight digits."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.8g}"
 
 
 class Progress:

@@ -167,7 +167,7 @@ class Experiment:
         from matplotlib.figure import Figure  # slow to import, and needed here only
         from matplotlib.ticker import EngFormatter, MaxNLocator
 
-        figure = Figure(figsize=(14, 4.4), layout="constrained", dpi=120)
+        figure = Figure(figsize=(14, 4.8), layout="constrained", dpi=120)
         left, middle, right = figure.subplots(1, 3)
         teacher, random = self.rows[0].evaluation, self.rows[0].evaluation.random
         base = float(random.mean()) if random is not None else 0.0
@@ -176,14 +176,15 @@ class Experiment:
             axis.axhline(base, color="#bbbbbb", linewidth=1, linestyle=":")
             axis.grid(alpha=0.25)
             axis.set_ylabel("return")
+        markers = iter("osD^v")
         for row in self.rows:
             axis = left if row.kind == "teacher" else middle
             curve, colour = row.curve, COLOURS[row.kind]
             if row.kind == "bc":  # all of its labels are there from the start: a point
                 below, above = curve.mean[-1] - curve.low[-1], curve.high[-1] - curve.mean[-1]
-                axis.errorbar(curve.x[-1], curve.mean[-1], yerr=[[below], [above]], fmt="o", color=colour, capsize=3)
-                beside = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "color": colour}
-                axis.annotate(row.name, (curve.x[-1], curve.mean[-1]), fontsize=8, **beside)
+                style = next(markers)
+                error = [[below], [above]]
+                axis.errorbar(curve.x[-1], curve.mean[-1], error, fmt=style, color=colour, capsize=3, label=row.name)
                 continue
             axis.plot(curve.x, curve.mean, color=colour, label=row.name)
             axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
@@ -194,8 +195,7 @@ class Experiment:
         middle.set_title("students: return against labels", fontsize=10)
         middle.set_xlabel("labels of a member")
         middle.set_xscale("log")
-        middle.margins(x=0.12)
-        middle.legend(fontsize=8, loc="best")
+        middle.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
         means = [row.evaluation.mean for row in self.rows]
         bounds = [row.evaluation.ci for row in self.rows]
         errors = [

@@ -111,9 +111,13 @@ def run(
         A report at each `report_every`.
 
     Raises:
-        FloatingPointError: A loss is not finite. The last good checkpoint is kept.
-        ValueError: The checkpoint is of another run, or damaged.
+        FloatingPointError: A loss or its gradient is not finite. The last good checkpoint is kept.
+        ValueError: A number does not fit, or the checkpoint is of another run, or damaged.
     """
+    periods = {"evaluate_every": evaluate_every, "report_every": report_every, "checkpoint_every": checkpoint_every}
+    for name, number in {**periods, "episodes": episodes}.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name}: at least 1, not {number}.")
     folder = Path(checkpoint) if checkpoint is not None else None
     if resume and folder is not None and (folder / "checkpoint.json").exists():
         load_checkpoint(algorithm, folder)
@@ -129,6 +133,8 @@ def run(
             now = int(algorithm.steps)
             if pending and (stop or due("report", now)):
                 metrics = _read(pending, clock, algorithm)
+                if folder is not None and (stop or due("checkpoint", now)):
+                    save_checkpoint(algorithm, folder)  # first: an evaluation may be long, and interrupted
                 evaluation = None
                 if evaluate_every is not None and (stop or due("evaluation", now)):
                     evaluation = evaluate(algorithm.policy, algorithm.source, episodes, teacher=teacher)
@@ -140,8 +146,6 @@ def run(
                     metrics,
                     evaluation,
                 )
-                if folder is not None and (stop or due("checkpoint", now)):
-                    save_checkpoint(algorithm, folder)
                 log.write(report.row(), now)
                 bar.report(str(report), now)
                 pending = []
@@ -187,13 +191,15 @@ def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[s
             name: torch.stack([m[name] for m in pending if name in m]).double().cpu().numpy()
             for name in dict.fromkeys(name for m in pending for name in m)
         }
-    bad = ~np.isfinite(values["loss"])
+    # The gradient too: one that is not finite has spoilt the parameters, though the loss before it was well.
+    bad = np.any([~np.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values], axis=0)
     if bad.any():
         first = int(bad.any(1).argmax())
         members = ", ".join(map(str, np.flatnonzero(bad[first])))
         raise FloatingPointError(
-            f"loss is not finite at iteration {first + 1} of the {len(bad)} before step {int(algorithm.steps):,} "
-            f"(member {members}); the last good checkpoint is kept. Lower the learning rate, or look at the data."
+            f"loss or gradient is not finite at iteration {first + 1} of the {len(bad)} before step "
+            f"{int(algorithm.steps):,} (member {members}); the last good checkpoint is kept. "
+            "Lower the learning rate, or look at the data."
         )
     return {name: value.mean(0) for name, value in values.items()}
 

@@ -258,9 +258,9 @@ def network(
 
 
 def features(observation: Space, obs: Tensor) -> Tensor:
-    """Observations [M, B, *shape] as network inputs: one-hot of a Discrete, bytes scaled to [0, 1], vectors flat."""
+    """Observations [M, B, *shape] as network inputs: one-hot of a Discrete, images of bytes in [0, 1], vectors flat."""
     if isinstance(observation, Discrete):
         return F.one_hot(obs.long(), observation.n).float()
-    if obs.dtype == torch.uint8:
-        obs = obs.float() / 255
+    if not obs.is_floating_point():
+        obs = obs.float() / 255 if len(observation.shape) == 3 else obs.float()
     return obs if len(observation.shape) in (1, 3) else obs.flatten(2)

@@ -68,6 +68,9 @@ class BehaviourCloning:
         loss: ImitationLoss | None = None,
     ) -> None:
         config = config or BehaviourCloningConfig()
+        for name in ("updates", "batch_size", "validate_every", "patience"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
         if not 0 <= config.validation < 1:
             raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
         self.source, self.config, self.policy = source, config, student
@@ -103,8 +106,9 @@ class BehaviourCloning:
 
     def step(self) -> Metrics:
         """`validate_every` gradient steps and a look at the held-out examples."""
-        updates = [self.learner(self.data.sample(self.config.batch_size)) for _ in range(self.config.validate_every)]
-        self.steps += self.config.validate_every
+        count = min(self.config.validate_every, self.config.updates - int(self.steps))
+        updates = [self.learner(self.data.sample(self.config.batch_size)) for _ in range(count)]
+        self.steps += count
         error = self._validate()
         if self.finished:
             self.learner.flat.copy_(self.best)
@@ -117,8 +121,9 @@ class BehaviourCloning:
             self.best.copy_(self.learner.flat)
             return torch.zeros_like(self.best_error)
         error = held_out_error(self.policy, self.held_out, self.imitation)
-        better = error < self.best_error
-        self.best_error.copy_(error.minimum(self.best_error))
+        # A member that is done stays so while others go on: it is what it would be alone.
+        better = (error < self.best_error) & (self.waited < self.config.patience)
+        self.best_error.copy_(torch.where(better, error, self.best_error))
         self.best.copy_(torch.where(better.unsqueeze(1), self.learner.flat, self.best))
         self.waited.copy_(torch.where(better, 0, self.waited + 1))
         return error

@@ -114,11 +114,16 @@ class DAgger:
         loss: ImitationLoss | None = None,
     ) -> None:
         config = config or DAggerConfig()
+        for name in ("rounds", "rollout", "updates", "batch_size"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
         if not 0 <= config.validation < 1:
             raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
         if config.best_round and config.validation == 0:
             raise ValueError("best_round: needs held-out labels; set validation above 0.")
         members, device = source.members, source.device
+        if demonstrations is not None and len(demonstrations.mask) != members:
+            raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {members}.")
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
         self.imitation = loss or default_loss(source.action)
         self.driver = Mixture(Greedy(teacher), Greedy(student), torch.zeros(members, device=device))
@@ -127,9 +132,7 @@ class DAgger:
         self.entropy = per_member(config.entropy, "entropy", members, device)
         self.learner = Learner([student], self._loss, lr=config.lr, weight_decay=config.weight_decay)
         self.rounds = torch.zeros((), dtype=torch.int64)
-        self.snapshots = self.learner.flat.new_zeros(
-            config.rounds if config.best_round else 0, *self.learner.flat.shape
-        )
+        self.snapshots = torch.zeros(config.rounds if config.best_round else 0, *self._weights().shape, device=device)
         self.steps = torch.zeros((), dtype=torch.int64)
         self.labels = torch.zeros(members, dtype=torch.int64)
         self.start = int(demonstrations is not None)  # rounds that the demonstrations stand for
@@ -161,7 +164,7 @@ class DAgger:
         self.steps += obs.shape[1]
         metrics = self._fit()
         if self.config.best_round:
-            self.snapshots[int(self.rounds)] = self.learner.flat
+            self.snapshots[int(self.rounds)] = self._weights()
         self.rounds += 1
         if self.config.best_round and self.finished:
             self._take_best()
@@ -180,15 +183,29 @@ class DAgger:
             metrics["held_out"] = held_out_error(self.policy, self.held_out, self.imitation)
         return metrics
 
+    def _parts(self) -> list[Tensor]:
+        """What the policy computes with, each [M, ...]: its parameters, and how it standardises observations."""
+        norm = self.policy.normaliser
+        return [self.learner.flat, *([] if norm is None else [norm.mean, norm.var])]
+
+    def _weights(self) -> Tensor:
+        """The parts in one tensor [M, P]."""
+        return torch.cat([part.flatten(1) for part in self._parts()], 1)
+
+    def _put_back(self, weights: Tensor) -> None:
+        parts = self._parts()
+        for part, saved in zip(parts, weights.split([part[0].numel() for part in parts], 1), strict=True):
+            part.copy_(saved.view_as(part))
+
     @torch.no_grad()
     def _take_best(self) -> None:
         """Put back each member's round of least error on the held-out labels of all rounds."""
         errors = []
         for snapshot in self.snapshots:
-            self.learner.flat.copy_(snapshot)
+            self._put_back(snapshot)
             errors.append(held_out_error(self.policy, self.held_out, self.imitation))
         best = torch.stack(errors).argmin(0)
-        self.learner.flat.copy_(self.snapshots[best, torch.arange(len(best), device=best.device)])
+        self._put_back(self.snapshots[best, torch.arange(len(best), device=best.device)])
 
     def _loss(self, batch: Examples) -> tuple[Tensor, Metrics]:
         return imitation_loss(self.policy, batch, self.imitation, self.entropy)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.base import Discrete
+from envs.base import Discrete, Space
 from imitate.behaviours import Greedy
 from imitate.core import tree
 from imitate.core.replay import Examples
@@ -93,13 +93,16 @@ class Demonstrations:
         if action.shape != (len(obs), *space.shape):
             raise ValueError(f"action: shape {action.shape}, {source.id} needs {(len(obs), *space.shape)}.")
         for name, array in (("obs", obs), ("action", action)):
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{name}: real numbers are needed, not {array.dtype}.")
             bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(1)
             if bad.any():
                 raise ValueError(f"{name}: row {int(bad.argmax())} of the demonstrations is not finite.")
-        if isinstance(space, Discrete) and (
-            (action != action.astype(np.int64)).any() or action.min() < 0 or action.max() >= space.n
-        ):
-            raise ValueError(f"action: choices must be whole numbers in 0 … {space.n - 1}.")
+        for name, array, kind in (("obs", obs, source.observation), ("action", action, space)):
+            if isinstance(kind, Discrete) and (
+                (array != array.astype(np.int64)).any() or array.min() < 0 or array.max() >= kind.n
+            ):
+                raise ValueError(f"{name}: choices must be whole numbers in 0 … {kind.n - 1}.")
         ends = np.zeros(len(obs), bool) if done is None else np.asarray(done, bool).reshape(-1)
         if ends.shape != (len(obs),):
             raise ValueError(f"done: {ends.shape[0]} values for {len(obs)} steps.")
@@ -108,10 +111,12 @@ class Demonstrations:
         def everyone(x: Tensor) -> Tensor:
             return x.to(source.device).expand(source.members, *x.shape)
 
-        obs_tensor = torch.as_tensor(obs if obs.dtype == np.uint8 else obs.astype(np.float32))
-        action_tensor = torch.as_tensor(action.astype(np.int64 if isinstance(space, Discrete) else np.float32))
+        def numbers(array: NDArray[Any], kind: Space) -> Tensor:
+            return torch.as_tensor(array.astype(np.int64 if isinstance(kind, Discrete) else np.float32))
+
+        seen = torch.as_tensor(obs) if obs.dtype == np.uint8 else numbers(obs, source.observation)
         return cls(
-            Examples(everyone(obs_tensor), everyone(action_tensor)),
+            Examples(everyone(seen), everyone(numbers(action, space))),
             everyone(torch.ones(len(obs), dtype=torch.bool)),
             everyone(episode),
             everyone(time),
@@ -128,7 +133,8 @@ class Demonstrations:
         if not path.is_file():
             raise ValueError(f"demonstrations: there is no file '{path}'.")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here: numpy leaves the file open where it is no archive.
+            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except Exception as error:  # numpy raises whatever zipfile, zlib or the header parser met
             raise ValueError(f"demonstrations: '{path}' is not a readable .npz file: {error}") from error
@@ -140,9 +146,10 @@ class Demonstrations:
     def save(self, path: Path | str, member: int = 0) -> None:
         """Write one member's demonstrations as an .npz that `from_npz` reads."""
         keep = self.mask[member]
-        obs, action = (x[member][keep].cpu().numpy() for x in (self.examples.obs, self.examples.action))
-        time = self.time[member][keep].cpu().numpy()
-        done = np.append(time[1:] <= time[:-1], True)
+        episode, time = (x[member][keep].cpu().numpy() for x in (self.episode, self.time))
+        order = np.lexsort((time, episode))  # one episode after the other, whichever environments played them
+        obs, action = (x[member][keep].cpu().numpy()[order] for x in (self.examples.obs, self.examples.action))
+        done = np.append(np.diff(episode[order]) > 0, True)
         with Path(path).open("wb") as file:
             np.savez_compressed(file, obs=obs, action=action, done=done)
 

@@ -12,7 +12,7 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
 from imitate.distributions import Categorical, Distribution, Teacher
-from imitate.losses.distillation import DistillationLoss, forward_kl
+from imitate.losses.distillation import LOSSES, DistillationLoss, forward_kl
 from imitate.nets.policy_network import NetworkPolicy
 
 __all__ = ["PolicyDistillation", "PolicyDistillationConfig"]
@@ -79,6 +79,9 @@ class PolicyDistillation:
         driver: Policy | None = None,
     ) -> None:
         config = config or PolicyDistillationConfig()
+        for name in ("steps", "rollout", "epochs", "batch_size"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
         size = config.rollout * source.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
@@ -111,6 +114,12 @@ class PolicyDistillation:
             self.policy.normaliser.update(obs)
         with torch.no_grad():
             labelled = _Labelled(obs, self.teacher.distribution(obs))
+            mine = self.policy.distribution(obs[:, :1])
+        if self.distance in LOSSES.values() and type(mine) is not type(labelled.teacher):
+            raise ValueError(
+                f"teacher: its answers are {type(labelled.teacher).__name__}, those of the student "
+                f"{type(mine).__name__}, and no loss compares the two; choose the student's `squash` to match."
+            )
         rows = torch.arange(len(obs), device=obs.device).unsqueeze(1)
         updates = [
             self.learner(tree.map(lambda x: x[rows, index], labelled))  # noqa: B023

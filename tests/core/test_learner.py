@@ -254,5 +254,5 @@ def test_per_member():
     single[0] = 9  # not a view of one number
     assert single.tolist() == [9, 0.5]
     for wrong in ((1.0, 2.0), (1.0,), ((1.0, 2.0, 3.0),)):
-        with pytest.raises(ValueError, match="gamma.*for 3 members"):
+        with pytest.raises(ValueError, match=r"gamma.*for 3 members"):
             per_member(wrong, "gamma", 3)

@@ -272,7 +272,7 @@ def test_a_network_of_ones_own(tmp_path):
     obs = torch.randn(M, B, 2)
     assert mine.distribution(obs).logits.abs().max() <= 1
     mine.save(tmp_path)
-    with pytest.raises(ValueError, match="build: .* a network of your own"):
+    with pytest.raises(ValueError, match=r"build: .* a network of your own"):
         load(tmp_path)
     assert same(load(tmp_path, build=Own).distribution(obs), mine.distribution(obs))
     with pytest.raises(ValueError, match="the weights do not fit"):
