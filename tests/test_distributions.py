@@ -211,6 +211,7 @@ def test_certain(dtype):
     assert certain.logits.shape == (2, 2, 3)
     assert torch.equal(certain.mode, choice.long())
     assert (certain.entropy() < 1e-10).all()
+    torch.testing.assert_close(certain.log_prob((choice.long() + 1) % 3), torch.full((2, 2), -30.0))
     student = Categorical(torch.randn(2, 2, 3, requires_grad=True))
     # against a certain teacher KL is the negative log-likelihood of its choice
     torch.testing.assert_close(certain.kl(student), -student.log_prob(choice.long()))

@@ -49,13 +49,13 @@ def test_a_step_is_that_of_torch(weight_decay, max_grad_norm):
     learner = Learner(
         [module],
         regression(module),
-        lr=1e-2,
+        lr=3e-2,
         weight_decay=weight_decay,
         max_grad_norm=max_grad_norm,
         betas=(0.8, 0.95),
     )
     # AdamW without decay is Adam
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=weight_decay, betas=(0.8, 0.95))
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=3e-2, weight_decay=weight_decay, betas=(0.8, 0.95))
     for i in range(20):
         x, y = batch(1, i)
         metrics = learner((x, y))

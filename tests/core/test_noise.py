@@ -134,3 +134,11 @@ def test_integers_stay_below_their_bound(bound):
 def test_integers_are_uniform_and_take_a_bound_each():
     assert integers(4, grid(400)).bincount().tolist() == [100] * 4
     assert integers(torch.tensor([[2], [10]]), torch.tensor([[0.6], [0.6]])).tolist() == [[1], [6]]
+
+
+def test_integers_are_the_exact_product_rounded_down():
+    """In float32 the product would round up to the next integer now and then."""
+    uniform = torch.cat([Stream(0, "replay").uniform(2000), torch.arange(1, 7) / 7])
+    for bound in (7, 1_000_003):
+        expected = [int(u * bound) for u in uniform.double().tolist()]
+        assert integers(bound, uniform).tolist() == expected
