@@ -19,6 +19,7 @@ import tyro
 
 import imitate
 from imitate.configs import config_for, settings
+from imitate.experiment import Judge
 from imitate.experiment.report import versions
 from imitate.nets import Architecture, NetworkPolicy
 
@@ -60,14 +61,12 @@ def main(options: Options) -> None:
         shape = config_for(Architecture, "student", env)
         return imitate.nets.policy(at, shape.hidden, activation=shape.activation, normalise=shape.normalise)
 
-    judge = place(int(settings(env).get("num_envs", 16)), 0)
-    ppo = imitate.PPO(judge, config_for(imitate.PPOConfig, "ppo", env))
+    source = place(int(settings(env).get("num_envs", 16)), 0)
+    ppo = imitate.PPO(source, config_for(imitate.PPOConfig, "ppo", env))
     for _ in imitate.run(ppo):
         pass
     teacher = ppo.policy
-
-    def score(policy: NetworkPolicy) -> imitate.Evaluation:
-        return imitate.evaluate(policy, judge, options.episodes, teacher=teacher)
+    score = Judge(source, options.episodes)
 
     config = replace(
         config_for(imitate.DAggerConfig, "dagger", env),
@@ -75,7 +74,7 @@ def main(options: Options) -> None:
         rollout=options.labels_per_round // num_envs,
     )
     # One demonstration of 500 steps thinned 1 in 20 is 25 labels: enough episodes for the longest comparison.
-    per_episode = max(1, judge.max_steps // THINNED)
+    per_episode = max(1, source.max_steps // THINNED)
     most = 1 + -(-options.rounds * config.rollout * num_envs // per_episode)
     whole = imitate.demonstrate(place(most, 1), teacher, most)
     shown = whole.thinned(THINNED)
@@ -88,7 +87,7 @@ def main(options: Options) -> None:
         labels = round(float(dagger.labels.double().mean()))
         episodes = 1 + -(-round_ * config.rollout * num_envs // per_episode)
         same = shown.first(episodes)
-        in_a_row = replace(whole, mask=whole.mask & (whole.episode * judge.max_steps + whole.time < labels))
+        in_a_row = replace(whole, mask=whole.mask & (whole.episode * source.max_steps + whole.time < labels))
         ours = score(dagger.policy)
         row: dict[str, Any] = {"round": round_, "dagger": {"labels": labels, **_numbers(ours)}}
         line = f"{labels:>7} {_short(ours):>24}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from imitate.baselines import PPO, PPOConfig
 from imitate.configs import config_for, settings
 from imitate.core.types import Algorithm, Source
-from imitate.experiment.evaluate import evaluate
+from imitate.experiment.evaluate import Judge
 from imitate.experiment.report import Curve, Experiment, Kind, Row
 from imitate.experiment.run import run
 from imitate.make import make
@@ -63,10 +63,11 @@ def demo(
 
     rows: list[Row] = []
 
-    def report(name: str, kind: Kind, algorithm: Algorithm, learnt: NetworkPolicy, env_steps: int) -> None:
-        """Train, evaluate, remember, save."""
+    def report(name: str, kind: Kind, algorithm: Algorithm, learnt: NetworkPolicy, shown: int = 0) -> None:
+        """Train, evaluate, remember, save; `shown` counts the environment steps of demonstrations."""
         curve, seconds = _train(algorithm, against_labels=kind != "teacher")
-        evaluation = evaluate(learnt, judge, episodes, teacher=teacher)
+        evaluation = judge(learnt)
+        env_steps = shown + (0 if kind == "bc" else int(algorithm.steps))
         labels = round(float(algorithm.labels.double().mean()))
         size = learnt.parameters_per_member
         rows.append(Row(name, kind, size, labels, env_steps, seconds, evaluation, curve))
@@ -83,10 +84,11 @@ def demo(
             squash=teacher.architecture.squash,
         )
 
-    judge = place(int(tuned.get("num_envs", 16)), 0)
-    ppo = PPO(judge, config_for(PPOConfig, "ppo", env))
+    source = place(int(tuned.get("num_envs", 16)), 0)
+    ppo = PPO(source, config_for(PPOConfig, "ppo", env))
     teacher = ppo.policy
-    report("PPO teacher", "teacher", ppo, teacher, ppo.budget)
+    judge = Judge(source, episodes, teacher=teacher)
+    report("PPO teacher", "teacher", ppo, teacher)
 
     many = demonstrate(place(DEMONSTRATIONS, 1), teacher, DEMONSTRATIONS)
     one = many.first(1).thinned(THINNED)
@@ -103,15 +105,15 @@ def demo(
     at = place(int(tuned.get("dagger_envs", 10)), 3)
     pupil = student(at, "student")
     dagger = DAgger(at, teacher, pupil, config_for(DAggerConfig, "dagger", env), demonstrations=one)
-    report("DAgger from there", "dagger", dagger, pupil, rows[-1].env_steps + dagger.budget)
+    report("DAgger from there", "dagger", dagger, pupil, rows[-1].env_steps)
 
     at = place(int(tuned.get("distill_envs", 16)), 4)
     pupil = student(at, "small_student")
     distillation = PolicyDistillation(at, teacher, pupil, config_for(PolicyDistillationConfig, "distill", env))
     share = 100 * pupil.parameters_per_member / teacher.parameters_per_member
-    report(f"distilled to {share:.0f} % of the size", "distilled", distillation, pupil, distillation.budget)
+    report(f"distilled to {share:.0f} % of the size", "distilled", distillation, pupil)
 
-    experiment = Experiment(env, seed, str(judge.device), rows)
+    experiment = Experiment(env, seed, str(source.device), rows)
     experiment.save(out)
     return experiment
 

@@ -17,7 +17,9 @@ from imitate.core.types import Policy, Source
 from imitate.distributions import Teacher
 from imitate.make import make
 
-__all__ = ["Evaluation", "evaluate", "interval", "iqm"]
+__all__ = ["Evaluation", "Judge", "evaluate", "interval", "iqm"]
+
+EVALUATION_SEED = 1_000_003
 
 Array = NDArray[np.float64]
 
@@ -125,6 +127,50 @@ class Evaluation:
         return f"{text}  ({members} members x {episodes} episodes, 95 % interval over {self.unit}s)"
 
 
+class Judge:
+    """Evaluates policies on one and the same noise; teacher and random policy play only once.
+
+    Args:
+        source: Where to play; its own episodes are left alone.
+        episodes: E of each member.
+        teacher: Against whom, if anybody.
+        deterministic: Modes instead of draws, where a policy has a distribution.
+        seed: Of the noise; not a seed that training draws from.
+
+    Raises:
+        ValueError: `episodes` is less than 1.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        episodes: int = 100,
+        *,
+        teacher: Teacher | None = None,
+        deterministic: bool = True,
+        seed: int = EVALUATION_SEED,
+    ) -> None:
+        if episodes < 1:
+            raise ValueError(f"episodes: at least 1, not {episodes}.")
+        self.source, self.episodes, self.teacher = source, episodes, teacher
+        self.deterministic, self.seed = deterministic, seed
+        self._known: tuple[Array, Array] | None = None
+
+    def returns(self, policy: Policy) -> Array:
+        """Returns [M, E] of whole episodes."""
+        chosen = Greedy(policy) if self.deterministic and isinstance(policy, Teacher) else policy
+        return np.asarray(self.source.play(chosen, self.episodes, self.seed).double().cpu().numpy())
+
+    def __call__(self, policy: Policy) -> Evaluation:
+        """Evaluate a policy; a teacher is taken to be the same from its first evaluation on."""
+        if self.teacher is None:
+            return Evaluation(self.returns(policy))
+        if self._known is None:
+            self._known = self.returns(self.teacher), self.returns(Random(self.source.action))
+        teacher, random = self._known
+        return Evaluation(teacher if policy is self.teacher else self.returns(policy), teacher, random)
+
+
 def evaluate(
     policy: Policy,
     env: str | Source,
@@ -132,7 +178,7 @@ def evaluate(
     *,
     teacher: Teacher | None = None,
     deterministic: bool = True,
-    seed: int = 1_000_003,
+    seed: int = EVALUATION_SEED,
     members: int | None = None,
 ) -> Evaluation:
     """Play whole episodes with a policy and, with a teacher given, with that and a random policy on the same noise.
@@ -144,26 +190,12 @@ def evaluate(
         teacher: Against whom.
         deterministic: Modes instead of draws, where a policy has a distribution.
         seed: Of the noise; not a seed that training draws from.
-        members: M; by default the source's, or the policy's, or 1.
+        members: M, where `env` is an id; by default the policy's, or 1.
 
     Raises:
-        ValueError: The environment is unknown, `episodes` is less than 1, or `members` is not what the source has.
+        ValueError: The environment is unknown, or `episodes` is less than 1.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes: at least 1, not {episodes}.")
     if isinstance(env, str):
         population = members or int(getattr(policy, "members", 1))
-        device = getattr(policy, "device", "cpu")
-        source: Source = make(env, num_envs=1, members=population, seed=seed, device=device)
-    else:
-        source = env
-        if members is not None and members != source.members:
-            raise ValueError(f"members: the source has {source.members}, not {members}.")
-
-    def returns(who: Policy) -> Array:
-        chosen = Greedy(who) if deterministic and isinstance(who, Teacher) else who
-        return np.asarray(source.play(chosen, episodes, seed).double().cpu().numpy())
-
-    if teacher is None:
-        return Evaluation(returns(policy))
-    return Evaluation(returns(policy), returns(teacher), returns(Random(source.action)))
+        env = make(env, num_envs=1, members=population, seed=seed, device=getattr(policy, "device", "cpu"))
+    return Judge(env, episodes, teacher=teacher, deterministic=deterministic, seed=seed)(policy)

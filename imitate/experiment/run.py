@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from imitate.core import checkpoint as records
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions import Teacher
-from imitate.experiment.evaluate import Evaluation, evaluate
+from imitate.experiment.evaluate import Evaluation, Judge
 from imitate.experiment.log import Log, Progress
 
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
@@ -125,6 +125,7 @@ def run(
     start = int(algorithm.steps)
     clock = _Clock(start)
     due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
+    judge = Judge(algorithm.source, episodes, teacher=teacher)
     pending: list[Metrics] = []
     total = algorithm.budget if steps is None else steps
     with Log(folder, start) as log, Progress(progress, total, start) as bar, _interruptible() as interrupted:
@@ -137,7 +138,7 @@ def run(
                     save_checkpoint(algorithm, folder)  # first: an evaluation may be long, and interrupted
                 evaluation = None
                 if evaluate_every is not None and (stop or due("evaluation", now)):
-                    evaluation = evaluate(algorithm.policy, algorithm.source, episodes, teacher=teacher)
+                    evaluation = judge(algorithm.policy)
                 report = Report(
                     now,
                     clock.seconds,

@@ -246,9 +246,9 @@ def test_each_member_ends_with_its_best_parameters():
     place = source(Walk())
     student = nets.policy(place, (64,), activation="relu")
     config = BehaviourCloningConfig(
-        updates=300, batch_size=32, lr=(4e-3, 1e-2, 3e-2), validation=0.3, validate_every=10, patience=100
+        updates=300, batch_size=32, lr=(0.03, 0.03, 0.1), validation=0.3, validate_every=10, patience=100
     )
-    bc = BehaviourCloning(place, noisy(Walk(), episodes=6), student, config)
+    bc = BehaviourCloning(place, noisy(Walk(), episodes=4), student, config)
     errors, looks = [], []
     copied = bc._validate
 
@@ -263,7 +263,7 @@ def test_each_member_ends_with_its_best_parameters():
     assert len(errors) == 30
     best = errors.argmin(0)
     for m in range(M):
-        assert errors[-1, m] > errors[best[m], m] * 1.1, "it is to get worse"
+        assert errors[-1, m] > errors[best[m], m] * 1.5, "it is to get worse"
         assert torch.equal(bc.learner.flat[m], looks[int(best[m])][m])
     assert len(set(best.tolist())) > 1
     final = held_out_error(student, bc.held_out, bc.imitation)
