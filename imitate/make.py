@@ -74,7 +74,8 @@ def make(
                     f"num_envs: {members} members of {num_envs} are not the {env.num_envs} of the VectorEnv."
                 )
             return GymnasiumSource(env, members=members, seed=seed, device=where)
-        name = next((known for known, kind in ENVS.items() if env == kind()), type(env).__name__)
+        same = (known for known, kind in ENVS.items() if type(env) is kind and env == kind())
+        name = next(same, type(env).__name__)
     return TensorSource(env, id=name, num_envs=count, members=members, seed=seed, device=where)
 
 

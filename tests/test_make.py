@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
 
@@ -27,11 +28,20 @@ def test_ours_where_there_is_one(name):
     assert isinstance(make(f"imitate/{name}", num_envs=1), TensorSource)
 
 
-def test_gymnasium_otherwise_or_on_request():
-    source = make("FrozenLake-v1", members=2, seed=5)
+@pytest.fixture
+def theirs_alone(monkeypatch):
+    """An id that Gymnasium has and we have not."""
+    spec = copy.deepcopy(gymnasium.spec("CartPole-v1"))
+    spec.id = "TheirsAlone-v1"
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    return spec.id
+
+
+def test_gymnasium_otherwise_or_on_request(theirs_alone):
+    source = make(theirs_alone, members=2, seed=5)
     assert isinstance(source, GymnasiumSource) and isinstance(source.envs, SyncVectorEnv)
-    assert (source.id, source.num_envs, source.members, source.seed) == ("FrozenLake-v1", 8, 2, 5)
-    assert source.max_steps == 100
+    assert (source.id, source.num_envs, source.members, source.seed) == (theirs_alone, 8, 2, 5)
+    assert source.max_steps == 500
     theirs = make("CartPole-v1", num_envs=2, native=False)
     assert isinstance(theirs, GymnasiumSource) and theirs.id == "CartPole-v1" and theirs.envs.num_envs == 2
     assert theirs.collect(Random(theirs.action), 3).obs.shape == (3, 1, 2, 4)
@@ -57,7 +67,8 @@ def test_environments_that_are_already_built():
 def test_options_reach_the_environment():
     ours = make("CartPole-v1", env_kwargs={"gravity": 1.6, "max_steps": 7})
     assert isinstance(ours, TensorSource) and ours.env == CartPole(gravity=1.6, max_steps=7)
-    theirs = make("FrozenLake-v1", 2, env_kwargs={"map_name": "8x8", "max_episode_steps": 7})
+    options = {"map_name": "8x8", "max_episode_steps": 7}
+    theirs = make("FrozenLake-v1", 2, native=False, env_kwargs=options)
     assert (theirs.observation.n, theirs.max_steps) == (64, 7)
 
 
@@ -95,7 +106,10 @@ def test_processes():
             {"env": "CartPole-v1", "env_kwargs": {"gravty": 1.0}},
             r"env_kwargs: our CartPole-v1 has no 'gravty'; did you mean gravity\? It takes gravity, .*",
         ),
-        ({"env": "FrozenLake-v1", "env_kwargs": {"slippery": 1}}, r"env_kwargs: .* argument 'slippery'\."),
+        (
+            {"env": "FrozenLake-v1", "native": False, "env_kwargs": {"slippery": 1}},
+            r"env_kwargs: .* argument 'slippery'\.",
+        ),
     ],
 )
 def test_a_mistake_is_one_clear_line(arguments, line):

@@ -91,7 +91,7 @@ class Evaluation:
     @property
     def mean(self) -> float:
         """Mean return."""
-        return float(self.returns.mean())
+        return float(self.scores.mean())  # rounded as the interval's ends are: equal scores give an interval of width 0
 
     @property
     def iqm(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import platform
@@ -23,14 +24,8 @@ COLOURS: dict[str, str] = {"teacher": "#444444", "bc": "#e08214", "dagger": "#1f
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    packages = ("torch", "numpy", "gymnasium", "stable-baselines3")
-    import imitate
-
-    return {
-        "imitate": imitate.__version__,
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in packages},
-    }
+    packages = ("imitate", "torch", "numpy", "gymnasium", "stable-baselines3")
+    return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}
 
 
 @dataclass(frozen=True)
@@ -176,12 +171,12 @@ class Experiment:
             axis.axhline(base, color="#bbbbbb", linewidth=1, linestyle=":")
             axis.grid(alpha=0.25)
             axis.set_ylabel("return")
-        markers = iter("osD^v")
+        markers = itertools.cycle("osD^v")
         for row in self.rows:
             axis = left if row.kind == "teacher" else middle
             curve, colour = row.curve, COLOURS[row.kind]
             if row.kind == "bc":  # all of its labels are there from the start: a point
-                below, above = curve.mean[-1] - curve.low[-1], curve.high[-1] - curve.mean[-1]
+                below, above = _arms(curve.mean[-1], curve.low[-1], curve.high[-1])
                 style = next(markers)
                 error = [[below], [above]]
                 axis.errorbar(curve.x[-1], curve.mean[-1], error, fmt=style, color=colour, capsize=3, label=row.name)
@@ -197,11 +192,7 @@ class Experiment:
         middle.set_xscale("log")
         middle.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
         means = [row.evaluation.mean for row in self.rows]
-        bounds = [row.evaluation.ci for row in self.rows]
-        errors = [
-            [0.0 if math.isnan(low) else mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
-            [0.0 if math.isnan(high) else high - mean for mean, (_, high) in zip(means, bounds, strict=True)],
-        ]
+        errors = list(zip(*(_arms(row.evaluation.mean, *row.evaluation.ci) for row in self.rows), strict=True))
         right.barh(
             [fill(row.name, 24) for row in self.rows],
             [mean - base for mean in means],
@@ -218,3 +209,8 @@ class Experiment:
         right.grid(axis="x", alpha=0.25)
         figure.suptitle(f"{self.env}: teaching a policy with a policy", fontsize=11)
         figure.savefig(path)
+
+
+def _arms(mean: float, low: float, high: float) -> tuple[float, float]:
+    """Lengths of an error bar below and above: never negative, not even by rounding; 0 where there is no interval."""
+    return max(0.0, mean - low), max(0.0, high - mean)

@@ -247,20 +247,29 @@ def network(
     init: Stream,
     last_gain: float = 1.0,
 ) -> nn.Module:
-    """The network that suits a space: a Nature CNN for images [C, H, W], else an MLP on flat features.
+    """The network that suits a space: a Nature CNN for images, [C, H, W] or [H, W, C], else an MLP on flat features.
 
     It takes observations as `features` prepares them.
     """
     if len(observation.shape) == 3:
-        return NatureCNN(members, observation.shape, outputs, init=init, last_gain=last_gain)
+        shape = observation.shape[-1:] + observation.shape[:-1] if _channels_last(observation) else observation.shape
+        return NatureCNN(members, shape, outputs, init=init, last_gain=last_gain)
     inputs = observation.n if isinstance(observation, Discrete) else math.prod(observation.shape)
     return MLP(members, inputs, hidden, outputs, activation=activation, init=init, last_gain=last_gain)
 
 
 def features(observation: Space, obs: Tensor) -> Tensor:
-    """Observations [M, B, *shape] as network inputs: one-hot of a Discrete, images of bytes in [0, 1], vectors flat."""
+    """Observations [M, B, *shape] as network inputs: a Discrete one-hot, images [C, H, W], their bytes in [0, 1]."""
     if isinstance(observation, Discrete):
         return F.one_hot(obs.long(), observation.n).float()
+    image = len(observation.shape) == 3
     if not obs.is_floating_point():
-        obs = obs.float() / 255 if len(observation.shape) == 3 else obs.float()
-    return obs if len(observation.shape) in (1, 3) else obs.flatten(2)
+        obs = obs.float() / 255 if image else obs.float()
+    if image:
+        return obs.movedim(-1, -3) if _channels_last(observation) else obs
+    return obs if len(observation.shape) == 1 else obs.flatten(2)
+
+
+def _channels_last(observation: Space) -> bool:
+    """Whether an image is [H, W, C]: its channels are its smallest dimension, as Stable-Baselines3 has it too."""
+    return min(observation.shape) < observation.shape[0]
