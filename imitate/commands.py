@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -45,7 +46,8 @@ __all__ = ["Clone", "DAggerCommand", "Demo", "Distill", "Evaluate", "List", "Tra
 
 C = TypeVar("C")
 Device = Literal["auto", "cpu", "cuda"]
-OUT = Console(highlight=False)
+# A file or a pipe has no width to keep to.
+OUT = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Clone:
     """Clone a teacher from demonstrations: behaviour cloning.
 
     Args:
-        teacher: A run, an SB3 .zip, or "control" for a control law; not needed with --data.
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner; not needed with --data.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
         data: An .npz with arrays obs and action (and done), instead of a teacher.
         demonstrations: Episodes that the teacher shows each member.
@@ -202,7 +204,7 @@ class DAggerCommand:
     """Teach a student on the states that it visits itself.
 
     Args:
-        teacher: A run, an SB3 .zip, or "control" for a control law.
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
         demonstrations: Episodes that the teacher shows each member as a start.
         every: Keep one step in so many of them.
@@ -241,7 +243,7 @@ class Distill:
     """Distil a teacher into a student of any size.
 
     Args:
-        teacher: A run, an SB3 .zip, or "control" for a control law.
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
         loss: What is minimised.
         drive: Who acts; "mixture" lets the teacher take half of the steps.
@@ -281,7 +283,7 @@ class Evaluate:
     """Play whole episodes with a policy; against a teacher, on the same noise, if one is given.
 
     Args:
-        policy: A run, an SB3 .zip, or "control".
+        policy: A run, an SB3 .zip, "control" or "plan".
         env: Environment id; by default the one that the policy was made for.
         teacher: Against whom.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 policy.
@@ -367,7 +369,7 @@ class Demo:
             out=self.out,
             say=lambda line: OUT.print(line, markup=False, soft_wrap=True),
         )
-        OUT.print(experiment.table())
+        OUT.print(experiment.table(wide=OUT.width >= 130))
         OUT.print(f"wrote {self.out / 'report.json'} and {self.out / 'report.png'}", markup=False, soft_wrap=True)
 
 
@@ -382,7 +384,7 @@ class List:
         table.add_row("students", "clone, dagger, distill", "imitate NAME --teacher RUN")
         table.add_row("environments", ", ".join(envs.ENVS), "ours; any other Gymnasium id works too")
         table.add_row("tuned settings", ", ".join(available()), "used by default")
-        table.add_row("teachers", "a run, an SB3 .zip, control", "--teacher")
+        table.add_row("teachers", "a run, an SB3 .zip, control, plan", "--teacher")
         table.add_row("losses", ", ".join(LOSSES), "imitate distill --loss")
         OUT.print(table)
 
@@ -400,7 +402,7 @@ def fresh(source: Source, architecture: Architecture) -> NetworkPolicy:
 
 def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:
     """The teacher that a name on the command line means."""
-    law = name.startswith("control") and not Path(name).exists()
+    law = name.startswith(("control", "plan")) and not Path(name).exists()
     loaded = teachers.load(name if law else Path(name), source, vec_normalize=vec_normalize, device=source.device)
     members = getattr(loaded, "members", 1)
     if members not in (1, source.members):
@@ -410,7 +412,7 @@ def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teache
 
 def _must_exist(what: str, name: str | None) -> None:
     """A name that is mistyped is what is wrong, rather than that no environment can be read from it."""
-    if name is not None and not name.startswith("control") and not Path(name).exists():
+    if name is not None and not name.startswith(("control", "plan")) and not Path(name).exists():
         raise ValueError(f"{what}: there is no file or directory '{name}'.")
 
 

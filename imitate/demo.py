@@ -95,7 +95,7 @@ def demo(
     cloning = config_for(BehaviourCloningConfig, "clone", env)
     for name, shown in (
         (f"BC, {DEMONSTRATIONS} demonstrations", many),
-        (f"BC, 1 step in {THINNED} of one demonstration", one),
+        (f"BC, one thinned 1:{THINNED}", one),
     ):
         at = place(1, 2)
         pupil = student(at, "student")
@@ -105,13 +105,13 @@ def demo(
     at = place(int(tuned.get("dagger_envs", 10)), 3)
     pupil = student(at, "student")
     dagger = DAgger(at, teacher, pupil, config_for(DAggerConfig, "dagger", env), demonstrations=one)
-    report("DAgger from there", "dagger", dagger, pupil, rows[-1].env_steps)
+    report("DAgger from the same", "dagger", dagger, pupil, rows[-1].env_steps)
 
     at = place(int(tuned.get("distill_envs", 16)), 4)
     pupil = student(at, "small_student")
     distillation = PolicyDistillation(at, teacher, pupil, config_for(PolicyDistillationConfig, "distill", env))
     share = 100 * pupil.parameters_per_member / teacher.parameters_per_member
-    report(f"distilled to {share:.0f} % of the size", "distilled", distillation, pupil)
+    report(f"distilled to {share:.0f} %", "distilled", distillation, pupil)
 
     experiment = Experiment(env, seed, str(source.device), rows)
     experiment.save(out)

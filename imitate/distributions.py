@@ -75,6 +75,11 @@ class Categorical:
         """Probabilities."""
         return self.logits.softmax(-1)
 
+    @property
+    def _log_probs(self) -> Float[Tensor, "*batch A"]:
+        # A logit of −∞ (a masked choice) has probability 0 and must give 0·log 0 = 0 below, not NaN.
+        return self.logits.log_softmax(-1).clamp(min=torch.finfo(self.logits.dtype).min)
+
     def sample(self, noise: Float[Tensor, "*batch 1"]) -> Int[Tensor, "*batch"]:
         """One choice from one uniform, by the inverse CDF."""
         return noises.categorical(self.logits, noise[..., 0])
@@ -85,12 +90,12 @@ class Categorical:
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Entropy in nats."""
-        log_probs = self.logits.log_softmax(-1)
+        log_probs = self._log_probs
         return -(log_probs.exp() * log_probs).sum(-1)
 
     def kl(self, other: Categorical) -> Float[Tensor, "*batch"]:
         """KL(self ‖ other) in nats."""
-        p, q = self.logits.log_softmax(-1), other.logits.log_softmax(-1)
+        p, q = self._log_probs, other._log_probs
         return (p.exp() * (p - q)).sum(-1)
 
 

@@ -88,7 +88,8 @@ class PPO:
     Args:
         source: Where it acts; gives M, N, the spaces, the seed and the device.
         config: Hyper-parameters.
-        policy: The policy to train, for instance a cloned one; by default a fresh one as the config says.
+        policy: The policy to train, for instance a cloned one; by default a fresh one as the config says. The network
+            fields of the config then shape the critic alone.
 
     Raises:
         ValueError: `batch_size` does not divide a rollout, or a number has neither one value nor M.

@@ -88,7 +88,7 @@ def write(directory: Path | str, name: str, state: dict[str, Any], description: 
     content = save_tensors(tensors)
     digest = hashlib.sha256(content).hexdigest()
     tensor_file = f"{name}-{digest[:12]}.safetensors"
-    document = {"format": FORMAT, **description, "tensors": tensor_file, "sha256": digest}
+    document = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
     # allow_nan=False: a NaN would make JSON that no other program reads.
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     _replace(directory / tensor_file, content)

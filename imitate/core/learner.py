@@ -60,7 +60,7 @@ class Learner(Generic[Batch]):
     ) -> None:
         self.loss, self.max_grad_norm, self.betas, self.epsilon = loss, max_grad_norm, betas, epsilon
         # Once each, even where two modules share a layer.
-        self.parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
+        self.parameters = list(dict.fromkeys(p for module in modules for p in module.parameters() if p.requires_grad))
         members, device = len(self.parameters[0]), self.parameters[0].device
         with torch.no_grad():
             self.flat = torch.cat([p.reshape(members, -1) for p in self.parameters], dim=1)

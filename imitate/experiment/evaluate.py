@@ -5,6 +5,7 @@ Letters: M members, E episodes.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,12 @@ def interval(statistic: Any, *scores: Array, level: float = 0.95) -> tuple[float
     """
     if len(scores[0]) < 2:
         return float("nan"), float("nan")
-    with np.errstate(divide="ignore", invalid="ignore"):
+    if all(np.ptp(one) == 0 for one in scores):  # a perfect 500: no rounding between the ends and the mean
+        value = float(statistic(*scores, axis=-1))
+        return value, value
+    with warnings.catch_warnings():
+        # Of a statistic that does not exist, such as a share of nothing: NaNs say it.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
             scores,
             statistic,
@@ -91,7 +97,7 @@ class Evaluation:
     @property
     def mean(self) -> float:
         """Mean return."""
-        return float(self.scores.mean())  # rounded as the interval's ends are: equal scores give an interval of width 0
+        return float(self.scores.mean())
 
     @property
     def iqm(self) -> float:

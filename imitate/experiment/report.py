@@ -6,12 +6,14 @@ import itertools
 import json
 import math
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from imitate.experiment.evaluate import Evaluation
@@ -103,41 +105,28 @@ class Experiment:
     device: str
     rows: list[Row]
 
-    def table(self) -> Table:
-        """For the terminal."""
-        table = Table(title=f"{self.env}, seed {self.seed}, {self.device}", title_justify="left")
-        table.add_column("policy", no_wrap=True)
-        for column in (
-            "parameters",
-            "labels",
-            "env steps",
-            "seconds",
-            "mean [95 % interval]",
-            "IQM",
-            "% of teacher",
-        ):
-            table.add_column(column, justify="right")
+    def table(self, *, wide: bool = True) -> Table:
+        """For the terminal; a narrow one leaves out what a row cost in steps and seconds, and the IQM."""
+        table = Table(title=f"{self.env}, seed {self.seed}, {self.device}", title_justify="left", box=SIMPLE_HEAD)
+        cells: dict[str, Callable[[Row], str]] = {
+            "policy": lambda row: row.name,
+            "parameters": lambda row: f"{row.parameters:,}",
+            "labels": lambda row: f"{row.labels:,}",
+            "env steps": lambda row: f"{row.env_steps:,}",
+            "seconds": lambda row: f"{row.seconds:.1f}",
+            "return": lambda row: f"{row.evaluation.mean:.1f} {_interval(row.evaluation.ci)}",
+            "IQM": lambda row: f"{row.evaluation.iqm:.1f}",
+            "% of teacher": _share,
+        }
+        if not wide:
+            cells = {name: cells[name] for name in ("policy", "labels", "return", "% of teacher")}
+        for name in cells:
+            table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
         for row in self.rows:
-            found, (low, high) = row.evaluation, row.evaluation.ci
-            percent, percent_ci = found.percent_of_teacher, found.percent_ci
-            share = (
-                ""
-                if percent is None or percent_ci is None
-                else f"{percent:.1f} [{percent_ci[0]:.1f}, {percent_ci[1]:.1f}]"
-            )
-            table.add_row(
-                row.name,
-                f"{row.parameters:,}",
-                f"{row.labels:,}",
-                f"{row.env_steps:,}",
-                f"{row.seconds:.1f}",
-                f"{found.mean:.1f} [{low:.1f}, {high:.1f}]",
-                f"{found.iqm:.1f}",
-                "100 (itself)" if row.kind == "teacher" else share,
-            )
+            table.add_row(*(cell(row) for cell in cells.values()))
         members, episodes = self.rows[0].evaluation.returns.shape
         table.caption = (
-            f"{members} members x {episodes} episodes; all policies on the same noise; intervals over members; "
+            f"{members} members x {episodes} episodes, all on the same noise; 95 % intervals over members; "
             "costs are of one member, seconds of all together"
         )
         return table
@@ -203,6 +192,7 @@ class Experiment:
         )
         right.invert_yaxis()
         right.axvline(teacher.mean, color=COLOURS["teacher"], linewidth=1, linestyle="--")
+        right.xaxis.set_major_locator(MaxNLocator(5))
         right.set_xlabel("return; bars start at a random policy's")
         right.set_title("mean and 95 % interval over members", fontsize=10)
         right.tick_params(axis="y", labelsize=9)
@@ -214,3 +204,14 @@ class Experiment:
 def _arms(mean: float, low: float, high: float) -> tuple[float, float]:
     """Lengths of an error bar below and above: never negative, not even by rounding; 0 where there is no interval."""
     return max(0.0, mean - low), max(0.0, high - mean)
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
+
+
+def _share(row: Row) -> str:
+    percent, bounds = row.evaluation.percent_of_teacher, row.evaluation.percent_ci
+    if row.kind == "teacher" or percent is None or bounds is None:
+        return ""
+    return f"{percent:.1f} {_interval(bounds)}"

@@ -1,9 +1,9 @@
 """Distillation losses, unreduced: how far a student's distribution is from its teacher's at the same observations.
 
-The teacher is constant. With a temperature T, logits are divided by T on both sides (Gaussians: scales multiplied by √T
-on both sides, the same power 1/T of the density), and the loss is multiplied by T², which keeps the size of the
-gradient as T grows (Hinton, Vinyals & Dean 2015, §2.1). T > 1 softens a classifier; T < 1 sharpens values used as
-logits, whose gaps are small (Rusu et al. 2016, eq. 3).
+The teacher is constant. With a temperature T both sides are raised to the power 1/T: logits are divided by T, scales of
+Gaussians multiplied by √T. The loss is then multiplied by what keeps the size of the gradient as T grows: T² for logits
+(Hinton, Vinyals & Dean 2015, §2.1), T for Gaussians, whose squared distance of means falls as 1/T. T > 1 softens a
+classifier; T < 1 sharpens values used as logits, whose gaps are small (Rusu et al. 2016, eq. 3).
 """
 
 from __future__ import annotations
@@ -36,20 +36,26 @@ def _tempered(distribution: Distribution, temperature: float) -> Distribution:
     raise TypeError(f"temperature: no tempered form of {type(distribution).__name__} is known.")
 
 
+def _factor(distribution: Distribution, temperature: float) -> float:
+    return temperature**2 if isinstance(distribution, Categorical) else temperature
+
+
 def forward_kl(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
-    """T²·KL(teacher ‖ student): covers all that the teacher does (Rusu et al. 2016, eq. 3)."""
-    return temperature**2 * _tempered(_constant(teacher), temperature).kl(_tempered(student, temperature))
+    """T²·KL(teacher ‖ student), T·KL for Gaussians: covers all that the teacher does (Rusu et al. 2016, eq. 3)."""
+    divergence = _tempered(_constant(teacher), temperature).kl(_tempered(student, temperature))
+    return _factor(teacher, temperature) * divergence
 
 
 def reverse_kl(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
     """T²·KL(student ‖ teacher): settles on one of the things that the teacher does (Czarnecki et al. 2019, table 1)."""
-    return temperature**2 * _tempered(student, temperature).kl(_tempered(_constant(teacher), temperature))
+    divergence = _tempered(student, temperature).kl(_tempered(_constant(teacher), temperature))
+    return _factor(teacher, temperature) * divergence
 
 
 def cross_entropy(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
     """T²·H(teacher, student) = T²·[KL(teacher ‖ student) + H(teacher)]; the gradient is that of `forward_kl`."""
     tempered = _tempered(_constant(teacher), temperature)
-    return temperature**2 * (tempered.kl(_tempered(student, temperature)) + tempered.entropy())
+    return _factor(teacher, temperature) * (tempered.kl(_tempered(student, temperature)) + tempered.entropy())
 
 
 def mse(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:

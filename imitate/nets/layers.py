@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs.base import Discrete, Space
-from imitate.core.noise import Stream
+from imitate.core.noise import Stream, integers
 
 __all__ = [
     "ACTIVATIONS",
@@ -210,16 +210,22 @@ class Population(nn.Module):
     Args:
         build: Makes one copy with fresh weights; called M times. Its forward maps a batch [B, *obs] to [B, outputs].
         members: M.
+        init: Stream that seeds torch's global generator for each copy, which is put back afterwards.
     """
 
-    def __init__(self, build: Callable[[], nn.Module], members: int) -> None:
+    def __init__(self, build: Callable[[], nn.Module], members: int, init: Stream) -> None:
         super().__init__()
-        copies = [build() for _ in range(members)]
+        copies = []
+        with torch.random.fork_rng():
+            for seed in integers(2**31, init.uniform(members)).tolist():
+                torch.manual_seed(seed)
+                copies.append(build())
         parameters, buffers = torch.func.stack_module_state(copies)
         self._names = list(parameters)
         self._buffer_names = list(buffers)
         for name, value in parameters.items():
-            self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach()))
+            learnt = copies[0].get_parameter(name).requires_grad
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(value.detach(), requires_grad=learnt))
         for name, value in buffers.items():
             self.register_buffer(name.replace(".", "/"), value.detach())
         # Held in a tuple so that the prototype's own parameters are not registered a second time.

@@ -48,7 +48,8 @@ def test_at_the_teacher_there_is_nothing_to_learn(kind, name, temperature):
     assert loss.shape == (B,)
     expected = torch.zeros(B, dtype=torch.float64)
     if name == "cross-entropy":
-        expected = temperature**2 * sharpened(teacher, temperature).entropy()
+        factor = temperature**2 if kind == "categorical" else temperature
+        expected = factor * sharpened(teacher, temperature).entropy()
     torch.testing.assert_close(loss, expected, atol=1e-10, rtol=1e-9)
     for gradient in gradients(LOSSES[name], teacher, teacher, temperature):
         torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-9, rtol=0)
@@ -96,7 +97,7 @@ def test_losses_of_gaussians_are_integrals_of_powered_densities(loss, temperatur
             if loss is reverse_kl:
                 p, q = q, p
             total += float((p.exp() * ((0 if loss is cross_entropy else p) - q)).sum()) * width
-        assert found[b] == pytest.approx(temperature**2 * total, rel=1e-6)
+        assert found[b] == pytest.approx(temperature * total, rel=1e-6)
 
 
 def test_the_gradient_keeps_its_size_at_a_high_temperature():
@@ -114,6 +115,24 @@ def test_the_gradient_keeps_its_size_at_a_high_temperature():
     (gradient,) = gradients(mse, teacher, student)
     torch.testing.assert_close(gradient, A * limit)
     torch.testing.assert_close(A * forward_kl(teacher, student, 1e4), mse(teacher, student), rtol=1e-3, atol=1e-6)
+
+
+def test_the_gradient_of_a_gaussians_mean_does_not_depend_on_the_temperature():
+    """T·KL of two Gaussians of one width, each to the power 1/T, is KL at T = 1."""
+    teacher, student = make("normal", 0), make("normal", 1)
+    student = Normal(student.loc, teacher.scale)
+    for loss in (forward_kl, reverse_kl):
+        at_one, _ = gradients(loss, teacher, student)
+        for temperature in (0.1, 20.0):
+            torch.testing.assert_close(gradients(loss, teacher, student, temperature)[0], at_one)
+
+
+def test_a_masked_choice_gives_no_nan():
+    masked = Categorical(torch.tensor([[0.3, -math.inf, 1.0]]))
+    other = Categorical(torch.tensor([[0.1, -math.inf, 0.2]]))
+    assert torch.isfinite(masked.entropy()).all()
+    assert torch.isfinite(masked.kl(other)).all()
+    assert masked.kl(masked).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_the_gradient_at_temperature_one_is_the_difference_of_probabilities():

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from envs.base import Box, Discrete
+from imitate.core.noise import Stream
 from imitate.nets.layers import (
     ACTIVATIONS,
     MLP,
@@ -101,8 +102,13 @@ def test_a_nature_cnn_is_that_many_plain_ones():
     [
         (lambda: MLP(1, 5, (6,), 2, init=stream()), (5,)),
         (lambda: Conv2d(1, 2, 3, 3, 1, init=stream()), (2, 6, 6)),
-        (lambda: Population(lambda: nn.Linear(5, 2), 1), (5,)),
-        (lambda: Population(lambda: nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2)), 1), (5,)),
+        (lambda: Population(lambda: nn.Linear(5, 2), 1, Stream(0, "init")), (5,)),
+        (
+            lambda: Population(
+                lambda: nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2)), 1, Stream(0, "init")
+            ),
+            (5,),
+        ),
     ],
 )
 def test_a_population_of_one_serves_any_number_of_members(module, shape):
@@ -237,7 +243,7 @@ def test_a_population_is_its_copies():
         made.append(Own())
         return made[-1]
 
-    population = Population(build, M)
+    population = Population(build, M, Stream(0, "init"))
     assert len(made) == M
     x = torch.randn(M, B, 5)
     out = population(x)
@@ -251,8 +257,28 @@ def test_a_population_is_its_copies():
     torch.testing.assert_close(out[0], first(x[0]), rtol=1e-5, atol=1e-6)
 
 
+def test_a_population_is_drawn_from_its_stream_alone():
+    torch.manual_seed(5)
+    one = Population(Own, M, Stream(0, "init"))
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), after)  # the global generator is where it was
+    again = Population(Own, M, Stream(0, "init"))
+    for p, q in zip(one.parameters(), again.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_frozen_parameter_stays_frozen():
+    def build():
+        module = torch.nn.Linear(2, 2)
+        module.bias.requires_grad_(False)
+        return module
+
+    assert sorted(p.requires_grad for p in Population(build, M, Stream(0, "init")).parameters()) == [False, True]
+
+
 def test_a_population_is_saved_and_trained():
-    population, other = Population(Own, M), Population(Own, M)
+    population, other = Population(Own, M, Stream(0, "init")), Population(Own, M, Stream(1, "init"))
     x = torch.randn(M, B, 5)
     assert not torch.equal(population(x), other(x))
     other.load_state_dict(population.state_dict())
@@ -272,6 +298,10 @@ def test_features():
     image = torch.randint(256, (1, 2, 3, 4, 4), dtype=torch.uint8)
     torch.testing.assert_close(features(Box((3, 4, 4), 0, 255), image), image / 255)
     assert features(Box((2, 3)), torch.zeros(4, 5, 2, 3)).shape == (4, 5, 6)
+    last = torch.randint(256, (1, 2, 40, 36, 3), dtype=torch.uint8)
+    torch.testing.assert_close(features(Box((40, 36, 3), 0, 255), last), last.permute(0, 1, 4, 2, 3) / 255)
+    made = network(Box((40, 36, 3), 0, 255), 5, members=1, hidden=(), activation="relu", init=Stream(0, "init"))
+    assert made(features(Box((40, 36, 3), 0, 255), last)).shape == (1, 2, 5)
     vector = torch.randn(4, 5, 3)
     assert torch.equal(features(Box((3,)), vector), vector)
 

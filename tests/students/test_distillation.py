@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+import imitate
 from imitate import nets
 from imitate.behaviours import Greedy, Mixture
 from imitate.core import rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical, Normal
+from imitate.distributions import Categorical
 from imitate.losses.distillation import cross_entropy, forward_kl, mse, reverse_kl
 from imitate.students import PolicyDistillation, PolicyDistillationConfig
 from imitate.students import distillation as module
@@ -39,6 +40,13 @@ def made(config=SMALL, env=None, teacher=None, student=None, **options):
     return PolicyDistillation(
         place, teacher or teacher_of(place), student or nets.policy(place, (8,), seed=1), config, **options
     )
+
+
+def watch(distillation):
+    """The minibatches that it learns from, as they come."""
+    batches, loss = [], distillation.learner.loss
+    distillation.learner.loss = lambda batch: batches.append(batch) or loss(batch)
+    return batches
 
 
 def divergence(distillation, obs):
@@ -71,11 +79,12 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(loss):
     place = source()
     teacher = teacher_of(place)
     student = teacher_of(place)  # of the same seed
-    metrics = made(replace(SMALL, epochs=1), teacher=teacher, student=student, loss=loss).step()
+    once = replace(SMALL, epochs=1, batch_size=32)  # Adam makes steps of its own size even of rounding errors
+    metrics = made(once, teacher=teacher, student=student, loss=loss).step()
     assert (metrics["loss"].abs() < 1e-6).all()
     assert (metrics["grad_norm"] < 1e-5).all()
     assert (metrics["agreement"] == 1).all()
-    other = made(replace(SMALL, epochs=1), loss=loss).step()
+    other = made(once, loss=loss).step()
     assert (other["grad_norm"] > 1e-3).all()
 
 
@@ -86,30 +95,28 @@ def test_a_step_is_the_textbooks(temperature, batch_size):
     place = source(members=1)
     student = nets.policy(place, (8,), seed=1)
     plain = plain_mlp(student.network, 0)
-    config = replace(SMALL, batch_size=batch_size, temperature=temperature, max_grad_norm=0.05, anneal_lr=False)
+    config = replace(SMALL, batch_size=batch_size, temperature=temperature, max_grad_norm=0.02, anneal_lr=False)
     distillation = PolicyDistillation(place, teacher_of(place), student, config)
-    batches, learner = [], distillation.learner
-    distillation.learner = lambda batch: batches.append(batch) or learner(batch)
+    batches = watch(distillation)
     distillation.step()
     assert len(batches) == 2 * 32 // batch_size
-    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
+    optimizer, norms = torch.optim.Adam(plain.parameters(), lr=1e-2), []
     for batch in batches:
         p = (batch.teacher.logits[0] / temperature).log_softmax(-1)
         q = (plain(batch.obs[0]) / temperature).log_softmax(-1)
         loss = temperature**2 * torch.nn.functional.kl_div(q, p, log_target=True, reduction="batchmean")
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.05)
+        norms.append(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.02))
         optimizer.step()
-    assert norm > 0.05
+    assert max(norms) > 0.02  # the bound does something
     for mine, theirs in zip(plain_mlp(student.network, 0).parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_every_epoch_sees_every_state_once_in_an_order_of_its_own():
     distillation = made(replace(SMALL, epochs=3, batch_size=8))
-    batches, learner = [], distillation.learner
-    distillation.learner = lambda batch: batches.append(batch) or learner(batch)
+    batches = watch(distillation)
     collected, collect = [], distillation.source.collect
     distillation.source.collect = lambda *a: collected.append(collect(*a)) or collected[-1]
     distillation.step()
@@ -245,8 +252,7 @@ def test_one_teacher_serves_all_members():
     one = teacher_of(source(members=1), normalise=True)
     one.normaliser.update(torch.randn(1, 200, 2))
     distillation = made(teacher=one)
-    batches, learner = [], distillation.learner
-    distillation.learner = lambda batch: batches.append(batch) or learner(batch)
+    batches = watch(distillation)
     distillation.step()
     for batch in batches:
         for m in range(M):
@@ -295,10 +301,15 @@ def test_a_toy_task_is_learnt_exactly():
 
 
 def test_a_control_law_can_be_distilled():
-    law = control_law("Pendulum-v1", scale=0.3)
-    obs = torch.tensor([[[1.0, 0.0, 0.0]]])
-    assert isinstance(law.distribution(obs), Normal)
-    assert law.distribution(obs).scale.item() == pytest.approx(0.3)
+    """Though its choices are certain, and near balance hang on a hair: what counts is where they lead."""
+    place = imitate.make("CartPole-v1", num_envs=8, members=2)
+    config = PolicyDistillationConfig(steps=4_000, rollout=32, batch_size=64, epochs=2, lr=1e-2)
+    student = nets.policy(place, (16,))
+    distillation = PolicyDistillation(place, control_law("CartPole-v1"), student, config)
+    assert (place.play(Greedy(student), 10, seed=1).mean(1) < 200).all()
+    while not distillation.finished:
+        distillation.step()
+    assert (place.play(Greedy(student), 10, seed=1).mean(1) > 400).all()
 
 
 def test_observations_are_standardised_by_what_was_visited():

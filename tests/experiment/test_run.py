@@ -1,0 +1,473 @@
+"""The loop around an algorithm: reports, checkpoints, logs, interruptions. Letters: M members."""
+
+import csv
+import json
+import math
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from imitate import nets
+from imitate.core.rollout import TensorSource
+from imitate.experiment import Evaluation, Report, load_checkpoint, run
+from imitate.experiment.evaluate import Judge
+from imitate.experiment.log import Log
+from tests.oracles import Walk
+
+M = 2
+
+
+class Fake:
+    """An algorithm that only counts: ten steps an iteration, of which iteration i has the losses (i, 2i).
+
+    Args:
+        budget: Where it is finished.
+        during: Called with the number of the iteration in the midst of it; may return metrics to replace.
+        per: Steps of an iteration.
+    """
+
+    def __init__(self, budget=100, during=lambda i: None, per=10):
+        self.source = TensorSource(Walk(), id="Walk", num_envs=2, members=M)
+        self.policy = nets.policy(self.source, (4,))
+        self.steps = torch.zeros((), dtype=torch.int64)
+        self.labels = torch.zeros(M, dtype=torch.int64)
+        self.total = torch.zeros(M)  # what it has learnt
+        self.budget, self.during, self.per = budget, during, per
+
+    @property
+    def finished(self):
+        return int(self.steps) >= self.budget
+
+    def step(self):
+        i = int(self.steps) // self.per + 1
+        metrics = {"loss": torch.tensor([1.0, 2.0]) * i, "other": torch.full((M,), float(i * i))}
+        metrics |= self.during(i) or {}
+        self.total += metrics["loss"]
+        self.steps += self.per
+        self.labels += torch.tensor([1, 3])
+        return metrics
+
+
+def steps_of(folder):
+    return json.loads((folder / "checkpoint.json").read_text("utf-8"))["steps"]
+
+
+def table(folder):
+    with (folder / "progress.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("options", "per", "expected"),
+    [
+        ({}, 10, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        ({"report_every": 30}, 10, [30, 60, 90, 100]),
+        ({"report_every": 25}, 10, [30, 50, 80, 100]),
+        ({"report_every": 100}, 10, [100]),
+        ({"report_every": 1_000}, 10, [100]),
+        ({"report_every": 5}, 30, [30, 60, 90, 120]),
+        ({"evaluate_every": 40}, 10, [40, 80, 100]),
+        ({"evaluate_every": 40, "report_every": 50}, 10, [50, 100]),
+        ({"steps": 50, "report_every": 30}, 10, [30, 50]),
+        ({"steps": 45}, 20, [20, 40, 60]),
+        ({"steps": 1_000}, 50, [50, 100]),
+        ({"steps": 0}, 10, []),
+    ],
+)
+def test_reports_come_at_the_asked_steps_and_at_the_end(options, per, expected):
+    assert [report.steps for report in run(Fake(per=per), **options)] == expected
+
+
+def test_a_report_says_what_happened_since_the_last():
+    reports = list(run(Fake(), report_every=30))
+    iterations = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
+    for report, several in zip(reports, iterations, strict=True):
+        assert report.metrics["loss"].tolist() == pytest.approx([np.mean(several), 2 * np.mean(several)])
+        assert report.metrics["other"].tolist() == pytest.approx([np.mean(np.square(several))] * M)
+        assert report.metrics["loss"].dtype == np.float64
+        assert report.labels == 2 * several[-1]  # (1 + 3)/2 an iteration
+        assert report.evaluation is None
+        assert report.row() == pytest.approx(
+            {
+                "steps": report.steps,
+                "seconds": report.seconds,
+                "steps_per_second": report.steps_per_second,
+                "labels": report.labels,
+                "loss": 1.5 * np.mean(several),
+                "other": np.mean(np.square(several)),
+            }
+        )
+
+
+def test_a_metric_that_is_not_always_there_is_averaged_over_where_it_is():
+    algorithm = Fake(during=lambda i: {"rare": torch.tensor([1.0, float(i)])} if i % 2 == 0 else None)
+    reports = list(run(algorithm, report_every=50))
+    assert reports[0].metrics["rare"].tolist() == [1, 3]  # of iterations 2 and 4
+    assert reports[1].metrics["rare"].tolist() == [1, 8]
+
+
+def test_seconds_are_those_of_the_algorithm_alone(monkeypatch):
+    """A clock that only steps and evaluations move: two seconds an iteration, a hundred an evaluation."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(Judge, "__call__", lambda self, policy: wait(100) or Evaluation(np.ones((M, 2))))
+    reports = []
+    for report in run(Fake(during=lambda i: wait(2)), evaluate_every=20, report_every=10):
+        reports.append(report)
+        wait(1_000)  # what the caller does does not count either
+    assert [report.seconds for report in reports] == [2.0 * i for i in range(1, 11)]
+    assert [report.steps_per_second for report in reports] == pytest.approx([M * 10 / 2] * 10)
+    assert [report.evaluation is not None for report in reports] == [False, True] * 5
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"evaluate_every": 40, "report_every": 10}, [40, 80, 100]),
+        ({"evaluate_every": 35, "report_every": 10}, [40, 70, 100]),
+        ({"evaluate_every": 30, "report_every": 20}, [40, 60, 100]),
+        ({"evaluate_every": 10}, list(range(10, 101, 10))),
+        ({"evaluate_every": 1_000}, [100]),
+        ({"report_every": 10}, []),
+    ],
+)
+def test_evaluations_come_when_due_and_at_the_end(options, expected):
+    reports = list(run(Fake(), episodes=2, **options))
+    assert [report.steps for report in reports if report.evaluation is not None] == expected
+
+
+def test_evaluations_are_of_the_policy_on_its_source_against_the_teacher():
+    algorithm = Fake()
+    teacher = nets.policy(algorithm.source, (4,), seed=9)
+    with torch.no_grad():
+        teacher.network.layers[-1].weight.mul_(100)
+    (report,) = run(algorithm, evaluate_every=1_000, episodes=3, teacher=teacher)
+    assert np.array_equal(report.evaluation.returns, Judge(algorithm.source, 3)(algorithm.policy).returns)
+    assert np.array_equal(report.evaluation.teacher, Judge(algorithm.source, 3)(teacher).returns)
+    assert report.row()["return"] == report.evaluation.mean
+    assert (report.row()["return_low"], report.row()["return_high"]) == report.evaluation.ci
+    assert report.row()["percent_of_teacher"] == report.evaluation.percent_of_teacher
+    (alone,) = run(Fake(), evaluate_every=1_000, episodes=3)
+    assert "percent_of_teacher" not in alone.row()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"report_every": 10}, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        ({"report_every": 10, "checkpoint_every": 30}, [None, None, 30, 30, 30, 60, 60, 60, 90, 100]),
+        ({"report_every": 20, "checkpoint_every": 30}, [None, 40, 60, 60, 100]),
+        ({"report_every": 50, "checkpoint_every": 1_000}, [None, 100]),
+        ({"evaluate_every": 50, "episodes": 1}, [50, 100]),
+    ],
+)
+def test_checkpoints_are_written_when_due_and_at_the_end(options, expected, tmp_path):
+    def last():
+        return steps_of(tmp_path) if (tmp_path / "checkpoint.json").exists() else None
+
+    assert [last() for _ in run(Fake(), checkpoint=tmp_path, **options)] == expected
+
+
+def test_a_checkpoint_is_on_disk_before_its_evaluation(tmp_path, monkeypatch):
+    """An evaluation may be long, and be interrupted."""
+    found = []
+    monkeypatch.setattr(
+        Judge, "__call__", lambda self, policy: found.append(steps_of(tmp_path)) or Evaluation(np.ones((M, 2)))
+    )
+    list(run(Fake(), evaluate_every=50, checkpoint=tmp_path))
+    assert found == [50, 100]
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    list(run(Fake(), evaluate_every=50, episodes=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_and_the_events_hold_the_reports(tmp_path):
+    reports = list(run(Fake(), report_every=20, evaluate_every=60, episodes=2, checkpoint=tmp_path / "a" / "b"))
+    rows = table(tmp_path / "a" / "b")
+    assert [row["steps"] for row in rows] == ["20", "40", "60", "80", "100"]
+    for row, report in zip(rows, reports, strict=True):
+        expected = report.row()
+        assert set(row) == set(reports[2].row())
+        for name, text in row.items():
+            if name in expected:
+                assert float(text) == pytest.approx(expected[name], rel=1e-6)
+            else:
+                assert text == ""  # no evaluation there
+    assert rows[1]["return"] == ""
+    assert rows[2]["return"] != ""
+    assert nets.load(tmp_path / "a" / "b").members == M
+    found = events(tmp_path / "a" / "b")
+    assert found["loss"] == pytest.approx({r.steps: r.row()["loss"] for r in reports})
+    assert found["return"] == pytest.approx({r.steps: r.row()["return"] for r in (reports[2], reports[4])}, rel=1e-5)
+    assert "steps" not in found
+
+
+def events(folder):
+    """Scalars of the TensorBoard files in a folder: tag -> {step: value}."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert list(folder.glob("events.out.tfevents.*"))
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return {
+        tag: {event.step: event.value for event in accumulator.Scalars(tag)} for tag in accumulator.Tags()["scalars"]
+    }
+
+
+def test_whole_numbers_are_written_in_full_so_that_no_row_is_lost(tmp_path):
+    with Log(tmp_path, 0) as log:
+        for step in (123_456_788, 123_456_789, 123_456_790):
+            log.write({"steps": float(step), "loss": 1 / 3, "nan": math.nan, "inf": math.inf}, step)
+    with Log(tmp_path, 123_456_789) as log:
+        log.write({"steps": 123_456_791.0, "more": 1.0}, 123_456_791)
+    rows = table(tmp_path)
+    assert [row["steps"] for row in rows] == ["123456788", "123456789", "123456791"]
+    assert [row["more"] for row in rows] == ["", "", "1"]
+    assert rows[0]["loss"] == "0.33333333"
+    assert rows[0]["nan"] == "nan"
+    assert set(events(tmp_path)) == {"loss", "more"}  # neither NaN nor infinity is drawn
+
+
+def nan_at(iteration, name="loss", member=1, value=math.nan):
+    def during(i):
+        if i != iteration:
+            return None
+        metric = torch.ones(M)
+        metric[member] = value
+        return {name: metric}
+
+    return during
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_checkpoint(tmp_path, name, value):
+    algorithm = Fake(during=lambda i: {"grad_norm": torch.ones(M)} | (nan_at(6, name, 1, value)(i) or {}))
+    found = []
+    with pytest.raises(FloatingPointError, match=r"iteration 1 of the 1 before step 60 \(member 1\)") as caught:
+        found.extend(r.steps for r in run(algorithm, checkpoint=tmp_path, report_every=10, checkpoint_every=30))
+    assert found == [10, 20, 30, 40, 50]
+    assert "\n" not in str(caught.value)
+    assert "last good checkpoint" in str(caught.value)
+    assert steps_of(tmp_path) == 30
+    fresh = Fake()
+    load_checkpoint(fresh, tmp_path)
+    assert int(fresh.steps) == 30
+    assert fresh.total.tolist() == [6, 12]
+
+
+def test_the_iteration_and_all_members_are_named():
+    def during(i):
+        return {"loss": torch.full((M,), math.nan)} if i == 5 else None
+
+    with pytest.raises(FloatingPointError, match=r"iteration 2 of the 3 before step 60 \(member 0, 1\)"):
+        list(run(Fake(during=during), report_every=30))
+
+
+def test_other_metrics_may_be_anything():
+    reports = list(run(Fake(during=nan_at(3, "curious")), report_every=50))
+    assert len(reports) == 2
+
+
+def test_a_run_is_resumed_from_its_checkpoint_and_the_table_with_it(tmp_path):
+    """Rows that were written after the checkpoint are dropped: their steps are taken again."""
+    with pytest.raises(FloatingPointError):
+        list(run(Fake(during=nan_at(6)), checkpoint=tmp_path, report_every=10, checkpoint_every=30))
+    assert [row["steps"] for row in table(tmp_path)] == ["10", "20", "30", "40", "50"]
+    again = Fake()
+    reports = list(run(again, checkpoint=tmp_path, report_every=10, checkpoint_every=30, resume=True))
+    assert [report.steps for report in reports] == [40, 50, 60, 70, 80, 90, 100]
+    rows = table(tmp_path)
+    assert [row["steps"] for row in rows] == [str(i) for i in range(10, 101, 10)]
+    assert [float(row["loss"]) for row in rows] == pytest.approx([1.5 * i for i in range(1, 11)])
+    assert again.total.tolist() == [55, 110]
+    assert reports[0].labels == 8
+    found = events(tmp_path)["loss"]
+    assert found == pytest.approx({10 * i: 1.5 * i for i in range(1, 11)})
+
+
+def test_reports_of_a_resumed_run_come_where_they_would_have_come(tmp_path):
+    list(run(Fake(budget=100), steps=50, report_every=30, checkpoint=tmp_path))
+    assert steps_of(tmp_path) == 50
+    reports = list(run(Fake(), report_every=30, checkpoint=tmp_path, resume=True))
+    assert [report.steps for report in reports] == [60, 90, 100]
+
+
+def test_a_finished_run_has_nothing_left_and_a_new_one_begins_anew(tmp_path):
+    list(run(Fake(), checkpoint=tmp_path, report_every=50))
+    assert list(run(Fake(), checkpoint=tmp_path, resume=True)) == []
+    assert [row["steps"] for row in table(tmp_path)] == ["50", "100"]
+    algorithm = Fake()
+    reports = run(algorithm, checkpoint=tmp_path, report_every=20)
+    assert next(reports).steps == 20
+    reports.close()
+    assert [row["steps"] for row in table(tmp_path)] == ["20"]
+
+
+def test_resume_without_a_checkpoint_begins(tmp_path):
+    reports = list(run(Fake(), checkpoint=tmp_path / "new", report_every=50, resume=True))
+    assert [report.steps for report in reports] == [50, 100]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "checkpoint.json").write_text("{"), "not written by imitate"),
+        (lambda f: (f / "checkpoint.json").write_text('{"a": 1}'), "not written by imitate"),
+        (lambda f: truncate(next(f.glob("checkpoint-*.safetensors"))), "truncated or was changed"),
+        (lambda f: next(f.glob("checkpoint-*.safetensors")).unlink(), "is missing"),
+        (lambda f: rename(f, algorithm="Other"), "is of algorithm Other, this run is of Fake"),
+        (lambda f: rename(f, env="Other"), "is of env Other, this run is of Walk"),
+    ],
+)
+def test_a_foreign_or_truncated_checkpoint_is_refused(tmp_path, damage, message):
+    list(run(Fake(), steps=50, checkpoint=tmp_path))
+    damage(tmp_path)
+    algorithm = Fake()
+    with pytest.raises(ValueError, match=message) as caught:
+        list(run(algorithm, checkpoint=tmp_path, resume=True))
+    assert "\n" not in str(caught.value)
+    assert int(algorithm.steps) == 0
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def rename(folder, **changes):
+    path = folder / "checkpoint.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes))
+
+
+def test_a_folder_without_a_checkpoint_cannot_be_loaded(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No checkpoint\.json"):
+        load_checkpoint(Fake(), tmp_path)
+
+
+def interrupt(at, times=1):
+    def during(i):
+        if i == at:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    return during
+
+
+@pytest.fixture
+def handler():
+    """The handler of Ctrl-C before and after a test."""
+    before = signal.getsignal(signal.SIGINT)
+    yield before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_lets_the_iteration_end_and_writes_a_checkpoint(tmp_path, handler):
+    algorithm = Fake(during=interrupt(3))
+    reports = list(run(algorithm, checkpoint=tmp_path, report_every=1_000, checkpoint_every=1_000))
+    assert [report.steps for report in reports] == [30]
+    assert reports[0].metrics["loss"].tolist() == [2, 4]  # all three iterations
+    assert steps_of(tmp_path) == 30
+    assert [row["steps"] for row in table(tmp_path)] == ["30"]
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = Fake()
+    assert [report.steps for report in run(resumed, checkpoint=tmp_path, report_every=50, resume=True)] == [50, 100]
+    assert resumed.total.tolist() == [55, 110]
+
+
+def test_a_second_ctrl_c_interrupts_at_once(tmp_path, handler):
+    algorithm = Fake(during=interrupt(3, times=2))
+    with pytest.raises(KeyboardInterrupt):
+        list(run(algorithm, checkpoint=tmp_path, report_every=20))
+    assert int(algorithm.steps) == 20
+    assert steps_of(tmp_path) == 20
+
+
+def test_ctrl_c_between_reports_ends_the_run_after_one_more_iteration(tmp_path, handler):
+    found = []
+    for report in run(Fake(), report_every=20, checkpoint=tmp_path):
+        found.append(report.steps)
+        if report.steps == 40:
+            signal.raise_signal(signal.SIGINT)
+    assert found == [20, 40, 50]
+    assert steps_of(tmp_path) == 50
+
+
+def test_a_run_that_is_left_gives_ctrl_c_back(handler):
+    reports = run(Fake())
+    next(reports)
+    assert signal.getsignal(signal.SIGINT) is not handler
+    reports.close()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(handler):
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(run(Fake(), report_every=50)))
+    thread.start()
+    thread.join()
+    assert [report.steps for report in found] == [50, 100]
+
+
+@pytest.mark.parametrize("name", ["evaluate_every", "report_every", "checkpoint_every", "episodes"])
+@pytest.mark.parametrize("value", [0, -5])
+def test_periods_below_one_are_refused(name, value):
+    algorithm = Fake()
+    with pytest.raises(ValueError, match=f"{name}: at least 1, not {value}"):
+        list(run(algorithm, **{name: value}))
+    assert int(algorithm.steps) == 0
+
+
+def test_progress_is_a_line_a_report_on_standard_error(capsys):
+    reports = list(run(Fake(), report_every=30, progress=True))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [str(report) for report in reports]
+    list(run(Fake(), report_every=30))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich's word for a terminal
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    list(run(Fake(), report_every=50, progress=True))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "100/100" in err
+    assert "\x1b[?25h" in err  # the cursor is shown again
+    with pytest.raises(FloatingPointError):
+        list(run(Fake(during=nan_at(3)), progress=True))
+    assert "\x1b[?25h" in capsys.readouterr().err
+
+
+def text_of(**options):
+    """A report with something changed, as it is printed."""
+    metrics = {"loss": np.array([1.0, 2.0]), "x": np.array([0.5, 0.5])}
+    return str(
+        Report(
+            **{"steps": 12_345, "seconds": 1.0, "steps_per_second": 6_789.4, "labels": 0.0}
+            | options
+            | {"metrics": metrics}
+        )
+    )
+
+
+def test_a_report_is_one_line():
+    assert text_of() == "   12,345 steps      6,789 steps/s  loss 1.5  x 0.5"
+    assert "  500 labels" in text_of(labels=500.0)
+    evaluation = Evaluation(np.array([[10.0], [20.0]]), np.array([[30.0], [30.0]]), np.zeros((2, 1)))
+    text = text_of(evaluation=evaluation)
+    assert "return 15.0 [10.0, 20.0]  50.0 % of the teacher" in text
+    assert "loss" not in text
+    assert "\n" not in text
