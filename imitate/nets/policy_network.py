@@ -238,7 +238,7 @@ def policy(
         source.members,
         Architecture(tuple(hidden), activation, normalise, squash),
         init,
-        network=None if build is None else Population(build, source.members),
+        network=None if build is None else Population(build, source.members, init),
         env=source.id,
     )
 
@@ -269,7 +269,7 @@ def load(
         raise ValueError(f"'{directory}': policy.json is incomplete or foreign ({error}).") from error
     if custom and build is None:
         raise ValueError(f"build: '{directory}' holds a network of your own; pass the function that builds it.")
-    inside = Population(build, members) if custom and build is not None else None
+    inside = Population(build, members, Stream(0, "init")) if custom and build is not None else None
     loaded = NetworkPolicy(
         *spaces, members, made, Stream(0, "init", device), network=inside, env=description.get("env")
     )
