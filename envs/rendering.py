@@ -35,6 +35,9 @@ class Renderer:
             if self._id is None:
                 raise NotImplementedError("Gymnasium has no environment of this kind, so none of its drawings.")
             self._viewer = gymnasium.make(self._id, render_mode="rgb_array").unwrapped
+        if hasattr(self._viewer, "P"):  # toy_text: a cell, and the last action
+            self._viewer.s, self._viewer.lastaction = int(state), None if action is None else int(action)
+            return np.asarray(self._viewer.render())
         self._viewer.state = state.numpy()
         if isinstance(self._viewer.action_space, spaces.Box):  # Pendulum draws its torque
             bound = self._viewer.action_space.high.item()
@@ -49,5 +52,6 @@ class Renderer:
 
 
 def _id(env: Env) -> str | None:
-    """The id under which Gymnasium has this environment too."""
-    return next((name for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry), None)
+    """The id under which Gymnasium has this environment too; it knows no other map than ours has by default."""
+    named = ((name, kind) for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry)
+    return next((name for name, kind in named if getattr(env, "desc", None) == getattr(kind, "desc", None)), None)

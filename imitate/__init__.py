@@ -3,10 +3,26 @@
 __version__ = "0.1.0"
 
 from imitate import losses, nets, students, teachers
-from imitate.baselines import PPO, PPOConfig
+from imitate.baselines import (
+    PPO,
+    DoubleQLearning,
+    ExpectedSarsa,
+    ExpectedSarsaConfig,
+    MonteCarlo,
+    MonteCarloConfig,
+    PPOConfig,
+    QLambda,
+    QLearning,
+    Sarsa,
+    SarsaConfig,
+    TabularConfig,
+    TDLambda,
+    TDLambdaConfig,
+    TraceConfig,
+)
 from imitate.experiment import Evaluation, Report, evaluate, load_checkpoint, run, save_checkpoint
 from imitate.make import make
-from imitate.nets import NetworkPolicy, load
+from imitate.nets import NetworkPolicy, TabularPolicy, load
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -25,12 +41,26 @@ __all__ = [
     "DAgger",
     "DAggerConfig",
     "Demonstrations",
+    "DoubleQLearning",
     "Evaluation",
+    "ExpectedSarsa",
+    "ExpectedSarsaConfig",
+    "MonteCarlo",
+    "MonteCarloConfig",
     "NetworkPolicy",
     "PPOConfig",
     "PolicyDistillation",
     "PolicyDistillationConfig",
+    "QLambda",
+    "QLearning",
     "Report",
+    "Sarsa",
+    "SarsaConfig",
+    "TDLambda",
+    "TDLambdaConfig",
+    "TabularConfig",
+    "TabularPolicy",
+    "TraceConfig",
     "demonstrate",
     "evaluate",
     "load",

@@ -144,9 +144,11 @@ class Train(Generic[C]):
         if self.algorithm not in BASELINES:
             raise ValueError(closest("algorithm", self.algorithm, BASELINES))
         baseline = BASELINES[self.algorithm]
+        if not isinstance(self.config, baseline.config):
+            raise ValueError(f"algorithm: write it first, as in 'imitate train {self.algorithm} --env {env}'.")
         source = self.common.source(env, int(settings(env).get("num_envs", 16)))
         algorithm = baseline.algorithm(source, self.config)
-        self.common.run(algorithm, self.algorithm, {"config": asdict(self.config)})  # type: ignore[call-overload]
+        self.common.run(algorithm, self.algorithm, {"config": asdict(self.config)})
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,8 @@ class Clone:
         """Clone."""
         if (self.teacher is None) == (self.data is None):
             raise ValueError("teacher: pass either --teacher or --data.")
+        if self.demonstrations < 1:
+            raise ValueError(f"demonstrations: at least 1, not {self.demonstrations}.")
         env = self.common.known_env(self.teacher)
         source = self.common.source(env, self.demonstrations)
         teacher = None if self.teacher is None else teacher_for(self.teacher, source, self.vec_normalize)

@@ -6,7 +6,23 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from imitate.baselines import PPO, PPOConfig
+from imitate.baselines import (
+    PPO,
+    DoubleQLearning,
+    ExpectedSarsa,
+    ExpectedSarsaConfig,
+    MonteCarlo,
+    MonteCarloConfig,
+    PPOConfig,
+    QLambda,
+    QLearning,
+    Sarsa,
+    SarsaConfig,
+    TabularConfig,
+    TDLambda,
+    TDLambdaConfig,
+    TraceConfig,
+)
 
 __all__ = ["BASELINES", "Baseline", "closest"]
 
@@ -18,7 +34,16 @@ class Baseline(NamedTuple):
     config: type[Any]
 
 
-BASELINES: dict[str, Baseline] = {"ppo": Baseline(PPO, PPOConfig)}
+BASELINES: dict[str, Baseline] = {
+    "ppo": Baseline(PPO, PPOConfig),
+    "monte-carlo": Baseline(MonteCarlo, MonteCarloConfig),
+    "td-lambda": Baseline(TDLambda, TDLambdaConfig),
+    "sarsa": Baseline(Sarsa, SarsaConfig),
+    "expected-sarsa": Baseline(ExpectedSarsa, ExpectedSarsaConfig),
+    "q-learning": Baseline(QLearning, TabularConfig),
+    "q-lambda": Baseline(QLambda, TraceConfig),
+    "double-q-learning": Baseline(DoubleQLearning, TabularConfig),
+}
 
 
 def closest(what: str, name: str, known: Iterable[str]) -> str:

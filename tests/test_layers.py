@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["envs"],
     ["imitate.core"],
-    ["imitate.distributions", "imitate.nets", "imitate.losses"],
+    ["imitate.distributions", "imitate.laws", "imitate.nets", "imitate.losses"],
     ["imitate.behaviours", "imitate.make", "imitate.teachers"],
     ["imitate.experiment"],
     ["imitate.students", "imitate.baselines", "imitate.conditioning"],

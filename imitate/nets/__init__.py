@@ -1,7 +1,9 @@
 """Populations of networks, and the policies made of them."""
 
+from imitate.nets.files import load
 from imitate.nets.layers import MLP, Activation, Conv2d, Linear, NatureCNN, Population, RunningNorm, network
-from imitate.nets.policy_network import Architecture, NetworkPolicy, load, policy
+from imitate.nets.policy_network import Architecture, NetworkPolicy, policy
+from imitate.nets.tabular_policy import TabularPolicy
 
 __all__ = [
     "MLP",
@@ -13,6 +15,7 @@ __all__ = [
     "NetworkPolicy",
     "Population",
     "RunningNorm",
+    "TabularPolicy",
     "load",
     "network",
     "policy",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -155,20 +155,7 @@ class NetworkPolicy(nn.Module):
         Returns:
             The action, [*action] or [B, *action], clipped to the bounds of a Box, and `state`.
         """
-        observation = np.asarray(observation)
-        shape = self.observation.shape
-        if observation.shape[max(0, observation.ndim - len(shape)) :] != shape or observation.ndim > len(shape) + 1:
-            raise ValueError(f"observation: shape {observation.shape} is neither {shape} nor a batch of it.")
-        single = observation.ndim == len(shape)
-        obs = torch.as_tensor(observation, device=self.device).unsqueeze(0)
-        obs = (obs.unsqueeze(0) if single else obs).expand(self.members, *(-1,) * (len(shape) + 1))
-        if isinstance(self.observation, Box) and obs.dtype != torch.uint8:
-            obs = obs.float()
-        distribution = self.distribution(obs)
-        noise = torch.rand(self.members, obs.shape[1], self.noise, device=self.device)
-        action = distribution.mode if deterministic else distribution.sample(noise)
-        answer = clip(self.action, action)[member].cpu().numpy()
-        return (answer[0] if single else answer), state
+        return predict(self, observation, deterministic, member), state
 
     def member(self, index: int) -> NetworkPolicy:
         """One member as a policy of its own, with copies of its weights."""
@@ -194,6 +181,49 @@ class NetworkPolicy(nn.Module):
             "custom_network": self.custom,
         }
         checkpoint.write(directory, "policy", dict(self.state_dict()), description)
+
+
+class _Predicting(Protocol):
+    """What `predict` needs of a policy."""
+
+    members: int
+
+    @property
+    def observation(self) -> Space: ...
+
+    @property
+    def action(self) -> Space: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def noise(self) -> int: ...
+
+    def distribution(self, obs: Tensor) -> Distribution: ...
+
+
+@torch.no_grad()
+def predict(policy: _Predicting, observation: Any, deterministic: bool, member: int) -> NDArray[Any]:
+    """One member's actions for observations in numpy, [*obs] or [B, *obs]; see `NetworkPolicy.predict`.
+
+    Raises:
+        ValueError: The shape does not fit.
+    """
+    observation = np.asarray(observation)
+    shape = policy.observation.shape
+    if observation.shape[max(0, observation.ndim - len(shape)) :] != shape or observation.ndim > len(shape) + 1:
+        raise ValueError(f"observation: shape {observation.shape} is neither {shape} nor a batch of it.")
+    single = observation.ndim == len(shape)
+    obs = torch.as_tensor(observation, device=policy.device).unsqueeze(0)
+    obs = (obs.unsqueeze(0) if single else obs).expand(policy.members, *(-1,) * (len(shape) + 1))
+    if isinstance(policy.observation, Box) and obs.dtype != torch.uint8:
+        obs = obs.float()
+    distribution = policy.distribution(obs)
+    noise = torch.rand(policy.members, obs.shape[1], policy.noise, device=policy.device)
+    action = distribution.mode if deterministic else distribution.sample(noise)
+    answer = clip(policy.action, action)[member].cpu().numpy()
+    return cast("NDArray[Any]", answer[0] if single else answer)
 
 
 def _network(observation: Space, action: Space, members: int, architecture: Architecture, init: Stream) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from envs import ENVS, Tabular
 from envs.base import Box, Space
 from imitate import nets
 from imitate.core.rollout import bounds
@@ -15,6 +16,7 @@ from imitate.core.types import Source
 from imitate.distributions import Teacher
 from imitate.teachers.control import LAWS, ControlLaw, control_law
 from imitate.teachers.functions import CallableTeacher, ModuleTeacher, from_callable, from_module, spaces_of
+from imitate.teachers.planning import Plan, planner, policy_iteration, policy_values, value_iteration
 from imitate.teachers.sb3 import from_sb3
 
 __all__ = [
@@ -22,11 +24,16 @@ __all__ = [
     "CallableTeacher",
     "ControlLaw",
     "ModuleTeacher",
+    "Plan",
     "control_law",
     "from_callable",
     "from_module",
     "from_sb3",
     "load",
+    "planner",
+    "policy_iteration",
+    "policy_values",
+    "value_iteration",
 ]
 
 
@@ -46,6 +53,8 @@ def load(
             * a model of Stable-Baselines3, or the path of its `.zip` (`from_sb3`);
             * "control:CartPole-v1" or another id of `LAWS`, or "control" for that of the source
               (`control_law`);
+            * "plan:FrozenLake-v1" or another of our environments with finitely many states, or "plan" for that
+              of the source (`planner`);
             * an `nn.Module` that gives logits or means (`from_module`), or a function on numpy arrays
               (`from_callable`): both need `source`;
             * anything that has `distribution` already, which is returned as it is.
@@ -60,17 +69,14 @@ def load(
     """
     where = device if device is not None else "cpu" if source is None else source.device
     baseline = hasattr(what, "policy") and hasattr(what, "observation_space")
-    law = isinstance(what, str) and what.partition(":")[0] == "control"
+    law = isinstance(what, str) and what.partition(":")[0] in ("control", "plan")
     path = isinstance(what, (str, Path)) and not law
     if vec_normalize is not None and not (baseline or (path and str(what).endswith(".zip"))):
         raise ValueError("vec_normalize: only a model of Stable-Baselines3 takes one.")
     if path:
         made = _read(Path(what), source, vec_normalize, where)
     elif law:
-        name = what.partition(":")[2]
-        if not name and source is None:
-            raise ValueError("teacher: 'control' needs an id, as in 'control:CartPole-v1', or a source.")
-        made = control_law(name or cast(Source, source).id)
+        made = _by_name(what, source, where)
     elif callable(getattr(what, "distribution", None)):
         made = cast(Teacher, what)
     elif baseline:
@@ -82,11 +88,27 @@ def load(
     else:
         raise ValueError(
             f"teacher: a {type(what).__name__} is none of: a saved policy, a model of Stable-Baselines3, "
-            "'control:<id>', an nn.Module, a function, an object with `distribution`."
+            "'control:<id>', 'plan:<id>', an nn.Module, a function, an object with `distribution`."
         )
     if source is not None:
         _check_spaces(made, source)
     return made
+
+
+def _by_name(what: str, source: Source | None, device: torch.device | str) -> Teacher:
+    """A control law, or a planner, for the id after the colon or else for the source."""
+    kind, _, name = what.partition(":")
+    if not name and source is None:
+        example = "CartPole-v1" if kind == "control" else "FrozenLake-v1"
+        raise ValueError(f"teacher: '{kind}' needs an id, as in '{kind}:{example}', or a source.")
+    env_id = (name or cast(Source, source).id).removeprefix("imitate/")
+    if kind == "control":
+        return control_law(env_id)
+    # The source's own environment where it has one of ours: its map may be another than the default one.
+    env = ENVS[env_id]() if name and env_id in ENVS else None if name else getattr(source, "env", None)
+    if not isinstance(env, Tabular):
+        raise ValueError(f"teacher: {env_id} has no model to plan with.")
+    return planner(env, env_id=env_id, device=device)
 
 
 def _read(path: Path, source: Source | None, vec_normalize: Any, device: torch.device | str) -> Teacher:

@@ -100,6 +100,18 @@ def test_before_the_first_update_the_ratio_is_one():
                 assert metrics["clipped"].item() == 0
 
 
+@pytest.mark.parametrize(("scale", "shift"), [(1e-3, 0.0), (1e3, 0.0), (1.0, 5.0)])
+def test_advantages_are_standardised_whatever_their_size(scale, shift):
+    mine = ppo(members=2)
+    batch, _ = mine._prepare(mine.source.collect(mine.policy, 8))
+    with torch.no_grad():
+        mine.policy.network.layers[-1].bias.copy_(torch.tensor([0.3, 0.0, -0.3]))  # ratios that are not all 1
+    expected = mine._loss(batch)[0]
+    assert (expected - mine._loss(dataclasses.replace(batch, advantage=batch.advantage.flip(1)))[0]).abs().min() > 1e-3
+    found = mine._loss(dataclasses.replace(batch, advantage=scale * batch.advantage + shift))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_metrics_are_of_each_member_and_finite():
     metrics = ppo(members=3).step()
     assert {"loss", "grad_norm", "entropy", "kl", "clipped", "value_error", "explained_variance", "reward"} <= set(

@@ -235,9 +235,16 @@ def test_a_dataset_survives_the_disk(tmp_path, state):
         one.sample(3)
     write(tmp_path, "data", one.state_dict(), {})
     two.load_state_dict(read(tmp_path, "data")[0])
+    fresh = Dataset(2, 6, Stream(7, "fresh"))
+    fresh.load_state_dict(read(tmp_path, "data")[0])
     if state == "empty":
-        with pytest.raises(ValueError, match="no examples"):
-            two.sample(1)
+        for dataset in (two, fresh):
+            with pytest.raises(ValueError, match="no examples"):
+                dataset.sample(1)
+    else:
+        drawn, again = two.sample(20), fresh.sample(20)
+        assert torch.equal(drawn.obs, again.obs)
+        assert torch.equal(drawn.obs, one.sample(20).obs)
     for dataset in (one, two):
         dataset.add(examples([[90, 91], [92, 93]]))
     assert contents(one) == contents(two)

@@ -20,8 +20,10 @@ import envs
 from envs import ENVS, Box, CartPole, Discrete, Pendulum
 from envs.gymnasium import TensorEnv, TensorVectorEnv, from_gymnasium, to_gymnasium
 
+CLASSIC = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1", "Pendulum-v1"]
 
-@pytest.fixture(params=ENVS)
+
+@pytest.fixture(params=CLASSIC)
 def name(request):
     return request.param
 

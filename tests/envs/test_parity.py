@@ -88,7 +88,7 @@ EDGES = {
 }
 
 
-@pytest.fixture(params=ENVS)
+@pytest.fixture(params=SPREAD)
 def name(request):
     return request.param
 

@@ -82,6 +82,13 @@ def test_reports_come_at_the_asked_steps_and_at_the_end(options, per, expected):
     assert [report.steps for report in run(Fake(per=per), **options)] == expected
 
 
+def test_a_step_over_several_periods_is_one_report_and_owes_none():
+    algorithm = Fake(budget=65)
+    steps = iter([30, 5, 5, 5, 5, 5, 10])
+    algorithm.during = lambda i: setattr(algorithm, "per", next(steps))
+    assert [report.steps for report in run(algorithm, report_every=10)] == [30, 40, 50, 65]
+
+
 def test_a_report_says_what_happened_since_the_last():
     reports = list(run(Fake(), report_every=30))
     iterations = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
@@ -220,9 +227,12 @@ def events(folder):
     assert list(folder.glob("events.out.tfevents.*"))
     accumulator = EventAccumulator(str(folder))
     accumulator.Reload()
-    return {
-        tag: {event.step: event.value for event in accumulator.Scalars(tag)} for tag in accumulator.Tags()["scalars"]
-    }
+    found = {}
+    for tag in accumulator.Tags()["scalars"]:
+        steps = [event.step for event in accumulator.Scalars(tag)]
+        assert steps == sorted(set(steps)), "a step is there twice"
+        found[tag] = {event.step: event.value for event in accumulator.Scalars(tag)}
+    return found
 
 
 def test_whole_numbers_are_written_in_full_so_that_no_row_is_lost(tmp_path):
@@ -298,8 +308,8 @@ def test_a_run_is_resumed_from_its_checkpoint_and_the_table_with_it(tmp_path):
 
 
 def test_reports_of_a_resumed_run_come_where_they_would_have_come(tmp_path):
-    list(run(Fake(budget=100), steps=50, report_every=30, checkpoint=tmp_path))
-    assert steps_of(tmp_path) == 50
+    list(run(Fake(budget=100), steps=40, report_every=30, checkpoint=tmp_path))
+    assert steps_of(tmp_path) == 40
     reports = list(run(Fake(), report_every=30, checkpoint=tmp_path, resume=True))
     assert [report.steps for report in reports] == [60, 90, 100]
 

@@ -133,6 +133,27 @@ def test_a_member_that_is_done_stays_what_it_would_be_alone(monkeypatch):
     assert min(lengths) <= max(lengths) - 20, "one of them is to be done long before the others"
 
 
+def test_luck_after_patience_has_run_out_does_not_count(monkeypatch):
+    """Errors as written here: the first member is done after its third look, the second is not."""
+    script = torch.tensor(
+        [[3.0, 3.0, 3.0], [4.0, 4.0, 2.0], [4.0, 2.0, 2.5], [1.0, 4.0, 1.0], [0.5, 1.0, 1.5], [0.1, 4.0, 4.0]]
+    )
+    looks = iter(script)
+    monkeypatch.setattr(module, "held_out_error", lambda *_: next(looks))
+    place = source(Walk())
+    config = BehaviourCloningConfig(updates=60, lr=1e-2, validate_every=10, patience=2)
+    bc = BehaviourCloning(place, shown(Walk(), Sign()), nets.policy(place, (4,)), config)
+    seen = []
+    validate = bc._validate
+    bc._validate = lambda: seen.append(bc.learner.flat.clone()) or validate()
+    while not bc.finished:
+        bc.step()
+    assert len(seen) == 6
+    assert bc.best_error.tolist() == [3.0, 1.0, 1.0]
+    for m, best in enumerate([0, 4, 3]):
+        assert torch.equal(bc.learner.flat[m], seen[best][m])
+
+
 def noisy(env, episodes=12):
     """Demonstrations whose labels are drawn at random: all that can be learnt is noise."""
     data = shown(env, Sign(), episodes=episodes)

@@ -138,6 +138,26 @@ def test_the_aggregate_is_what_was_visited_with_the_modes_of_the_teacher_there(v
             assert int(dagger.held_out.size[m]) == 4 * 8  # ⌈.3·24⌉ of each round
 
 
+def test_a_source_may_reuse_its_memory():
+    """What it collected is valid until it collects again: the aggregate holds copies."""
+    contents_ = []
+    for reuse in (False, True):
+        dagger = made(replace(SMALL, validation=0))
+        collect, kept = dagger.source.collect, []
+
+        def overwriting(*arguments, collect=collect, kept=kept):
+            seen = collect(*arguments).clone()
+            kept.append(seen) if not kept else tree.map(torch.Tensor.copy_, kept[0], seen)
+            return kept[0]
+
+        if reuse:
+            dagger.source.collect = overwriting
+        while not dagger.finished:
+            dagger.step()
+        contents_.append([contents(dagger.data, m) for m in range(M)])
+    assert contents_[0] == contents_[1]
+
+
 def test_continuous_labels_are_the_modes_too():
     dagger = made(replace(SMALL, validation=0), env=Reach())
     dagger.step()

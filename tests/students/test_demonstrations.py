@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from envs.base import Box, Discrete
+from imitate.core import tree
 from imitate.core.rollout import TensorSource
 from imitate.distributions import Categorical, Normal
 from imitate.students import Demonstrations, demonstrate
@@ -173,6 +174,22 @@ def test_first_and_thinned_choose_steps_and_nothing_else():
         both = shown.first(2).thinned(3)
         assert torch.equal(both.mask, shown.thinned(3).first(2).mask)
         assert int(both.env_steps[m]) == len(whole[0]) + len(whole[1])
+
+
+def test_a_source_may_reuse_its_memory():
+    """What it collected is valid until it collects again: it has to be copied."""
+    plain, reusing = source(4), source(4)
+    collect, kept = reusing.collect, []
+
+    def overwriting(*arguments):
+        seen = collect(*arguments).clone()
+        kept.append(seen) if not kept else tree.map(torch.Tensor.copy_, kept[0], seen)
+        return kept[0]
+
+    reusing.collect = overwriting
+    one, two = demonstrate(plain, Sure(), 10), demonstrate(reusing, Sure(), 10)
+    for m in range(M):
+        assert shown_episodes(one, m) == shown_episodes(two, m)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""k steps, a checkpoint, k more are 2k steps, bit for bit; for every algorithm. And nothing that changes is forgotten."""
+"""k steps, a checkpoint, k more: 2k steps, bit for bit, for every algorithm; nothing that changes is forgotten."""
 
 import pytest
 import torch

@@ -1,0 +1,226 @@
+"""Deep Q-networks: one loop, any law of the return.
+
+Letters: T time, M members, N environments of one member, B batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imitate.behaviours import Mixture, Random
+from imitate.core.learner import Learner, PerMember, per_member
+from imitate.core.noise import Stream
+from imitate.core.sequence_replay import Sample, SequenceReplay
+from imitate.core.types import Metrics, Source, fold, mean_metrics
+from imitate.laws import Expected, Law
+from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
+from imitate.nets.layers import Activation
+from imitate.nets.value_network import Head, Scalar, ValueArchitecture, ValuePolicy
+
+__all__ = ["DQN", "DQNConfig"]
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Hyper-parameters of the whole family; each refinement is a switch.
+
+    A `PerMember` number may be a tuple with one value a member: a search in one run.
+
+    Args:
+        steps: Environment steps of one member; the schedules end within them.
+        rollout: T, steps of each environment between two rounds of learning.
+        updates: Gradient steps in a round.
+        batch_size: Transitions of one member in a gradient step.
+        capacity: Transitions kept of each member.
+        learning_starts: Steps of one member before the first gradient step.
+        lr: Learning rate of Adam.
+        anneal_lr: Let the learning rate fall linearly to zero.
+        gamma: Discount γ.
+        target_every: Gradient steps between two copies of the network to the target network.
+        max_grad_norm: Bound on the gradient's norm.
+        epsilon: ε at the start: the probability of a random action.
+        epsilon_end: ε at the end.
+        explore: Share of the steps over which ε falls linearly from one to the other.
+        double: Let the online network choose the next action (van Hasselt, Guez & Silver 2016, eq. 4).
+        dueling: A state's value and the actions' advantages apart (Wang et al. 2016, eq. 9).
+        n_step: Rewards summed up before bootstrapping (Sutton & Barto 2018, eq. 7.1).
+        priority: Exponent α of prioritised replay; 0 samples uniformly (Schaul et al. 2016, eq. 1).
+        importance: Exponent β of its importance weights at the start; it rises to 1 at the end (§3.4).
+        noisy: Noisy weights explore; set `epsilon` and `epsilon_end` to 0 with it (Fortunato et al. 2018).
+        munchausen: Weight α of the scaled log-policy in the reward, with soft values; 0: none (Vieillard et al. 2020).
+        munchausen_temperature: Its τ, in units of return.
+        hidden: Widths of the hidden layers.
+        activation: Of the hidden layers.
+        normalise_obs: Standardise observations by running statistics.
+        temperature: Of the softmax that the learnt policy answers with as a teacher, in units of return.
+    """
+
+    steps: int = 100_000
+    rollout: int = 4
+    updates: int = 4
+    batch_size: int = 64
+    capacity: int = 100_000
+    learning_starts: int = 1_000
+    lr: PerMember = 1e-3
+    anneal_lr: bool = False
+    gamma: PerMember = 0.99
+    target_every: int = 100
+    max_grad_norm: float = 10.0
+    epsilon: PerMember = 1.0
+    epsilon_end: PerMember = 0.05
+    explore: float = 0.2
+    double: bool = False
+    dueling: bool = False
+    n_step: int = 1
+    priority: float = 0.0
+    importance: float = 0.4
+    noisy: bool = False
+    munchausen: float = 0.0
+    munchausen_temperature: float = 0.03
+    hidden: tuple[int, ...] = (64, 64)
+    activation: Activation = "relu"
+    normalise_obs: bool = False
+    temperature: float = 1.0
+
+
+class DQN:
+    """Learn action values off-policy from replay and a target network (Mnih et al. 2015).
+
+    With another `head` the same loop is C51, QR-DQN or IQN: the law of the return replaces its mean.
+
+    Args:
+        source: Where it acts.
+        config: Hyper-parameters.
+        head: What is learnt about a return.
+
+    Raises:
+        ValueError: The actions are continuous, or a number of the config does not fit.
+    """
+
+    def __init__(self, source: Source, config: DQNConfig | None = None, *, head: Head | None = None) -> None:
+        config, head = config or DQNConfig(), head or Scalar()
+        for name in ("steps", "rollout", "updates", "batch_size", "target_every"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
+        if config.munchausen and not isinstance(head, Scalar):
+            raise ValueError("munchausen: only for expected values; its soft target is no law of a return.")
+        self.source, self.config = source, config
+        architecture = ValueArchitecture(
+            config.hidden,
+            config.activation,
+            head,
+            dueling=config.dueling,
+            noisy=config.noisy,
+            normalise=config.normalise_obs,
+            temperature=config.temperature,
+        )
+        init = Stream(source.seed, "init", source.device)
+        self.policy = ValuePolicy(source.observation, source.action, source.members, architecture, init, env=source.id)
+        self.target = copy.deepcopy(self.policy)
+
+        def member(name: str) -> Tensor:
+            return per_member(getattr(config, name), name, source.members, source.device)
+
+        self.gamma, self.lr = member("gamma"), member("lr")
+        self.epsilon, self.epsilon_end = member("epsilon"), member("epsilon_end")
+        self.learner = Learner([self.policy], self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.replay = SequenceReplay(
+            config.capacity,
+            source.num_envs,
+            Stream(source.seed, "replay", source.device),
+            self.gamma,
+            n_step=config.n_step,
+            alpha=config.priority,
+        )
+        self.driver = Mixture(Random(source.action), _Greedy(self.policy), self.epsilon.clone())
+        self.weights_noise = Stream(source.seed, "weights", source.device)
+        self.updates = torch.zeros((), dtype=torch.int64)
+        self.steps = torch.zeros((), dtype=torch.int64)
+        self.labels = torch.zeros(source.members, dtype=torch.int64)
+
+    @property
+    def budget(self) -> int:
+        """Environment steps of a member."""
+        return self.config.steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether all the configured steps are done."""
+        return int(self.steps) >= self.config.steps
+
+    def step(self) -> Metrics:
+        """Collect one rollout, then learn from the replay."""
+        config = self.config
+        done = int(self.steps) / config.steps
+        explored = min(1.0, done / config.explore) if config.explore > 0 else 1.0
+        self.driver.beta.copy_(torch.lerp(self.epsilon, self.epsilon_end, explored))
+        self.learner.lr.copy_(self.lr * (1 - min(done, 1.0)) if config.anneal_lr else self.lr)
+        seen = self.source.collect(self.driver, config.rollout)
+        self.replay.add(seen)
+        if self.policy.normaliser is not None and self.target.normaliser is not None:
+            self.policy.normaliser.update(fold(seen.obs))
+            self.target.normaliser.load_state_dict(self.policy.normaliser.state_dict())
+        self.steps += config.rollout * self.source.num_envs
+        if int(self.steps) < config.learning_starts or len(self.replay) < config.batch_size:
+            nothing = torch.zeros(self.source.members, device=self.source.device)
+            return {"loss": nothing, "grad_norm": nothing, "value": nothing, "epsilon": self.driver.beta.clone()}
+        importance = config.importance + (1 - config.importance) * min(done, 1.0)
+        metrics = [self._update(importance) for _ in range(config.updates)]
+        return {**mean_metrics(metrics), "epsilon": self.driver.beta.clone()}
+
+    def _update(self, importance: float) -> Metrics:
+        batch = self.replay.sample(self.config.batch_size, importance)
+        metrics = self.learner(batch)
+        self.replay.prioritise(batch.index, metrics.pop("priority"))
+        self.updates += 1
+        if int(self.updates) % self.config.target_every == 0:
+            with torch.no_grad():
+                for mine, new in zip(self.target.parameters(), self.policy.parameters(), strict=True):
+                    mine.copy_(new)
+        return metrics
+
+    def _noise(self, batch: Sample) -> Tensor | None:
+        """Uniforms for noisy weights and implicit levels."""
+        width = self.policy.law_noise
+        return self.weights_noise.uniform(*batch.reward.shape, width) if width else None
+
+    def _loss(self, batch: Sample) -> tuple[Tensor, Metrics]:
+        taken = self.policy.law(batch.obs, self._noise(batch)).take(batch.action)
+        with torch.no_grad():
+            target = self._target(batch)
+        error = taken.distance(target)
+        value, wanted = taken.mean.detach(), target.mean
+        priority = (wanted - value).abs() if isinstance(self.policy.architecture.head, Scalar) else error.detach()
+        return (batch.weight * error).mean(1), {"value": value.mean(1), "priority": priority}
+
+    def _target(self, batch: Sample) -> Law:
+        """The law of the n-step reward and what follows it."""
+        following = self.target.law(batch.next_obs, self._noise(batch))
+        if self.config.munchausen:
+            tau = self.config.munchausen_temperature
+            bonus = munchausen_bonus(self.target.law(batch.obs).mean, batch.action, tau)
+            reward = batch.reward + self.config.munchausen * bonus
+            return Expected(soft_value(following.mean, tau)).after(reward, batch.discount)
+        chooser = self.policy.law(batch.next_obs) if self.config.double else following
+        return following.take(greedy_action(chooser.mean)).after(batch.reward, batch.discount)
+
+
+class _Greedy:
+    """Greedy by the values under noisy weights and drawn levels, if there are any: how the family drives."""
+
+    def __init__(self, policy: ValuePolicy) -> None:
+        self.policy = policy
+        # Acting needs noise for noisy weights only; without them implicit levels stay at their midpoints.
+        self.noise = policy.law_noise if policy.architecture.noisy else 0
+
+    def memory(self, *shape: int) -> None:
+        """Memoryless."""
+
+    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """The action of greatest mean return."""
+        return self.policy.law(obs, noise if self.noise else None).mean.argmax(-1), None, {}

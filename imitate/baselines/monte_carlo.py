@@ -1,0 +1,130 @@
+"""Learning from whole returns. Letters: T time, M members, N environments of one member, W steps of a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imitate.baselines.tabular import Exploration, StepSizes, TabularConfig, fresh_policy
+from imitate.core import tree
+from imitate.core.learner import per_member
+from imitate.core.types import Metrics, Source, Transition, fold
+from imitate.losses.returns import lambda_returns
+from imitate.losses.tabular import soft_value
+
+__all__ = ["MonteCarlo", "MonteCarloConfig", "ended_within"]
+
+_LONGEST = 100_000  # steps of an episode that a window can be made for
+
+
+@dataclass(frozen=True)
+class MonteCarloConfig(TabularConfig):
+    """Hyper-parameters of Monte-Carlo control.
+
+    Args:
+        rollout: T, steps of each environment an iteration; episodes that end within them are learnt.
+    """
+
+    rollout: int = 32
+
+
+class MonteCarlo:
+    """Learn the mean return after each visit of a state and action, from whole episodes.
+
+        Q(s_t, a_t) ← Q(s_t, a_t) + α [G_t − Q(s_t, a_t)],   G_t = r_t + γ G_{t+1}
+
+    On-policy, every visit, ε-greedy. A window of the last steps holds each episode until it ends; then all its steps
+    are learnt at once. An episode that the clock cuts goes on in expectation: its return ends with Σ π(a|s) Q(s, a).
+
+    Source: Sutton & Barto (2018), §5.4 (there first-visit), with the step of eq. 6.1; batched over N as `step_size`
+    says.
+
+    Args:
+        source: Where it acts; gives M, N, the spaces, the seed, the device and the time limit.
+        config: Hyper-parameters.
+
+    Raises:
+        ValueError: A space is not Discrete, there is no time limit, or a number of the config does not fit.
+    """
+
+    def __init__(self, source: Source, config: MonteCarloConfig | None = None) -> None:
+        self.source, self.config = source, config or MonteCarloConfig()
+        if source.max_steps > _LONGEST:
+            raise ValueError(f"env: {source.id} needs a time limit of at most {_LONGEST:,} steps for Monte-Carlo.")
+        self.policy = fresh_policy(source, self.config)
+        self.exploration = Exploration(self.policy, source, self.config)
+        self.rule = StepSizes(source, self.policy.q[0].numel(), self.config.alpha, self.config.omega)
+        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
+        self.window = _Window(source, self.config.rollout)
+        self.steps = torch.zeros((), dtype=torch.int64)
+        self.labels = torch.zeros(source.members, dtype=torch.int64)
+
+    @property
+    def budget(self) -> int:
+        """Environment steps of a member."""
+        return self.config.steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether all the configured steps are done."""
+        return int(self.steps) >= self.config.steps
+
+    def step(self) -> Metrics:
+        """Collect one rollout and learn from the episodes that ended in it."""
+        new = self.exploration.collect(self.steps)
+        seen = self.window.slide(new)
+        counts = fold(ended_within(seen.done, self.config.rollout)).to(seen.reward.dtype)
+        next_value = soft_value(self._values(seen.next_obs), self.exploration.epsilon.unsqueeze(1))
+        discount = self.gamma * ~seen.terminated
+        returns = fold(lambda_returns(seen.reward, discount, next_value, (~seen.truncated).to(discount.dtype)))
+        table, pair = self.policy.q.flatten(1), fold(seen.obs * self.policy.action.n + seen.action)
+        error = returns - table.gather(1, pair)
+        self.rule.move(table, pair, error, weight=counts)
+        self.steps += new.reward[:, 0].numel()
+        return {
+            "loss": (counts * error.square()).sum(1) / counts.sum(1).clamp(min=1),
+            "reward": new.reward.mean((0, 2)),
+            "epsilon": self.exploration.epsilon.clone(),
+        }
+
+    def _values(self, obs: Tensor) -> Tensor:
+        """Action values [T, M, N, A] of states [T, M, N]."""
+        return self.policy.at(obs.transpose(0, 1)).transpose(0, 1)
+
+
+def ended_within(done: Tensor, last: int) -> Tensor:
+    """Of all steps [W, M, N], those whose episode ended within the `last` ones."""
+    steps = len(done)
+    time = torch.arange(steps, device=done.device).reshape(-1, 1, 1)
+    end = torch.where(done, time, steps).flip(0).cummin(0).values.flip(0)
+    return (end >= steps - last) & (end < steps)
+
+
+class _Window:
+    """The last T + max_steps steps [W, M, N]: an episode that ends in the last T has all its steps here."""
+
+    def __init__(self, source: Source, rollout: int) -> None:
+        shape = (rollout + source.max_steps, source.members, source.num_envs)
+        number, device = torch.zeros(shape, dtype=torch.int64, device=source.device), source.device
+        # Before the first step there is nothing: one-step episodes that ended long ago.
+        over = torch.ones(shape, dtype=torch.bool, device=device)
+        self.steps = Transition(number, number.clone(), torch.zeros(shape, device=device), number.clone(), over, ~over)
+
+    def slide(self, new: Transition) -> Transition:
+        """Append a rollout, the oldest steps making room."""
+        bare = Transition(new.obs, new.action, new.reward, new.next_obs, new.terminated, new.truncated)
+        self.steps = tree.map(lambda old, x: torch.cat([old[len(x) :], x]), self.steps, bare)
+        return self.steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """All its steps."""
+        return {name: value for name, value in vars(self.steps).items() if name != "extras"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore."""
+        if state["reward"].shape != self.steps.reward.shape:
+            raise RuntimeError(f"window of {tuple(state['reward'].shape)}, not {tuple(self.steps.reward.shape)}")
+        self.steps = Transition(**{name: value.to(self.steps.reward.device) for name, value in state.items()})

@@ -1,0 +1,187 @@
+"""What the learners of tables share: hyper-parameters, step sizes, the ε-greedy drive.
+
+Letters: T time, M members, N environments of one member, B transitions of one member, S states, A actions, K entries.
+
+Largest error of any Q(s, a) on GridWorld-v0, a slippery 5×5 grid, after 768,000 steps of a member with γ = 0.9, against
+value iteration; values there reach 0.96. Learners of the policy that they follow are compared with the best 0.3-greedy
+policy, TD(λ) is with the exact v(s) of the random one. tests/baselines/test_tabular.py holds them to it:
+
+    Q-learning   double Q-learning   Q(λ)    SARSA   SARSA(0.8)   Expected SARSA   Monte-Carlo   TD(0.8)
+    0.02         0.02                0.02    0.025   0.025        0.02             0.04          0.02
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.base import Discrete
+from imitate.behaviours import Mixture, Random
+from imitate.core import tree
+from imitate.core.learner import PerMember, per_member
+from imitate.core.types import Metrics, Source, Transition
+from imitate.losses.tabular import deposit, step_size
+from imitate.nets.tabular_policy import TabularPolicy
+
+__all__ = ["Exploration", "StepSizes", "TabularConfig", "TraceConfig", "fresh_policy", "metrics", "moments"]
+
+
+@dataclass(frozen=True)
+class TabularConfig:
+    """Hyper-parameters of a learner of action values.
+
+    A `PerMember` number may be a tuple with one value a member: a search in one run.
+
+    Args:
+        steps: Environment steps of one member; the schedule of ε ends within them.
+        rollout: T, steps of each environment an iteration. They are learnt one after the other, but all of them are
+            driven by the values before the first.
+        gamma: Discount γ.
+        alpha: α of the step size α/n^ω at the n-th visit of an entry.
+        omega: ω; between 1/2 and 1 the values converge, 0 is a constant step size.
+        epsilon: ε at the start: the probability of a random action.
+        epsilon_end: ε at the end.
+        explore: Share of the steps over which ε falls linearly from one to the other.
+        initial: All values at the start; above what can be earned it makes a greedy policy explore.
+    """
+
+    steps: int = 100_000
+    rollout: int = 1
+    gamma: PerMember = 0.99
+    alpha: PerMember = 1.0
+    omega: PerMember = 0.7
+    epsilon: PerMember = 1.0
+    epsilon_end: PerMember = 0.05
+    explore: float = 0.5
+    initial: PerMember = 0.0
+
+
+@dataclass(frozen=True)
+class TraceConfig(TabularConfig):
+    """As `TabularConfig`, with eligibility traces.
+
+    Args:
+        lam: λ, the decay of the traces beside γ; 0 learns from single steps.
+    """
+
+    lam: PerMember = 0.8
+
+
+def fresh_policy(source: Source, config: TabularConfig) -> TabularPolicy:
+    """Tables for a source, all entries `initial`.
+
+    Raises:
+        ValueError: A space is not Discrete, or a number of the config does not fit.
+    """
+    for name, space in (("observation", source.observation), ("action", source.action)):
+        if not isinstance(space, Discrete):
+            raise ValueError(f"{name}: a table needs a Discrete space, not {space}.")
+    for name in ("steps", "rollout"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
+    if not 0 <= config.explore <= 1:
+        raise ValueError(f"explore: a share in [0, 1], not {config.explore}.")
+    assert isinstance(source.observation, Discrete) and isinstance(source.action, Discrete)
+    initial = per_member(config.initial, "initial", source.members, source.device)
+    shape = (source.members, source.observation.n, source.action.n)
+    return TabularPolicy(initial.reshape(-1, 1, 1).expand(shape).clone(), env=source.id)
+
+
+class StepSizes:
+    """Moves the entries of tables [M, K] along their errors, each with a step size by its own number of visits.
+
+    Args:
+        source: Gives M and the device.
+        entries: K.
+        alpha: α of `step_size`.
+        omega: ω of `step_size`.
+    """
+
+    def __init__(self, source: Source, entries: int, alpha: PerMember, omega: PerMember) -> None:
+        self.alpha = per_member(alpha, "alpha", source.members, source.device).unsqueeze(1)
+        self.omega = per_member(omega, "omega", source.members, source.device).unsqueeze(1)
+        self.count = torch.zeros(source.members, entries, device=source.device)
+
+    def move(
+        self,
+        table: Tensor,
+        index: Tensor,
+        error: Tensor,
+        *,
+        weight: Tensor | None = None,
+        trace: Tensor | None = None,
+    ) -> None:
+        """Change a table [M, K] in place: table ← table + α_n Σ_b e_b error_b.
+
+        Args:
+            table: Values.
+            index: Entries that were visited, [M, B].
+            error: What was learnt there, [M, B].
+            weight: 1 for what counts and 0 for the rest, [M, B].
+            trace: e, eligibility of all entries for each error, [M, B, K]; by default only that of the visited one.
+        """
+        counted = torch.ones_like(error) if weight is None else weight
+        entries = table.shape[1]
+        visits = deposit(index, counted, entries)
+        self.count += visits
+        if trace is None:
+            share, push = visits, deposit(index, counted * error, entries)
+        else:
+            share, push = trace.sum(1), ((counted * error).unsqueeze(1) @ trace).squeeze(1)
+        table.add_(step_size(self.count, share, self.alpha, self.omega) * push)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Visits; the values are saved by whoever shows them."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore, in place."""
+        if state["count"].shape != self.count.shape:
+            raise RuntimeError(f"count is {tuple(state['count'].shape)}, not {tuple(self.count.shape)}")
+        self.count.copy_(state["count"])
+
+
+class Exploration:
+    """An ε-greedy drive in which ε falls linearly; ties between greedy actions are broken at random.
+
+    Args:
+        policy: Whose actions are the greedy ones: at temperature 0.
+        source: Where it drives.
+        config: Of the schedule.
+    """
+
+    def __init__(self, policy: TabularPolicy, source: Source, config: TabularConfig) -> None:
+        self.source, self.config = source, config
+        self.first = per_member(config.epsilon, "epsilon", source.members, source.device)
+        self.last = per_member(config.epsilon_end, "epsilon_end", source.members, source.device)
+        self.epsilon = self.first.clone()
+        self.driver = Mixture(Random(source.action), policy, self.epsilon)
+
+    def collect(self, steps: Tensor, more: int = 0) -> Transition:
+        """A rollout of T + `more` steps of each environment, with the ε that is due after `steps` steps."""
+        horizon = self.config.explore * self.config.steps
+        left = max(0.0, 1 - int(steps) / horizon) if horizon > 0 else 0.0
+        self.epsilon.copy_(self.last + left * (self.first - self.last))
+        return self.source.collect(self.driver, self.config.rollout + more)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The present ε."""
+        return {"epsilon": self.epsilon}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore, in place."""
+        self.epsilon.copy_(state["epsilon"])
+
+
+def moments(seen: Transition) -> list[Transition]:
+    """The steps [M, N] of a rollout [T, M, N]."""
+    return [tree.map(lambda x: x[t], seen) for t in range(len(seen.reward))]  # noqa: B023
+
+
+def metrics(errors: list[Tensor], reward: Tensor, **more: Tensor) -> Metrics:
+    """Mean squared error over errors [M, N], mean reward of [T, M, N], and more, each [M]."""
+    loss = torch.stack(errors).square().mean((0, 2))
+    return {"loss": loss, "reward": reward.mean((0, 2)), **{name: value.clone() for name, value in more.items()}}

@@ -1,0 +1,131 @@
+"""Policies that are a table of action values. Letters: M members, N environments of one member, S states, A actions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from envs.base import Discrete
+from imitate.core import checkpoint
+from imitate.distributions import Categorical
+
+__all__ = ["TabularPolicy", "load_tabular"]
+
+_OFF = -30.0  # log-odds of an action that is not greedy, as in `Categorical.certain`
+_TIE = 1e-6  # of the size of a value: what differs less differs by rounding
+
+
+class TabularPolicy(nn.Module):
+    """M tables of action values as a `Teacher` and a `Policy`.
+
+    Its distribution is softmax(Q/temperature); at temperature 0 it is uniform over the greedy actions, so that ties are
+    broken at random (all others have e⁻³⁰, which keeps divergences finite). Either way its mode is greedy.
+
+    Args:
+        q: Action values [M, S, A], kept as they are: a learner may go on changing them. One member serves
+            observations of any leading shape, several those of shape [M, B].
+        temperature: In units of the values.
+        env: Id of the environment it was made for, if known; recorded in files.
+
+    Raises:
+        ValueError: The temperature is negative or not finite, or `q` has not three dimensions.
+    """
+
+    q: Tensor
+
+    def __init__(self, q: Tensor, *, temperature: float = 0.0, env: str | None = None) -> None:
+        super().__init__()
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise ValueError(f"temperature: at least 0 and finite, not {temperature}.")
+        if q.dim() != 3:
+            raise ValueError(f"q: a table [M, S, A], not {tuple(q.shape)}.")
+        self.register_buffer("q", q)
+        self.temperature, self.env = temperature, env
+        self.members = len(q)
+        self.observation, self.action = Discrete(q.shape[1]), Discrete(q.shape[2])
+
+    @property
+    def noise(self) -> int:
+        """One uniform draws a choice."""
+        return 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table is."""
+        return self.q.device
+
+    @property
+    def values(self) -> Tensor:
+        """Values of the states, max Q over actions: [M, S]."""
+        return self.q.amax(-1)
+
+    def memory(self, *shape: int) -> None:
+        """Memoryless."""
+
+    def at(self, obs: Tensor) -> Tensor:
+        """Action values [..., A] of states [...]."""
+        if self.members == 1:
+            return self.q[0][obs]
+        member = torch.arange(self.members, device=obs.device)
+        return self.q[member.reshape(-1, *(1,) * (obs.dim() - 1)), obs]
+
+    def distribution(self, obs: Tensor) -> Categorical:
+        """The distribution at states [M, B]."""
+        q = self.at(obs)
+        if self.temperature > 0:
+            return Categorical(q / self.temperature)
+        best = q.amax(-1, keepdim=True)
+        greedy = q >= best - _TIE * best.abs()
+        return Categorical(torch.where(greedy, 0.0, _OFF).to(q.dtype))
+
+    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """Draw an action from uniforms [M, N, 1]."""
+        return self.distribution(obs).sample(noise), None, {}
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+        *,
+        member: int = 0,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """Act as in Stable-Baselines3: one state or a batch [B] in, one action or [B] out, and `state` as it came."""
+        obs = torch.as_tensor(np.asarray(observation, dtype=np.int64), device=self.device)
+        alone = TabularPolicy(self.q[member].unsqueeze(0), temperature=self.temperature)
+        distribution = alone.distribution(obs)
+        noise = torch.rand(*obs.shape, 1, device=self.device)
+        action = distribution.mode if deterministic else distribution.sample(noise)
+        return action.cpu().numpy(), state
+
+    def save(self, directory: Path | str) -> None:
+        """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
+        description = {
+            "kind": "TabularPolicy",
+            "env": self.env,
+            "members": self.members,
+            "temperature": self.temperature,
+        }
+        checkpoint.write(directory, "policy", {"q": self.q}, description)
+
+
+def load_tabular(directory: Path | str, device: torch.device | str = "cpu") -> TabularPolicy:
+    """Read a policy that `TabularPolicy.save` wrote.
+
+    Raises:
+        FileNotFoundError: There is no policy in `directory`.
+        ValueError: The files are truncated, changed, or not of a table.
+    """
+    state, description = checkpoint.read(directory, "policy", device)
+    try:
+        return TabularPolicy(state["q"], temperature=float(description["temperature"]), env=description.get("env"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"'{directory}': policy.json is incomplete or foreign ({error}).") from error
