@@ -101,15 +101,23 @@ def _parse(arguments: Sequence[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        lines = [line.strip(" │") for line in complaint.getvalue().splitlines() if line.startswith("│")]
+        text = complaint.getvalue().splitlines()
+        # Where the terminal has no characters for a box, a title and a rule stand above instead.
+        boxed = any(line.startswith("│") for line in text)
+        lines = (
+            [line.strip(" │") for line in text if line.startswith("│")]
+            if boxed
+            else [line.strip() for line in text[2:]]
+        )
         if not lines:
             raise ValueError(complaint.getvalue().strip() or "the arguments cannot be read; see --help.") from None
-        rules = [i for i, line in enumerate(lines) if set(line) == {"─"}]
-        message = " ".join(lines[: rules[0] if rules else None]).rstrip(".")
+        rules = [i for i, line in enumerate(lines) if line and set(line) <= {"─", "-"}]
+        message = " ".join(lines[: rules[0] if rules else None]).rstrip(".").replace("__tyro-dummy-inner__.", "")
         hint = next((lines[i + 1].split()[0] for i, line in enumerate(lines[:-1]) if line.startswith("Perhaps")), None)
-        where = " ".join(arguments[: 2 if arguments[0] == "train" else 1])
+        named = arguments[:2] if arguments[0] == "train" else [one for one in arguments[:1] if one in COMMANDS]
+        where = " ".join(["imitate", *(one for one in named if not one.startswith("-")), "--help"])
         near = f"; did you mean {hint}?" if hint else "."
-        raise ValueError(f"{message}{near} See imitate {where} --help.") from None
+        raise ValueError(f"{message}{near} See {where}.") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from imitate import teachers
 from imitate.behaviours import Mixture
 from imitate.configs import available, settings
 from imitate.core import tree
+from imitate.core.noise import Stream
 from imitate.core.types import Algorithm, Policy, Source
 from imitate.demo import demo
 from imitate.distributions import Teacher
@@ -29,7 +30,7 @@ from imitate.experiment.run import run
 from imitate.losses.distillation import LOSSES
 from imitate.losses.imitation import ImitationLoss, negative_log_likelihood, squared_error
 from imitate.make import make
-from imitate.nets.policy_network import Architecture, NetworkPolicy, policy
+from imitate.nets.policy_network import Architecture, NetworkPolicy
 from imitate.registry import BASELINES, closest
 from imitate.students import (
     BehaviourCloning,
@@ -395,13 +396,8 @@ class List:
 
 def fresh(source: Source, architecture: Architecture) -> NetworkPolicy:
     """A new student."""
-    return policy(
-        source,
-        architecture.hidden,
-        activation=architecture.activation,
-        normalise=architecture.normalise,
-        squash=architecture.squash,
-    )
+    init = Stream(source.seed, "init", source.device)
+    return NetworkPolicy(source.observation, source.action, source.members, architecture, init, env=source.id)
 
 
 def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from imitate.baselines import PPO, PPOConfig
 from imitate.configs import config_for, settings
+from imitate.core.noise import Stream
 from imitate.core.types import Algorithm, Source
 from imitate.experiment.evaluate import Judge
 from imitate.experiment.report import Curve, Experiment, Kind, Row
 from imitate.experiment.run import run
 from imitate.make import make
-from imitate.nets.policy_network import Architecture, NetworkPolicy, policy
+from imitate.nets.policy_network import Architecture, NetworkPolicy
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -75,14 +77,9 @@ def demo(
         say(f"{name}: {evaluation}")
 
     def student(at: Source, name: str) -> NetworkPolicy:
-        shape = config_for(Architecture, name, env)
-        return policy(
-            at,
-            shape.hidden,
-            activation=shape.activation,
-            normalise=shape.normalise,
-            squash=teacher.architecture.squash,
-        )
+        shape = replace(config_for(Architecture, name, env), squash=teacher.architecture.squash)
+        init = Stream(at.seed, "init", at.device)
+        return NetworkPolicy(at.observation, at.action, at.members, shape, init, env=at.id)
 
     source = place(int(tuned.get("num_envs", 16)), 0)
     ppo = PPO(source, config_for(PPOConfig, "ppo", env))
@@ -91,11 +88,13 @@ def demo(
     report("PPO teacher", "teacher", ppo, teacher)
 
     many = demonstrate(place(DEMONSTRATIONS, 1), teacher, DEMONSTRATIONS)
-    one = many.first(1).thinned(THINNED)
+    one = many.first(1)
+    every = max(1, min(THINNED, int(one.labels.min()) // 2))  # two steps at the least, to train on and to hold out
+    one = one.thinned(every)
     cloning = config_for(BehaviourCloningConfig, "clone", env)
     for name, shown in (
         (f"BC, {DEMONSTRATIONS} demonstrations", many),
-        (f"BC, one thinned 1:{THINNED}", one),
+        (f"BC, one thinned 1:{every}", one),
     ):
         at = place(1, 2)
         pupil = student(at, "student")

@@ -39,6 +39,10 @@ class Exponential:
 
     p: float = 0.5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p: a share in [0, 1], not {self.p}.")
+
     def __call__(self, round_: int) -> float:
         """β of a round."""
         return float(self.p ** (round_ - 1))
@@ -49,6 +53,10 @@ class Linear:
     """A ramp from 1 in round 1 to 0 after `rounds` rounds."""
 
     rounds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds: at least 1, not {self.rounds}.")
 
     def __call__(self, round_: int) -> float:
         """β of a round."""

@@ -109,6 +109,12 @@ def test_schedules(beta, expected):
     assert all(isinstance(value, float) for value in found)
 
 
+@pytest.mark.parametrize("make", [lambda: Exponential(-0.1), lambda: Exponential(1.5), lambda: Linear(0)])
+def test_schedules_stay_between_nobody_and_the_teacher(make):
+    with pytest.raises(ValueError, match=r"p: a share in \[0, 1\]|rounds: at least 1, not 0"):
+        make()
+
+
 @pytest.mark.parametrize("beta", [FirstRoundOnly(), Exponential(0.5), Linear(3)])
 @pytest.mark.parametrize("start", [False, True])
 def test_the_schedule_is_followed_and_demonstrations_are_its_first_round(beta, start):
