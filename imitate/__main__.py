@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from imitate.commands import Clone, Common, DAggerCommand, Demo, Distill, Evaluate, List, Train, env_of
+from imitate.commands import Clone, DAggerCommand, Demo, Distill, Evaluate, List, Train
+from imitate.common import Common, env_of
 from imitate.configs import config_for
 from imitate.nets.policy_network import Architecture
 from imitate.registry import BASELINES, closest

@@ -27,7 +27,14 @@ COLOURS: dict[str, str] = {"teacher": "#444444", "bc": "#e08214", "dagger": "#1f
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     packages = ("imitate", "torch", "numpy", "gymnasium", "stable-baselines3")
-    return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}
+    return {"python": platform.python_version(), **{package: _version(package) for package in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from a checkout
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def run(
                 if folder is not None and (stop or due("checkpoint", now)):
                     save_checkpoint(algorithm, folder)  # first: an evaluation may be long, and interrupted
                 evaluation = None
-                if evaluate_every is not None and (stop or due("evaluation", now)):
+                if evaluate_every is not None and (due("evaluation", now) or (stop and not interrupted.is_set())):
                     evaluation = judge(algorithm.policy)
                 report = Report(
                     now,
