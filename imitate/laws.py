@@ -137,10 +137,13 @@ class QuantileLaw:
     Args:
         values: [..., Q].
         tau: Levels, [Q] or with leading dimensions that broadcast; a member of a batch may have its own.
+        kappa: κ of the loss. Errors below it pull quantiles towards the mean: with κ = 1 a fair coin that pays 0 or 10
+            is learnt as τ/(1 − τ) and 10 − (1 − τ)/τ, .386 away in Wasserstein-1; a small κ mends that.
     """
 
     values: Float[Tensor, "*batch Q"]
     tau: Float[Tensor, "*levels Q"]
+    kappa: float = 1.0
 
     @property
     def mean(self) -> Tensor:
@@ -150,16 +153,16 @@ class QuantileLaw:
     def take(self, action: Int[Tensor, "..."]) -> QuantileLaw:
         """Laws of the chosen actions."""
         tau = self.tau if self.tau.dim() == 1 else self.tau.squeeze(-2)
-        return QuantileLaw(_take(self.values, action), tau)
+        return QuantileLaw(_take(self.values, action), tau, self.kappa)
 
     def after(self, reward: Tensor, discount: Tensor) -> QuantileLaw:
         """Every value moved."""
-        return QuantileLaw(reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.values, self.tau)
+        return QuantileLaw(reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.values, self.tau, self.kappa)
 
     def distance(self, target: QuantileLaw) -> Tensor:
-        """Quantile Huber loss, κ = 1, divided by the number of quantiles so that it does not grow with it."""
+        """Quantile Huber loss, divided by the number of quantiles so that it does not grow with it."""
         tau = self.tau.expand(*self.values.shape)
-        return quantile_huber(self.values, tau, target.values) / self.values.shape[-1]
+        return quantile_huber(self.values, tau, target.values, self.kappa) / self.values.shape[-1]
 
     def cdf(self, x: Tensor) -> Tensor:
         """Share of the values up to x."""

@@ -43,9 +43,15 @@ class Atoms:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Quantiles at the midpoints of `count` equal shares of probability (QR-DQN; Dabney et al. 2018a)."""
+    """Quantiles at the midpoints of `count` equal shares of probability (QR-DQN; Dabney et al. 2018a).
+
+    Args:
+        count: Quantiles.
+        kappa: κ of the loss, in units of return; see `QuantileLaw`.
+    """
 
     count: int = 51
+    kappa: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,12 @@ class Implicit:
     Args:
         count: Levels drawn for a loss, and midpoints used to act.
         cosines: Width of the levels' embedding (eq. 4).
+        kappa: κ of the loss, in units of return; see `QuantileLaw`.
     """
 
     count: int = 32
     cosines: int = 64
+    kappa: float = 1.0
 
 
 Head = Scalar | Atoms | Quantiles | Implicit
@@ -162,6 +170,8 @@ class ValuePolicy(nn.Module):
         head = architecture.head
         if isinstance(head, (Atoms, Quantiles, Implicit)) and head.count < 1 + isinstance(head, Atoms):
             raise ValueError(f"head: {head.count} are too few for {type(head).__name__}.")
+        if isinstance(head, (Quantiles, Implicit)) and head.kappa <= 0:
+            raise ValueError(f"head: kappa must be positive, not {head.kappa}.")
         if isinstance(head, Atoms) and head.low >= head.high:
             raise ValueError(f"head: the support must increase, not go from {head.low} to {head.high}.")
         self.observation, self.action, self.members = observation, action, members
@@ -232,8 +242,8 @@ class ValuePolicy(nn.Module):
         widths = [cast(int, layer.noise) for layer in self.layers]
         parts = [None] * len(widths) if noise is None or not self.architecture.noisy else list(noise.split(widths, -1))
         activation = ACTIVATIONS[self.architecture.activation]
-        for i, (layer, part) in enumerate(zip(self.hidden, parts, strict=False)):
-            x = activation(layer(x, part))
+        for i, layer in enumerate(self.hidden):
+            x = activation(layer(x, parts[i]))
             if i == 0 and tau is not None:
                 x, parts = self._at_levels(x, tau, parts)
         out = self.advantage(x, parts[len(self.hidden)]).unflatten(-1, (self.action.n, -1))
@@ -244,10 +254,10 @@ class ValuePolicy(nn.Module):
         if isinstance(head, Atoms):
             return AtomsLaw(out.log_softmax(-1), cast(Tensor, self.support))
         if tau is None:
-            return QuantileLaw(out, _midpoints(out.shape[-1], out))
+            return QuantileLaw(out, _midpoints(out.shape[-1], out), head.kappa)
         # [M, B·K, A, 1] -> [M, B, A, K]
         values = out.squeeze(-1).unflatten(1, tau.shape[1:]).transpose(-1, -2)
-        return QuantileLaw(values, tau.unsqueeze(-2))
+        return QuantileLaw(values, tau.unsqueeze(-2), head.kappa)
 
     def _at_levels(self, x: Tensor, tau: Tensor, parts: list[Any]) -> tuple[Tensor, list[Any]]:
         """Features modulated by each level, [M, B, H] -> [M, B·K, H] (Dabney et al. 2018b, eq. 4); noise likewise."""

@@ -1,0 +1,214 @@
+"""DQN and its family. Letters: T time, M members, N environments, B batch, A actions."""
+
+import pytest
+import torch
+
+import imitate
+from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.rollout import TensorSource
+from imitate.core.sequence_replay import Sample
+from imitate.experiment.run import load_checkpoint, save_checkpoint
+from imitate.laws import QuantileLaw
+from imitate.nets.value_network import Atoms, Implicit, Quantiles, Scalar
+from tests.oracles import snapshot, unsaved_changes
+
+SMALL = {"rollout": 4, "updates": 2, "batch_size": 8, "learning_starts": 8, "hidden": (8,), "target_every": 3}
+KINDS = {
+    "dqn": ({}, Scalar()),
+    "all": ({"double": True, "dueling": True, "n_step": 3, "priority": 0.6, "noisy": True}, Scalar()),
+    "munchausen": ({"munchausen": 0.9, "normalise_obs": True}, Scalar()),
+    "c51": ({"double": True, "priority": 0.5}, Atoms(11, 0, 20)),
+    "qr": ({"n_step": 2, "dueling": True}, Quantiles(5)),
+    "iqn": ({"noisy": True, "priority": 0.6}, Implicit(4, 8)),
+}
+
+
+def make(kind="dqn", members=2, seed=0, **more):
+    options, head = KINDS[kind]
+    source = imitate.make("CartPole-v1", num_envs=2, members=members, seed=seed)
+    return DQN(source, DQNConfig(**{**SMALL, "steps": 400, **options, **more}), head=head)
+
+
+def weights(algorithm):
+    return torch.cat([p.detach().flatten() for p in algorithm.policy.parameters()])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_is_the_uninterrupted_one(kind, tmp_path):
+    straight, first, second = make(kind), make(kind), make(kind)
+    for _ in range(8):
+        first.step()
+    save_checkpoint(first, tmp_path)
+    load_checkpoint(second, tmp_path)
+    for _ in range(16):
+        straight.step()
+    for _ in range(8):
+        metrics = second.step()
+    assert torch.equal(weights(straight), weights(second))
+    for name, value in straight.step().items():
+        assert torch.equal(value, second.step()[name] if name == "loss" else value), name
+    assert torch.isfinite(metrics["loss"]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_that_changes_is_forgotten(kind):
+    from imitate.core.checkpoint import state_of
+
+    algorithm = make(kind)
+    for _ in range(4):
+        algorithm.step()
+    before = snapshot(algorithm)
+    algorithm.step()
+    leaked = unsaved_changes(algorithm, before, state_of(algorithm))
+    assert [path for path in leaked if "beta" not in path] == []  # ε is set anew in each step
+
+
+def batch_for(algorithm, size=16):
+    generator = torch.Generator().manual_seed(3)
+    members = algorithm.source.members
+    return Sample(
+        obs=torch.randn(members, size, 4, generator=generator),
+        action=torch.randint(2, (members, size), generator=generator),
+        reward=torch.randn(members, size, generator=generator),
+        discount=0.9 * (torch.rand(members, size, generator=generator) > 0.3),
+        next_obs=torch.randn(members, size, 4, generator=generator),
+        weight=torch.rand(members, size, generator=generator),
+        index=torch.zeros(members, size, dtype=torch.int64),
+    )
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_loss_is_the_textbooks(double):
+    algorithm = make(double=double)
+    with torch.no_grad():
+        for p in algorithm.target.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(5)))
+    batch = batch_for(algorithm)
+    found, metrics = algorithm._loss(batch)
+    with torch.no_grad():
+        q, after = algorithm.policy.law(batch.obs).mean, algorithm.target.law(batch.next_obs).mean
+        online = algorithm.policy.law(batch.next_obs).mean
+        for m in range(2):
+            total, value = 0.0, 0.0
+            for b in range(16):
+                best = int((online if double else after)[m, b].argmax())
+                target = float(batch.reward[m, b] + batch.discount[m, b] * after[m, b, best])
+                mine = float(q[m, b, batch.action[m, b]])
+                e = abs(target - mine)
+                total += float(batch.weight[m, b]) * (0.5 * e * e if e <= 1 else e - 0.5) / 16
+                value += mine / 16
+                assert metrics["priority"][m, b].item() == pytest.approx(e, rel=1e-3, abs=1e-4)
+            assert found[m].item() == pytest.approx(total, rel=1e-4)
+            assert metrics["value"][m].item() == pytest.approx(value, rel=1e-3, abs=1e-5)
+
+
+def test_munchausen_adds_the_scaled_log_policy():
+    algorithm = make("munchausen", normalise_obs=False)
+    batch = batch_for(algorithm)
+    tau, alpha = 0.03, 0.9
+    with torch.no_grad():
+        q, after = algorithm.target.law(batch.obs).mean, algorithm.target.law(batch.next_obs).mean
+        log_policy = (q / tau).log_softmax(-1).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        expected = batch.reward + alpha * (tau * log_policy).clamp(min=-1)
+        expected = expected + batch.discount * tau * torch.logsumexp(after / tau, -1)
+        torch.testing.assert_close(algorithm._target(batch).mean, expected)
+
+
+def test_schedules_and_target_copies():
+    algorithm = make(steps=80, epsilon=1.0, epsilon_end=0.2, explore=0.5, importance=0.4)
+    seen = []
+    while not algorithm.finished:
+        before = int(algorithm.steps)
+        seen.append((before, float(algorithm.step()["epsilon"][0])))
+        copied = int(algorithm.updates) % 3 == 0 and int(algorithm.updates) > 0
+        same = all(
+            torch.equal(a, b) for a, b in zip(algorithm.target.parameters(), algorithm.policy.parameters(), strict=True)
+        )
+        assert same == (copied or int(algorithm.updates) == 0)
+    for steps, epsilon in seen:
+        assert epsilon == pytest.approx(max(0.2, 1 - 0.8 * steps / 40))
+
+
+def test_members_are_single_runs_apart():
+    """Two runs of one seed are equal, and members differ from one another."""
+    one, two = make("all"), make("all")
+    for _ in range(6):
+        one.step()
+        two.step()
+    assert torch.equal(weights(one), weights(two))
+    first, second = next(one.policy.parameters())
+    assert not torch.equal(first, second)
+
+
+class Coin:
+    """One step: action 0 pays 0 or 10 with equal chance, action 1 pays 4."""
+
+    observation = imitate.make("CartPole-v1").observation
+    action = imitate.make("CartPole-v1").action
+    step_noise, reset_noise, max_steps = 1, 0, 1
+
+    def reset(self, noise):
+        return torch.ones(*noise.shape[:-1], 4)
+
+    def observe(self, state):
+        return state
+
+    def step(self, state, action, noise):
+        paid = torch.where(action == 0, 10.0 * (noise[..., 0] < 0.5), 4.0)
+        return state, paid, torch.ones_like(action, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    "head", [Atoms(51, 0, 10), Quantiles(20, 0.1), Implicit(16, 16, 0.1)], ids=lambda h: type(h).__name__
+)
+def test_the_law_of_a_coin_is_learnt(head):
+    """Wasserstein-1 of the learnt law to {0, 10} with chance ½ each is below .3, and the arms are ranked by mean."""
+    source = TensorSource(Coin(), id="Coin", num_envs=16, members=4)
+    config = DQNConfig(
+        steps=32_000, rollout=2, updates=1, batch_size=128, lr=3e-3, anneal_lr=True, hidden=(32,), epsilon=0.5,
+        epsilon_end=0.5, learning_starts=500, capacity=20_000,
+    )  # fmt: skip
+    algorithm = DQN(source, config, head=head)
+    while not algorithm.finished:
+        algorithm.step()
+    with torch.no_grad():
+        law = algorithm.policy.law(torch.ones(4, 1, 4))
+        tau = ((torch.arange(1_000) + 0.5) / 1_000).expand(4, 1, -1)
+        learnt = law.take(torch.zeros(4, 1, dtype=torch.int64)).quantile(tau)
+        distance = (learnt - torch.where(tau < 0.5, 0.0, 10.0)).abs().mean(-1)
+    assert float(distance.mean()) < 0.3, distance
+    torch.testing.assert_close(law.mean[..., 1], torch.full((4, 1), 4.0), atol=0.2, rtol=0)
+
+
+def test_a_huber_loss_pulls_quantiles_inwards_by_what_theory_says():
+    """With κ = 1 the quantiles of the coin end at τ/(1 − τ) and 10 − (1 − τ)/τ."""
+    tau = (torch.arange(20) + 0.5) / 20
+    values = torch.full((20,), 5.0, requires_grad=True)
+    optimiser = torch.optim.Adam([values], 0.05)
+    for _ in range(2_000):
+        optimiser.zero_grad()
+        QuantileLaw(values, tau).distance(QuantileLaw(torch.tensor([0.0, 10.0]), torch.tensor([0.25, 0.75]))).backward()
+        optimiser.step()
+    expected = torch.where(tau < 0.5, tau / (1 - tau), 10 - (1 - tau) / tau)
+    torch.testing.assert_close(values.detach(), expected, atol=0.02, rtol=0)
+
+
+def test_its_policy_teaches():
+    algorithm = make(members=2)
+    algorithm.step()
+    source = imitate.make("CartPole-v1", num_envs=4, members=2)
+    student = imitate.nets.policy(source, hidden=(8,))
+    dagger = imitate.DAgger(source, algorithm.policy, student, imitate.DAggerConfig(rounds=1, rollout=8, updates=5))
+    assert torch.isfinite(dagger.step()["loss"]).all()
+    config = imitate.PolicyDistillationConfig(steps=64, rollout=8, batch_size=32)
+    distillation = imitate.PolicyDistillation(source, algorithm.policy, student, config)
+    assert torch.isfinite(distillation.step()["loss"]).all()
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="action"):
+        DQN(imitate.make("Pendulum-v1", num_envs=2))
+    with pytest.raises(ValueError, match="munchausen"):
+        DQN(imitate.make("CartPole-v1", num_envs=2), DQNConfig(munchausen=0.9), head=Quantiles(5))
+    with pytest.raises(ValueError, match="updates"):
+        make(updates=0)
