@@ -126,7 +126,8 @@ class AtomsLaw:
         """The first atom whose cumulative probability reaches the level."""
         cumulative = self.probs.cumsum(-1)
         # Rounding may leave the last a little below 1.
-        index = torch.searchsorted(cumulative.contiguous(), tau.contiguous()).clamp(max=len(self.support) - 1)
+        levels = tau.expand(*cumulative.shape[:-1], tau.shape[-1])
+        index = torch.searchsorted(cumulative.contiguous(), levels.contiguous()).clamp(max=len(self.support) - 1)
         return self.support[index]
 
 
@@ -171,5 +172,6 @@ class QuantileLaw:
     def quantile(self, tau: Tensor) -> Tensor:
         """The value of that rank; values that cross are sorted first."""
         count = self.values.shape[-1]
-        rank = (tau * count).long().clamp(max=count - 1)
+        cumulative = torch.arange(1, count + 1, device=tau.device).to(tau.dtype) / count
+        rank = torch.searchsorted(cumulative, tau.contiguous()).clamp(max=count - 1)
         return self.values.sort(-1).values.gather(-1, rank.expand(*self.values.shape[:-1], tau.shape[-1]))

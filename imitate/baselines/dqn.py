@@ -109,6 +109,8 @@ class DQN:
                 raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
         if config.munchausen and not isinstance(head, Scalar):
             raise ValueError("munchausen: only for expected values; its soft target is no law of a return.")
+        if config.munchausen and config.double:
+            raise ValueError("double: munchausen's target takes the value of all actions; nothing is chosen in it.")
         self.source, self.config = source, config
         architecture = ValueArchitecture(
             config.hidden,
@@ -137,6 +139,9 @@ class DQN:
             n_step=config.n_step,
             alpha=config.priority,
         )
+        room = (self.replay.slots - config.n_step + 1) * source.num_envs
+        if room < config.batch_size:
+            raise ValueError(f"capacity: {config.capacity} hold {room} windows at most, fewer than a batch.")
         self.driver = Mixture(Random(source.action), _Greedy(self.policy), self.epsilon.clone())
         self.weights_noise = Stream(source.seed, "weights", source.device)
         self.updates = torch.zeros((), dtype=torch.int64)

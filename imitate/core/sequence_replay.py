@@ -89,11 +89,11 @@ class SequenceReplay:
             table = self.priority.view(len(self.priority), self.slots, self.num_envs)
             table[:, slots] = 0
             # What is complete now: the new steps but the last n − 1, and those that were waiting for them.
-            end = first + time - self.n_step + 1
             start = max(0, first - self.n_step + 1, first + time - self.slots)
+            end = max(start, first + time - self.n_step + 1)  # at first there may be none
             table[:, torch.arange(start, end, device=slots.device) % self.slots] = self.largest.unsqueeze(-1)
 
-    def sample(self, batch_size: int, beta: float | Tensor = 1.0) -> Sample:
+    def sample(self, batch_size: int, beta: float = 1.0) -> Sample:
         """A batch of n-step transitions; `beta` is the exponent β of the importance weights.
 
         Raises:
@@ -108,7 +108,7 @@ class SequenceReplay:
             total = cumulative[:, -1:]
             strata = (torch.arange(batch_size, device=uniform.device) + uniform.double()) / batch_size
             index = torch.searchsorted(cumulative, strata * total, right=True).clamp(max=cumulative.shape[1] - 1)
-            weight = ((len(self) / total) * self.priority.gather(1, index)).pow(-torch.as_tensor(beta)).float()
+            weight = ((len(self) / total) * self.priority.gather(1, index)).pow(-beta).float()
             weight = weight / weight.amax(1, keepdim=True)
         else:
             oldest = max(0, int(self.written) - self.slots) * self.num_envs
@@ -164,11 +164,19 @@ class SequenceReplay:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore."""
-        self.written.copy_(state["written"])
-        self.stream.load_state_dict(state["stream"])
+        """Restore.
+
+        Raises:
+            RuntimeError: The state is of other members, environments or capacity.
+        """
+        used = min(int(state["written"]), self.slots)
+        if used and state["fields"]["reward"].shape != (len(self.gamma), used, self.num_envs):
+            found = tuple(state["fields"]["reward"].shape)
+            raise RuntimeError(f"rewards are {found}, not {(len(self.gamma), used, self.num_envs)}")
         if state["priority"].shape != self.priority.shape:
             raise RuntimeError(f"priority is {tuple(state['priority'].shape)}, not {tuple(self.priority.shape)}")
+        self.written.copy_(state["written"])
+        self.stream.load_state_dict(state["stream"])
         self.priority.copy_(state["priority"])
         self.largest.copy_(state["largest"])
         self._fields = None

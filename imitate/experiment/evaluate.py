@@ -66,6 +66,11 @@ def _percent(student: Array, teacher: Array, random: Array, axis: int = -1) -> A
     return 100 * ((student.mean(axis) - random.mean(axis)) / np.where(gap == 0, np.nan, gap))
 
 
+def short(score: float) -> str:
+    """A return for people to read: one decimal, or three where returns are small, as in a grid world."""
+    return f"{score:.1f}" if abs(score) >= 10 else f"{score:.3f}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Returns of one policy and, on the same noise, of its teacher and of a random policy.
@@ -126,7 +131,7 @@ class Evaluation:
     def __str__(self) -> str:
         members, episodes = self.returns.shape
         low, high = self.ci
-        text = f"mean {self.mean:.1f} [{low:.1f}, {high:.1f}]  IQM {self.iqm:.1f}"
+        text = f"mean {short(self.mean)} [{short(low)}, {short(high)}]  IQM {short(self.iqm)}"
         percent, percent_ci = self.percent_of_teacher, self.percent_ci
         if percent is not None and percent_ci is not None:
             text += f"  {percent:.1f} % of the teacher [{percent_ci[0]:.1f}, {percent_ci[1]:.1f}]"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from imitate.experiment.evaluate import Evaluation
+from imitate.experiment.evaluate import Evaluation, short
 
 __all__ = ["Curve", "Experiment", "Row", "versions"]
 
@@ -121,8 +121,8 @@ class Experiment:
             "labels": lambda row: f"{row.labels:,}",
             "env steps": lambda row: f"{row.env_steps:,}",
             "seconds": lambda row: f"{row.seconds:.1f}",
-            "return": lambda row: f"{row.evaluation.mean:.1f} {_interval(row.evaluation.ci)}",
-            "IQM": lambda row: f"{row.evaluation.iqm:.1f}",
+            "return": lambda row: f"{short(row.evaluation.mean)} {_interval(row.evaluation.ci)}",
+            "IQM": lambda row: short(row.evaluation.iqm),
             "% of teacher": _share,
         }
         if not wide:
@@ -214,11 +214,11 @@ def _arms(mean: float, low: float, high: float) -> tuple[float, float]:
 
 
 def _interval(bounds: tuple[float, float]) -> str:
-    return f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
+    return f"[{short(bounds[0])}, {short(bounds[1])}]"
 
 
 def _share(row: Row) -> str:
     percent, bounds = row.evaluation.percent_of_teacher, row.evaluation.percent_ci
     if row.kind == "teacher" or percent is None or bounds is None:
         return ""
-    return f"{percent:.1f} {_interval(bounds)}"
+    return f"{percent:.1f} [{bounds[0]:.1f}, {bounds[1]:.1f}]"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from imitate.core import checkpoint as records
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions import Teacher
-from imitate.experiment.evaluate import Evaluation, Judge
+from imitate.experiment.evaluate import Evaluation, Judge, short
 from imitate.experiment.log import Log, Progress
 
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
@@ -53,7 +53,7 @@ class Report:
             parts.append(f"{self.labels:,.0f} labels")
         if self.evaluation is not None:
             low, high = self.evaluation.ci
-            parts.append(f"return {self.evaluation.mean:.1f} [{low:.1f}, {high:.1f}]")
+            parts.append(f"return {short(self.evaluation.mean)} [{short(low)}, {short(high)}]")
             percent = self.evaluation.percent_of_teacher
             if percent is not None:
                 parts.append(f"{percent:.1f} % of the teacher")

@@ -167,6 +167,12 @@ class ValuePolicy(nn.Module):
             raise ValueError(f"action: a value is learnt for each of finitely many actions, not for {action}.")
         if architecture.temperature <= 0:
             raise ValueError(f"temperature: must be positive, not {architecture.temperature}.")
+        if not architecture.hidden:
+            raise ValueError("hidden: a value network has at least one hidden layer.")
+        if architecture.activation not in ACTIVATIONS:
+            raise ValueError(f"activation: '{architecture.activation}' is none of {', '.join(ACTIVATIONS)}.")
+        if architecture.normalise and isinstance(observation, Discrete):
+            raise ValueError(f"normalise: observations of {observation} are one-hot; there is nothing to standardise.")
         head = architecture.head
         if isinstance(head, (Atoms, Quantiles, Implicit)) and head.count < 1 + isinstance(head, Atoms):
             raise ValueError(f"head: {head.count} are too few for {type(head).__name__}.")
