@@ -7,21 +7,29 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from imitate.baselines import (
+    DQN,
     PPO,
+    C51Config,
     DoubleQLearning,
+    DQNConfig,
     ExpectedSarsa,
     ExpectedSarsaConfig,
+    IQNConfig,
     MonteCarlo,
     MonteCarloConfig,
     PPOConfig,
     QLambda,
     QLearning,
+    QRDQNConfig,
     Sarsa,
     SarsaConfig,
     TabularConfig,
     TDLambda,
     TDLambdaConfig,
     TraceConfig,
+    c51,
+    iqn,
+    qr_dqn,
 )
 
 __all__ = ["BASELINES", "Baseline", "closest"]
@@ -36,6 +44,10 @@ class Baseline(NamedTuple):
 
 BASELINES: dict[str, Baseline] = {
     "ppo": Baseline(PPO, PPOConfig),
+    "dqn": Baseline(DQN, DQNConfig),
+    "c51": Baseline(c51, C51Config),
+    "qr-dqn": Baseline(qr_dqn, QRDQNConfig),
+    "iqn": Baseline(iqn, IQNConfig),
     "monte-carlo": Baseline(MonteCarlo, MonteCarloConfig),
     "td-lambda": Baseline(TDLambda, TDLambdaConfig),
     "sarsa": Baseline(Sarsa, SarsaConfig),

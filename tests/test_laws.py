@@ -92,3 +92,101 @@ def test_the_loss_pulls_towards_the_target(kind):
         optimiser.step()
     # A Huber loss with κ = 1 shrinks quantiles towards the mean; the mean itself is found.
     torch.testing.assert_close(law().take(action).mean.detach(), target.mean, atol=0.08, rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quantiles_invert_the_cdf(kind):
+    """F⁻¹(τ) = inf {x: F(x) ≥ τ}, by a loop; so an atom's own cumulative probability leads back to it."""
+    law = make(kind)
+    atoms, probs = parts(law)
+    tau = torch.tensor([0.01, 0.2, 0.5, 0.77, 0.99])
+    found = law.quantile(tau)  # levels for all
+    assert found.shape == (2, B, A, 5)
+    assert torch.equal(found, law.quantile(tau.expand(2, B, A, 5)))
+    for at in np.ndindex(2, B, A):
+        order = np.argsort(atoms[at])
+        for k, level in enumerate(tau.tolist()):
+            total = 0.0
+            for i in order:
+                total += probs[at][i]
+                if total >= level - 1e-6:
+                    break
+            assert found[at][k].item() == pytest.approx(atoms[at][i], abs=1e-6)
+    for x in np.sort(atoms, -1)[..., 2 if atoms.shape[-1] > 1 else 0 :: 3].transpose(3, 0, 1, 2):
+        x = torch.as_tensor(x.copy())
+        level = law.cdf(x).unsqueeze(-1)
+        torch.testing.assert_close(law.quantile(level - 1e-5).squeeze(-1), x)
+        if kind != "atoms":  # whose cumulative probabilities are rounded
+            torch.testing.assert_close(law.quantile(level).squeeze(-1), x)
+    assert torch.isfinite(law.quantile(torch.tensor([0.0, 1.0]))).all()
+
+
+def test_quantiles_that_cross_are_sorted_first():
+    law = QuantileLaw(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1 / 6, 0.5, 5 / 6]))
+    assert law.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist() == [1.0, 2.0, 3.0]
+    assert law.cdf(torch.tensor(1.5)).item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_take_is_a_loop_over_members_and_batch(kind):
+    law = make(kind)
+    action = torch.randint(A, (2, B), generator=torch.Generator().manual_seed(2))
+    taken = law.take(action)
+    atoms, probs = parts(law)
+    mine, shares = parts(taken)
+    for m in range(2):
+        for b in range(B):
+            a = int(action[m, b])
+            np.testing.assert_array_equal(mine[m, b], atoms[m, b, a])
+            np.testing.assert_allclose(shares[m, b], probs[m, b, a])
+    if kind == "implicit":
+        assert torch.equal(taken.tau, law.tau.squeeze(-2))
+
+
+def test_atoms_move_by_the_papers_loop():
+    law = make("atoms").take(torch.zeros(2, B, dtype=torch.int64))
+    reward, discount = torch.randn(2, B), torch.rand(2, B)
+    discount[0, 0] = 0
+    found = law.after(reward, discount).probs
+    for m in range(2):
+        for b in range(B):
+            expected = np.zeros(9)
+            for p, z in zip(law.probs[m, b].tolist(), SUPPORT.tolist(), strict=True):
+                at = (min(max(float(reward[m, b]) + float(discount[m, b]) * z, -2), 2) + 2) / 0.5
+                low = int(np.floor(at))
+                expected[low] += p * (1 - (at - low))
+                if at > low:
+                    expected[low + 1] += p * (at - low)
+            np.testing.assert_allclose(found[m, b].numpy(), expected, atol=1e-5)
+
+
+def test_distances_are_those_of_the_papers():
+    action = torch.zeros(2, B, dtype=torch.int64)
+    one, two = make("atoms", 1).take(action), make("atoms", 2).take(action)
+    expected = -(two.probs * one.probs.log()).sum(-1)
+    torch.testing.assert_close(one.distance(two), expected)
+    certain = two.after(torch.full((2, B), 0.5), torch.zeros(2, B))  # atoms of probability zero cost nothing
+    torch.testing.assert_close(one.distance(certain), -one.log_probs[..., 5])
+    one, two = make("expected", 1).take(action), make("expected", 2).take(action)
+    error = (two.value - one.value).abs()
+    torch.testing.assert_close(one.distance(two), torch.where(error < 1, error.square() / 2, error - 0.5))
+    one, two = make("implicit", 1).take(action), make("quantiles", 2).take(action)
+    for kappa in (1.0, 0.2):
+        found = QuantileLaw(one.values, one.tau, kappa).distance(two)
+        for m in range(2):
+            for b in range(B):
+                total = 0.0
+                for v, tau in zip(one.values[m, b].tolist(), one.tau[m, b].tolist(), strict=True):
+                    for t in two.values[m, b].tolist():
+                        u = t - v
+                        size = u * u / 2 if abs(u) <= kappa else kappa * (abs(u) - kappa / 2)
+                        total += abs(tau - (u < 0)) * size / kappa / 49
+                assert found[m, b].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_one_set_of_levels_serves_all():
+    """Levels [Q] and the same ones written out for every row give the same loss."""
+    law, action = make("quantiles"), torch.zeros(2, B, dtype=torch.int64)
+    written = QuantileLaw(law.values, law.tau.expand(2, B, 1, 7))
+    target = make("quantiles", 5).take(action)
+    torch.testing.assert_close(law.take(action).distance(target), written.take(action).distance(target))

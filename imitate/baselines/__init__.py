@@ -1,25 +1,36 @@
 """Reinforcement learning baselines: one algorithm, one file."""
 
+from imitate.baselines.c51 import C51Config, c51
+from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.baselines.monte_carlo import MonteCarlo, MonteCarloConfig
 from imitate.baselines.ppo import PPO, PPOConfig
 from imitate.baselines.q_learning import DoubleQLearning, QLambda, QLearning
+from imitate.baselines.qr_dqn import IQNConfig, QRDQNConfig, iqn, qr_dqn
 from imitate.baselines.sarsa import ExpectedSarsa, ExpectedSarsaConfig, Sarsa, SarsaConfig, TDLambda, TDLambdaConfig
 from imitate.baselines.tabular import TabularConfig, TraceConfig
 
 __all__ = [
+    "DQN",
     "PPO",
+    "C51Config",
+    "DQNConfig",
     "DoubleQLearning",
     "ExpectedSarsa",
     "ExpectedSarsaConfig",
+    "IQNConfig",
     "MonteCarlo",
     "MonteCarloConfig",
     "PPOConfig",
     "QLambda",
     "QLearning",
+    "QRDQNConfig",
     "Sarsa",
     "SarsaConfig",
     "TDLambda",
     "TDLambdaConfig",
     "TabularConfig",
     "TraceConfig",
+    "c51",
+    "iqn",
+    "qr_dqn",
 ]

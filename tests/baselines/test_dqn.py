@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import imitate
+from imitate.__main__ import main
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
@@ -191,6 +192,35 @@ def test_a_huber_loss_pulls_quantiles_inwards_by_what_theory_says():
         optimiser.step()
     expected = torch.where(tau < 0.5, tau / (1 - tau), 10 - (1 - tau) / tau)
     torch.testing.assert_close(values.detach(), expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dqn", "c51", "qr-dqn", "iqn"])
+def test_the_command_line_trains_it_and_it_teaches(name, tmp_path, capsys):
+    run, pupil = str(tmp_path / "run"), str(tmp_path / "pupil")
+    tiny = ["--members", "2", "--num-envs", "2", "--episodes", "2"]
+    train = ["train", name, "--env", "CartPole-v1", *tiny, "--out", run, "--steps", "64", "--rollout", "4"]
+    assert main([*train, "--updates", "2", "--learning-starts", "16", "--batch-size", "8"]) == 0
+    assert (
+        main(
+            [
+                "distill",
+                "--teacher",
+                run,
+                *tiny,
+                "--out",
+                pupil,
+                "--steps",
+                "16",
+                "--rollout",
+                "8",
+                "--batch-size",
+                "16",
+            ]
+        )
+        == 0
+    )
+    assert main(["evaluate", run, "--episodes", "2"]) == 0
+    assert "return" in capsys.readouterr().err
 
 
 def test_its_policy_teaches():

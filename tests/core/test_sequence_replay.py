@@ -151,3 +151,144 @@ def test_bad_sizes():
     replay = SequenceReplay(4 * N, N, Stream(0, "replay"), GAMMA)
     with pytest.raises(ValueError, match="capacity"):
         replay.add(rollout(0, 5))
+
+
+def starts_of(first, slots, n_step):
+    """(step, environment) of every window that is whole and still there after `first` steps."""
+    return {(t, n) for t in range(max(0, first - slots), first - n_step + 1) for n in range(N)}
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 3, 5])
+@pytest.mark.parametrize(("slots", "sizes"), [(8, [1] * 20), (8, [2, 1, 3, 2, 4, 1]), (8, [8, 8, 3]), (7, [5, 7, 2])])
+def test_exactly_the_whole_windows_have_a_priority(n_step, slots, sizes):
+    """After each rollout, also while there is none yet, and beside the write head."""
+    replay, first = SequenceReplay(slots * N, N, Stream(0, "replay"), GAMMA, n_step=n_step, alpha=0.5), 0
+    for size in sizes:
+        replay.add(rollout(first, size))
+        first += size
+        expected = starts_of(first, slots, n_step)
+        assert len(replay) == len(expected)
+        for m in range(M):
+            found = {(int(i) // N, int(i) % N) for i in replay.priority[m].nonzero()}
+            assert found == {(t % slots, n) for t, n in expected}
+        if expected:
+            drawn = replay.sample(len(expected))
+            # one priority for all: each stratum of the batch is one start
+            for m in range(M):
+                assert {(int(a) // 100, int(a) % 10) for a in drawn.action[m]} == expected
+
+
+def chi2(counts, shares):
+    expected = np.asarray(shares) / np.sum(shares) * np.sum(counts)
+    return float(((np.asarray(counts) - expected) ** 2 / expected).sum())
+
+
+def test_uniform_samples_are_uniform():
+    replay = SequenceReplay(8 * N, N, Stream(5, "replay"), GAMMA, n_step=3)
+    for first in (0, 5, 10):
+        replay.add(rollout(first, 5))
+    drawn, valid = replay.sample(36_000), sorted(starts_of(15, 8, 3))
+    assert len(valid) == 18
+    for m in range(M):
+        counts = dict.fromkeys(valid, 0)
+        for a in drawn.action[m].tolist():
+            counts[a // 100, a % 10] += 1
+        assert 4.4 < chi2(list(counts.values()), [1] * 18) < 40.8  # 0.001 and 0.999 quantiles of χ²(17)
+    assert not torch.equal(drawn.index[0], drawn.index[1])
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_every_step_is_drawn_by_its_own_priority(alpha):
+    """Errors of every start and member at random; shares by chi-squared, weights by the formula."""
+    replay = SequenceReplay(8 * N, N, Stream(2, "replay"), GAMMA, n_step=2, alpha=alpha)
+    for first in (0, 6, 12):
+        replay.add(rollout(first, 6))
+    valid = sorted(starts_of(18, 8, 2))
+    index = torch.tensor([(t % 8) * N + n for t, n in valid]).expand(M, -1)
+    error = torch.rand(M, len(valid), generator=torch.Generator().manual_seed(1)) - 0.5  # of either sign
+    replay.prioritise(index, error)
+    priority = (error.abs().double() + 1e-6) ** alpha
+    drawn = replay.sample(40_000, 0.4)
+    for m in range(M):
+        counts = [int((drawn.index[m] == i).sum()) for i in index[m]]
+        assert sum(counts) == 40_000
+        assert chi2(counts, priority[m].numpy()) < 47.5  # 0.999 quantile of χ²(20); strata make it smaller
+        p = priority[m] / priority[m].sum()
+        weight = (len(valid) * p) ** -0.4
+        table = torch.zeros(8 * N, dtype=torch.float64)
+        table[index[m]] = weight
+        expected = table[drawn.index[m]]
+        torch.testing.assert_close(drawn.weight[m].double(), expected / expected.max(), rtol=1e-4, atol=0)
+    assert float(drawn.weight.max()) == 1
+    # β = 1 takes the bias away: the weighted mean is the mean over all
+    full = replay.sample(40_000, 1.0)
+    mean = (full.weight * (full.action // 100)).sum(1) / full.weight.sum(1)
+    assert mean.tolist() == pytest.approx([np.mean([t for t, _ in valid])] * M, abs=0.15)
+
+
+def test_members_have_priorities_of_their_own():
+    replay = SequenceReplay(8 * N, N, Stream(2, "replay"), GAMMA, alpha=0.5)
+    replay.add(rollout(0, 4))
+    before = replay.priority.clone()
+    error = torch.tensor([[9.0], [0.04]])
+    replay.prioritise(torch.tensor([[3], [5]]), error)
+    before[0, 3], before[1, 5] = 3.0, 0.2
+    torch.testing.assert_close(replay.priority, before, rtol=1e-4, atol=0)
+    torch.testing.assert_close(replay.largest, torch.tensor([[3.0], [1.0]]), rtol=1e-4, atol=0)
+    replay.prioritise(torch.tensor([[3], [5]]), error / 100)
+    replay.add(rollout(4, 2))
+    fresh = replay.priority.view(M, 8, N)[:, 4:6]
+    torch.testing.assert_close(fresh, torch.tensor([3.0, 1.0]).reshape(2, 1, 1).expand(2, 2, N), rtol=1e-4, atol=0)
+
+
+def test_a_replay_keeps_copies_and_no_extras():
+    replay, given = SequenceReplay(8 * N, N, Stream(0, "replay"), GAMMA), rollout(0, 3)
+    expected = given.clone()
+    replay.add(given)
+    for name in ("obs", "next_obs", "reward"):
+        getattr(given, name).fill_(-1)
+    state = replay.state_dict()
+    assert "extras" not in state["fields"]
+    for name, value in state["fields"].items():
+        assert value.shape[:3] == (M, 3, N)  # unused slots are left out
+        assert value.dtype == getattr(expected, name).dtype
+        assert torch.equal(value.transpose(0, 1), getattr(expected, name))
+
+
+def test_a_state_of_another_shape_is_refused_and_changes_nothing():
+    def filled(slots, num_envs=N, gamma=GAMMA, alpha=0.0, steps=10):
+        made = SequenceReplay(slots * num_envs, num_envs, Stream(0, "replay"), gamma, alpha=alpha)
+        for first in range(0, steps, 2):
+            seen = rollout(first, 2)
+            members = torch.arange(len(gamma)) % M
+            made.add(Transition(**{k: v[:, members, :num_envs] for k, v in vars(seen).items() if k != "extras"}))
+        return made
+
+    for other in (
+        filled(6),  # wrapped: its slots lie in another order
+        filled(20, steps=20),
+        filled(8, num_envs=2),
+        filled(8, gamma=torch.full((3,), 0.9)),
+        filled(8, alpha=0.5),
+    ):
+        mine = filled(8, steps=4)
+        with pytest.raises(RuntimeError, match="not"):
+            mine.load_state_dict(other.state_dict())
+        assert int(mine.written) == 4
+        assert torch.equal(mine.sample(9).index, filled(8, steps=4).sample(9).index)
+    grown = filled(8)
+    grown.load_state_dict(filled(20, steps=4).state_dict())  # not yet wrapped: it does not matter
+    assert torch.equal(grown.sample(50).obs, filled(8, steps=4).sample(50).obs)
+    empty = SequenceReplay(8 * N, N, Stream(0, "replay"), GAMMA)
+    grown.load_state_dict(empty.state_dict())
+    assert len(grown) == 0
+
+
+def test_one_number_a_state_stays_an_integer():
+    seen = rollout(0, 3)
+    seen = Transition(**{**vars(seen), "obs": seen.action, "next_obs": seen.action + 1})
+    replay = SequenceReplay(4 * N, N, Stream(0, "replay"), GAMMA, n_step=2)
+    replay.add(seen)
+    drawn = replay.sample(7)
+    assert drawn.obs.dtype == drawn.next_obs.dtype == torch.int64
+    assert torch.equal(drawn.obs, drawn.action)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from imitate.losses.distributional import categorical_projection, quantile_huber
-from imitate.losses.value import huber, munchausen_bonus, soft_value
+from imitate.losses.value import greedy_action, huber, munchausen_bonus, soft_value
 
 
 @pytest.mark.parametrize("kappa", [0.3, 1.0, 2.0])
@@ -93,3 +93,34 @@ def test_quantile_regression_finds_the_quantiles():
         quantile_huber(values, tau, sample, 0.01).sum().backward()
         optimiser.step()
     np.testing.assert_allclose(values[0].detach().numpy(), np.quantile(sample.numpy(), [0.1, 0.5, 0.9]), atol=0.15)
+
+
+@pytest.mark.parametrize("kappa", [0.5, 1.0])
+def test_the_gradient_of_huber_is_the_clipped_error(kappa):
+    error = torch.linspace(-3, 3, 61, dtype=torch.float64).requires_grad_()
+    huber(error, kappa).sum().backward()
+    torch.testing.assert_close(error.grad, error.detach().clamp(-kappa, kappa))
+
+
+def test_soft_values_between_maximum_and_all_choices():
+    q = torch.randn(50, 4)
+    torch.testing.assert_close(soft_value(q, 1e-3), q.amax(-1), atol=2e-3, rtol=0)
+    soft = soft_value(q, 0.7)
+    assert (soft >= q.amax(-1)).all()
+    assert (soft <= q.amax(-1) + 0.7 * math.log(4) + 1e-6).all()
+    # value of the softmax policy, with its entropy
+    policy = (q / 0.7).softmax(-1)
+    torch.testing.assert_close(soft, (policy * (q - 0.7 * policy.log())).sum(-1))
+
+
+def test_a_bonus_is_never_positive_nor_below_its_bound():
+    q = 5 * torch.randn(2, 30, 3)
+    action = torch.randint(3, (2, 30))
+    bonus = munchausen_bonus(q, action, 0.03)
+    assert bonus.shape == (2, 30)
+    assert (bonus <= 0).all()
+    assert (bonus >= -1).all()
+    assert (bonus == -1).any()
+    best = munchausen_bonus(q, greedy_action(q), 0.03)
+    assert best.min() >= -0.03 * math.log(3) - 1e-6
+    assert munchausen_bonus(q, action, 0.03, lowest=-0.2).min() == pytest.approx(-0.2)

@@ -1,5 +1,6 @@
 """Value networks against explicit constructions. Letters: M members, B batch, A actions."""
 
+import json
 import math
 
 import numpy as np
@@ -119,3 +120,122 @@ def test_bad_input():
         make(Atoms(5, 1.0, 0.0))
     with pytest.raises(ValueError, match="head"):
         make(Quantiles(0))
+
+
+def test_noise_is_shared_by_the_levels_of_a_row():
+    """The weights of a row are drawn once, whatever the number of levels: equal levels, equal returns."""
+    policy = make(Implicit(4, 8), noisy=True, dueling=True)
+    noise = torch.rand(M, B, policy.law_noise)
+    noise[..., :4] = noise[..., :1]
+    values = policy.law(torch.randn(M, B, 5), noise).values
+    torch.testing.assert_close(values, values[..., :1].expand_as(values))
+    assert not torch.allclose(values[:, 0], values[:, 1])
+
+
+def test_uniforms_are_counted():
+    hidden, last = 8 + 6, 6 + A  # of the second hidden layer, of the last; the first is not noisy
+    assert make().law_noise == 0
+    assert make(noisy=True).law_noise == hidden + last
+    assert make(noisy=True, dueling=True).law_noise == hidden + last + 6 + 1
+    assert make(Implicit(5, 8)).law_noise == 5
+    assert make(Implicit(5, 8), noisy=True).law_noise == 5 + hidden + last
+    assert make(Atoms(11, 0, 1), noisy=True, dueling=True).law_noise == hidden + (6 + 11 * A) + (6 + 11)
+    assert make(noisy=True).noise == 1
+
+
+def test_noisy_weights_begin_as_the_paper_has_them():
+    layer = NoisyLinear(2, 16, 3, init=Stream(0, "init"))
+    torch.testing.assert_close(layer.sigma_weight, torch.full((2, 16, 3), 0.5 / 4))
+    torch.testing.assert_close(layer.sigma_bias, torch.full((2, 1, 3), 0.5 / 4))
+
+
+def test_without_noise_levels_are_midpoints():
+    policy = make(Implicit(4, 8))
+    obs = torch.randn(M, B, 5)
+    midpoints = torch.tensor([0.125, 0.375, 0.625, 0.875])
+    torch.testing.assert_close(policy.law(obs).values, policy.law(obs, midpoints.expand(M, B, 4)).values)
+    assert policy.law(obs).tau.shape == (M, B, 1, 4)
+    fixed = make(Quantiles(4)).law(obs)
+    torch.testing.assert_close(fixed.tau, midpoints)
+    assert fixed.values.shape == (M, B, A, 4)
+
+
+def test_atoms_are_probabilities_on_the_support():
+    law = make(Atoms(11, -5, 10)).law(torch.randn(M, B, 5))
+    assert law.log_probs.shape == (M, B, A, 11)
+    torch.testing.assert_close(law.probs.sum(-1), torch.ones(M, B, A))
+    torch.testing.assert_close(law.support, torch.linspace(-5, 10, 11))
+
+
+def test_a_dueling_head_shares_the_value_among_the_parameters_of_a_law():
+    for head in (Quantiles(7), Implicit(6, 8)):
+        policy = make(head, dueling=True)
+        obs = torch.randn(M, B, 5)
+        before = policy.law(obs).values
+        with torch.no_grad():  # an advantage that all actions have is none
+            policy.advantage.linear.bias.add_(3.0)
+        torch.testing.assert_close(policy.law(obs).values, before, atol=1e-5, rtol=1e-5)
+        with torch.no_grad():
+            policy.state_value.linear.bias.add_(3.0)
+        torch.testing.assert_close(policy.law(obs).values, before + 3, atol=1e-5, rtol=1e-5)
+
+
+def test_the_normaliser_stands_before_the_network():
+    policy, plain = make(normalise=True), make()
+    policy.normaliser.update(3 + 2 * torch.randn(M, 100, 5))
+    obs = torch.randn(M, B, 5)
+    mean, var = policy.normaliser.mean, policy.normaliser.var
+    x = ((obs - mean) / (var + 1e-8).sqrt()).clamp(-10, 10)
+    torch.testing.assert_close(policy.law(obs).mean, plain.law(x).mean)
+
+
+def test_discrete_observations_are_one_hot():
+    policy = ValuePolicy(Discrete(5), Discrete(A), M, ValueArchitecture(hidden=(8, 6)), Stream(0, "init"))
+    state = torch.randint(5, (M, B))
+    torch.testing.assert_close(policy.law(state).mean, make().law(torch.eye(5)[state]).mean)
+    assert int(policy.predict(np.int64(3), deterministic=True)[0]) in (0, 1)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda h: type(h).__name__)
+def test_its_mode_is_greedy_and_its_draws_are_a_softmax(head):
+    policy = make(head, noisy=True, temperature=0.5)
+    obs = torch.randn(M, B, 5)
+    mean = policy.law(obs).mean
+    distribution = policy.distribution(obs)
+    assert torch.equal(distribution.mode, mean.argmax(-1))
+    torch.testing.assert_close(distribution.probs, (mean / 0.5).softmax(-1))
+    noise = torch.rand(M, B, 1)
+    assert torch.equal(policy.act(obs, noise, None)[0], distribution.sample(noise))
+    batch = obs[1].numpy()
+    for m in range(M):
+        action, _ = policy.predict(batch, deterministic=True, member=m)
+        assert action.tolist() == policy.law(obs[1:2].expand(M, -1, -1)).mean[m].argmax(-1).tolist()
+    with pytest.raises(ValueError, match="observation"):
+        policy.predict(np.zeros((2, 4), np.float32))
+
+
+def test_files_that_do_not_fit(tmp_path):
+    make(Quantiles(7)).save(tmp_path)
+    document = json.loads((tmp_path / "policy.json").read_text())
+    for change in ({"count": 8}, {"kind": "Nothing"}, {"wrong": 1}):
+        broken = json.loads(json.dumps(document))
+        broken["architecture"]["head"] |= change
+        (tmp_path / "policy.json").write_text(json.dumps(broken))
+        with pytest.raises(ValueError, match=r"policy\.json is incomplete or does not fit"):
+            imitate.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("observation", "change", "message"),
+    [
+        (OBS, {"hidden": ()}, "hidden"),
+        (OBS, {"activation": "sigmoid"}, "'sigmoid' is none of"),
+        (Discrete(3), {"normalise": True}, "normalise"),
+        (OBS, {"head": Implicit(0)}, "head"),
+        (OBS, {"head": Quantiles(3, kappa=0.0)}, "kappa"),
+        (OBS, {"temperature": -1.0}, "temperature"),
+    ],
+)
+def test_more_bad_input(observation, change, message):
+    with pytest.raises(ValueError, match=message):
+        ValuePolicy(observation, Discrete(2), 1, ValueArchitecture(**change), Stream(0, "init"))
