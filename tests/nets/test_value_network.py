@@ -172,8 +172,9 @@ def test_a_dueling_head_shares_the_value_among_the_parameters_of_a_law():
         policy = make(head, dueling=True)
         obs = torch.randn(M, B, 5)
         before = policy.law(obs).values
-        with torch.no_grad():  # an advantage that all actions have is none
-            policy.advantage.linear.bias.add_(3.0)
+        shift = torch.arange(7.0) if isinstance(head, Quantiles) else torch.tensor([3.0])
+        with torch.no_grad():  # an advantage that all actions have is none, in each parameter by itself
+            policy.advantage.linear.bias.add_(shift.repeat(A))
         torch.testing.assert_close(policy.law(obs).values, before, atol=1e-5, rtol=1e-5)
         with torch.no_grad():
             policy.state_value.linear.bias.add_(3.0)
