@@ -67,7 +67,8 @@ def demo(
 
     def report(name: str, kind: Kind, algorithm: Algorithm, learnt: NetworkPolicy, shown: int = 0) -> None:
         """Train, evaluate, remember, save; `shown` counts the environment steps of demonstrations."""
-        curve, seconds = _train(algorithm, against_labels=kind != "teacher")
+        # All of a clone's labels are there from the start: its curve is a point.
+        curve, seconds = _train(algorithm, against_labels=kind != "teacher", points=1 if kind == "bc" else 10)
         evaluation = judge(learnt)
         env_steps = shown + (0 if kind == "bc" else int(algorithm.steps))
         labels = round(float(algorithm.labels.double().mean()))
@@ -117,10 +118,10 @@ def demo(
     return experiment
 
 
-def _train(algorithm: Algorithm, *, against_labels: bool) -> tuple[Curve, float]:
-    """Run to the end with about ten points on the curve; the curve, and seconds of training."""
+def _train(algorithm: Algorithm, *, against_labels: bool, points: int) -> tuple[Curve, float]:
+    """Run to the end with about so many points on the curve; the curve, and seconds of training."""
     curve, seconds = Curve(), 0.0
-    for report in run(algorithm, evaluate_every=max(1, algorithm.budget // 10), episodes=CURVE_EPISODES):
+    for report in run(algorithm, evaluate_every=max(1, algorithm.budget // points), episodes=CURVE_EPISODES):
         if report.evaluation is not None:
             curve.add(report.labels if against_labels else report.steps, report.evaluation)
         seconds = report.seconds

@@ -59,7 +59,7 @@ def test_five_rows_and_a_report(tiny, tmp_path, monkeypatch):
         assert (row.evaluation.teacher == teacher.evaluation.returns).all()
         assert (row.evaluation.random == teacher.evaluation.random).all()
         assert row.seconds > 0
-        assert len(row.curve.x) >= 2
+        assert len(row.curve.x) == 1 if row.kind == "bc" else len(row.curve.x) >= 2
         assert row.curve.x == sorted(row.curve.x)
     assert teacher.evaluation.percent_of_teacher == 100
 
