@@ -1,0 +1,1 @@
+"""Rescorla-Wagner and kin: simulate conditioning, act in environments, fit to behaviour."""

@@ -1,0 +1,98 @@
+"""What a learning model is: parameters with bounds, a state, and one `update` that serves three uses.
+
+The same `update` simulates an experiment, lets an agent act in an environment, and computes a likelihood. A model is
+a frozen dataclass of options with pure functions of tensors: no device, no generator, no counter.
+
+Letters: C cues, O outcomes, A actions; `...` lanes, any leading shape: subjects, restarts, points of a grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+__all__ = ["ChoiceModel", "Model", "Parameter", "State", "Theta", "Trial"]
+
+State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading lanes
+Theta = Mapping[str, Tensor]  # by name: [...] or broadcastable to it; a parameter of each cue is [..., C]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A free number of a model.
+
+    Args:
+        default: Its value unless set.
+        low: Lower bound.
+        high: Upper bound; may be infinite.
+        each_cue: Whether every cue has its own: a saliency.
+    """
+
+    default: float
+    low: float = 0.0
+    high: float = 1.0
+    each_cue: bool = False
+
+    def constrain(self, z: Tensor) -> Tensor:
+        """From an unbounded z: low + (high − low)·sigmoid(z), low + exp(z) if only `low` is finite, else z."""
+        if math.isfinite(self.high):
+            return self.low + (self.high - self.low) * torch.sigmoid(z)
+        return self.low + torch.exp(z) if math.isfinite(self.low) else z
+
+    def unconstrain(self, value: Tensor) -> Tensor:
+        """The inverse of `constrain`; a value at a bound gives an infinite z."""
+        if math.isfinite(self.high):
+            return torch.logit((value - self.low) / (self.high - self.low))
+        return torch.log(value - self.low) if math.isfinite(self.low) else value
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a subject meets in one trial."""
+
+    cues: Tensor  # [..., C], presence or intensity
+    outcome: Tensor  # [..., O], magnitude λ·u; 0 where it is absent
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Learns to predict outcomes from cues: a model of Pavlovian conditioning."""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Names, bounds and defaults."""
+
+    def initial(self, theta: Theta, shape: tuple[int, ...], cues: int, outcomes: int) -> State:
+        """The state of a naive subject, in the float type and on the device of `theta`."""
+
+    def predict(self, theta: Theta, state: State, cues: Tensor) -> Tensor:
+        """The outcomes [..., O] that cues [..., C] let expect."""
+
+    def strengths(self, state: State) -> Tensor:
+        """Strength V of each cue for each outcome, [..., C, O]: what is plotted."""
+
+    def update(self, theta: Theta, state: State, trial: Trial) -> State:
+        """The state after a trial. Whoever masks a trial keeps the old state."""
+
+
+@runtime_checkable
+class ChoiceModel(Protocol):
+    """Learns to choose among actions from rewards."""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Names, bounds and defaults."""
+
+    def initial(self, theta: Theta, shape: tuple[int, ...], actions: int) -> State:
+        """The state of a naive subject, in the float type and on the device of `theta`."""
+
+    def log_probs(self, theta: Theta, state: State) -> Tensor:
+        """Log-probability of each action, [..., A]."""
+
+    def update(self, theta: Theta, state: State, action: Tensor, reward: Tensor) -> State:
+        """The state after choosing `action` [...] (int64) and earning `reward` [...]. Masking is the caller's."""
