@@ -2,16 +2,32 @@
 
 from envs.acrobot import Acrobot
 from envs.bandit import Bandit, Bernoulli, Gaussian
+from envs.bandits import DriftingBandit, NormalMeans, Points, ReversalBandit, StationaryBandit, UniformMeans
 from envs.base import Box, Discrete, Env, Space, State
 from envs.cartpole import CartPole
 from envs.catch import Catch
 from envs.chain import Chain
+from envs.conditioning import Conditioning, TrialKind
 from envs.deep_sea import DeepSea
+from envs.feedback import Feedback
 from envs.gridworld import CliffWalking, CliffWalkingSlippery, FourRooms, FrozenLake, FrozenLake8x8, GridWorld
 from envs.mountain_car import MountainCar, MountainCarContinuous
 from envs.pendulum import Pendulum
+from envs.puzzle_box import PuzzleBox
 from envs.registration import register_envs
+from envs.stimuli import (
+    CompleteSerialCompound,
+    ExponentialPause,
+    FixedPause,
+    Microstimuli,
+    Presence,
+    Timing,
+    UniformPause,
+)
 from envs.tabular import Tabular, TabularModel
+from envs.timed_conditioning import TimedConditioning
+from envs.two_step import TwoStep
+from envs.walks import Decay, Reflect
 
 __all__ = [
     "ENVS",
@@ -24,21 +40,42 @@ __all__ = [
     "Chain",
     "CliffWalking",
     "CliffWalkingSlippery",
+    "CompleteSerialCompound",
+    "Conditioning",
+    "Decay",
     "DeepSea",
     "Discrete",
+    "DriftingBandit",
     "Env",
+    "ExponentialPause",
+    "Feedback",
+    "FixedPause",
     "FourRooms",
     "FrozenLake",
     "FrozenLake8x8",
     "Gaussian",
     "GridWorld",
+    "Microstimuli",
     "MountainCar",
     "MountainCarContinuous",
+    "NormalMeans",
     "Pendulum",
+    "Points",
+    "Presence",
+    "PuzzleBox",
+    "Reflect",
+    "ReversalBandit",
     "Space",
     "State",
+    "StationaryBandit",
     "Tabular",
     "TabularModel",
+    "TimedConditioning",
+    "Timing",
+    "TrialKind",
+    "TwoStep",
+    "UniformMeans",
+    "UniformPause",
     "register_envs",
 ]
 
@@ -58,6 +95,13 @@ ENVS: dict[str, type[Env]] = {
     "Catch-v0": Catch,
     "Chain-v0": Chain,
     "Bandit-v0": Bandit,
+    "StationaryBandit-v0": StationaryBandit,
+    "DriftingBandit-v0": DriftingBandit,
+    "ReversalBandit-v0": ReversalBandit,
+    "TwoStep-v0": TwoStep,
+    "PuzzleBox-v0": PuzzleBox,
+    "Conditioning-v0": Conditioning,
+    "TimedConditioning-v0": TimedConditioning,
 }
 
 register_envs()

@@ -1,4 +1,4 @@
-"""The command line: `imitate train | clone | dagger | distill | evaluate | demo | list`."""
+"""The command line: `imitate train | clone | dagger | distill | evaluate | demo | condition | list`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from imitate.commands import Clone, DAggerCommand, Demo, Distill, Evaluate, List, Train
+from imitate.commands_conditioning import Condition
 from imitate.common import Common, env_of
 from imitate.configs import config_for
 from imitate.nets.policy_network import Architecture
@@ -21,7 +22,7 @@ from imitate.students import BehaviourCloningConfig, DAggerConfig, PolicyDistill
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "clone", "dagger", "distill", "evaluate", "demo", "list")
+COMMANDS = ("train", "clone", "dagger", "distill", "evaluate", "demo", "condition", "list")
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:
@@ -71,6 +72,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         ),
         "evaluate": (Evaluate, Evaluate(missing, env=env)),
         "demo": (Demo, Demo()),
+        "condition": (Condition, Condition()),
         "list": (List, List()),
     }
     return functools.reduce(

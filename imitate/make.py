@@ -22,6 +22,9 @@ from imitate.core.rollout import TensorSource
 __all__ = ["make", "resolve_device"]
 
 _EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco"}
+_ALE = "ALE/"
+# What its vector environment does otherwise and Gymnasium's wrappers do not: an algorithm clips what it learns from.
+_ATARI = {"reward_clipping": False, "use_fire_reset": False}
 
 
 def make(
@@ -39,7 +42,9 @@ def make(
 
     Args:
         env: An id: ours where we have it (`envs.ENVS`), otherwise Gymnasium's. Or an environment of ours, or
-            a Gymnasium VectorEnv that auto-resets in mode SAME_STEP.
+            a Gymnasium VectorEnv that auto-resets in mode SAME_STEP. Games of the Arcade Learning Environment,
+            `ALE/<Game>-v5`, show four grey frames of 84x84 pixels, one in four, with sticky actions, as
+            Machado et al. (2018) recommend; rewards are as in the game.
         num_envs: N, environments of one member; 8 by default. A VectorEnv has N·M and says so itself.
         members: M.
         seed: Seed of all that is drawn.
@@ -110,7 +115,12 @@ def _ours(name: str, options: dict[str, Any]) -> Env:
 def _check_id(name: str) -> None:
     """Whether Gymnasium knows an id, after the import of the module before its colon."""
     module, _, bare = name.rpartition(":")
-    if module:
+    if name.startswith(_ALE):
+        try:
+            importlib.import_module("ale_py")  # it registers the games
+        except ModuleNotFoundError as error:
+            raise ValueError(f"env: '{name}' cannot be imported; pip install 'imitate[atari]'") from error
+    elif module:
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -143,17 +153,18 @@ def _version(name: str) -> int:
 def _theirs(name: str, count: int, asynchronous: bool, options: dict[str, Any], **how: Any) -> GymnasiumSource:
     """Gymnasium environments in SAME_STEP; whatever keeps them from being built is a ValueError."""
     _check_id(name)
+    same_step: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    if name.startswith(_ALE):
+        if asynchronous:
+            raise ValueError("asynchronous: the games of ALE already run in threads of their own.")
+        how_made = {"vectorization_mode": "vector_entry_point", **_ATARI, **same_step}
+    else:
+        how_made = {"vectorization_mode": "async" if asynchronous else "sync", "vector_kwargs": same_step}
     try:
         with warnings.catch_warnings():
             # Box2D's bindings, at their first import.
             warnings.filterwarnings("ignore", "builtin type .* has no __module__", DeprecationWarning)
-            envs = gymnasium.make_vec(
-                name,
-                num_envs=count,
-                vectorization_mode="async" if asynchronous else "sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-                **options,
-            )
+            envs = gymnasium.make_vec(name, num_envs=count, **{**how_made, **options})
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         where = str(gymnasium.registry[name.rpartition(":")[2]].entry_point)
         extra = next((extra for module, extra in _EXTRAS.items() if where.startswith(module)), None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from imitate.baselines import (
@@ -12,8 +10,10 @@ from imitate.baselines import (
     C51Config,
     DoubleQLearning,
     DQNConfig,
+    ERDQNConfig,
     ExpectedSarsa,
     ExpectedSarsaConfig,
+    FQFConfig,
     IQNConfig,
     MonteCarlo,
     MonteCarloConfig,
@@ -28,9 +28,12 @@ from imitate.baselines import (
     TDLambdaConfig,
     TraceConfig,
     c51,
+    er_dqn,
+    fqf,
     iqn,
     qr_dqn,
 )
+from imitate.core.names import closest
 
 __all__ = ["BASELINES", "Baseline", "closest"]
 
@@ -48,6 +51,8 @@ BASELINES: dict[str, Baseline] = {
     "c51": Baseline(c51, C51Config),
     "qr-dqn": Baseline(qr_dqn, QRDQNConfig),
     "iqn": Baseline(iqn, IQNConfig),
+    "fqf": Baseline(fqf, FQFConfig),
+    "er-dqn": Baseline(er_dqn, ERDQNConfig),
     "monte-carlo": Baseline(MonteCarlo, MonteCarloConfig),
     "td-lambda": Baseline(TDLambda, TDLambdaConfig),
     "sarsa": Baseline(Sarsa, SarsaConfig),
@@ -56,11 +61,3 @@ BASELINES: dict[str, Baseline] = {
     "q-lambda": Baseline(QLambda, TraceConfig),
     "double-q-learning": Baseline(DoubleQLearning, TabularConfig),
 }
-
-
-def closest(what: str, name: str, known: Iterable[str]) -> str:
-    """One line about an unknown name, with the nearest known one."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
-    return f"{what}: '{name}' is unknown; {hint}"

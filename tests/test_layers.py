@@ -15,7 +15,8 @@ LAYERS = [
     ["imitate.behaviours", "imitate.make", "imitate.teachers"],
     ["imitate.experiment"],
     ["imitate.students", "imitate.baselines", "imitate.conditioning"],
-    ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.common", "imitate.demo", "imitate.__main__"],
+    ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.commands_conditioning"]
+    + ["imitate.common", "imitate.demo", "imitate.__main__"],
     ["imitate"],
 ]
 UNPICKLERS = {

@@ -93,7 +93,7 @@ def test_processes():
         ({"env": "LunarLander-v2"}, r"env: 'LunarLander-v2' is unknown; did you mean LunarLander-v3\?"),
         ({"env": "mountaincar-v9"}, r"env: 'mountaincar-v9' is unknown; did you mean MountainCar-v0\?"),
         ({"env": "CartPol-v1", "native": False}, r"env: 'CartPol-v1' is unknown; did you mean CartPole-v1\?"),
-        ({"env": "ALE/Pong-v5"}, r"env: 'ALE/Pong-v5' is unknown; .* write 'package:ALE/Pong-v5'\."),
+        ({"env": "Elsewhere/Pong-v5"}, r"env: 'Elsewhere/Pong-v5' is unknown; .* write 'package:Elsewhere/Pong-v5'\."),
         ({"env": "nowhere:Foo-v1"}, r"env: 'nowhere:Foo-v1': No module named 'nowhere'\."),
         ({"env": "envs:Foo-v1"}, r"env: 'Foo-v1' is unknown\."),
         ({"env": ""}, r"env: '' is unknown.*"),

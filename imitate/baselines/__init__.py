@@ -2,6 +2,8 @@
 
 from imitate.baselines.c51 import C51Config, c51
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.baselines.expectile import ERDQNConfig, er_dqn
+from imitate.baselines.fqf import FQFConfig, fqf
 from imitate.baselines.monte_carlo import MonteCarlo, MonteCarloConfig
 from imitate.baselines.ppo import PPO, PPOConfig
 from imitate.baselines.q_learning import DoubleQLearning, QLambda, QLearning
@@ -15,8 +17,10 @@ __all__ = [
     "C51Config",
     "DQNConfig",
     "DoubleQLearning",
+    "ERDQNConfig",
     "ExpectedSarsa",
     "ExpectedSarsaConfig",
+    "FQFConfig",
     "IQNConfig",
     "MonteCarlo",
     "MonteCarloConfig",
@@ -31,6 +35,8 @@ __all__ = [
     "TabularConfig",
     "TraceConfig",
     "c51",
+    "er_dqn",
+    "fqf",
     "iqn",
     "qr_dqn",
 ]

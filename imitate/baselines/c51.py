@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.rollout import TensorSource
 from imitate.core.types import Source
-from imitate.nets.value_network import Atoms
+from imitate.nets.heads import Atoms
 
-__all__ = ["C51Config", "c51"]
+__all__ = ["C51Config", "c51", "return_range"]
 
 
 @dataclass(frozen=True)
@@ -17,16 +19,49 @@ class C51Config(DQNConfig):
 
     Args:
         atoms: Points of the support.
-        low: Its least return.
-        high: Its greatest; with r a step and T steps it is r·(1 − γᵀ)/(1 − γ).
+        low: Its least return; by default from the rewards of the environment and the discount, see `return_range`.
+        high: Its greatest; likewise.
     """
 
     atoms: int = 51
-    low: float = -10.0
-    high: float = 10.0
+    low: float | None = None
+    high: float | None = None
 
 
 def c51(source: Source, config: C51Config | None = None) -> DQN:
-    """Learn probabilities of fixed returns; arguments and errors as of `DQN`."""
+    """Learn probabilities of fixed returns; arguments and errors as of `DQN`.
+
+    Raises:
+        ValueError: An end of the support is not given, and not known of the environment.
+    """
     config = config or C51Config()
-    return DQN(source, config, head=Atoms(config.atoms, config.low, config.high))
+    low, high = config.low, config.high
+    if low is None or high is None:
+        gammas = config.gamma if isinstance(config.gamma, tuple) else (config.gamma,)
+        lows, highs = zip(*(return_range(source, gamma) for gamma in gammas), strict=True)
+        low, high = min(lows) if low is None else low, max(highs) if high is None else high
+    return DQN(source, config, head=Atoms(config.atoms, low, high))
+
+
+def return_range(source: Source, gamma: float) -> tuple[float, float]:
+    """Bounds of the discounted return from any state, by the environment's own range of rewards.
+
+        G = r (1 − γᵏ)/(1 − γ) + γᵏ f   for an episode that terminates after k steps and one more
+
+    It is monotonous in k, so its bounds are those of f, the reward of a step that terminates (`final_reward_range`),
+    and of r/(1 − γ), that of all others (`reward_range`) going on for ever: a time limit ends no return, since its
+    last step is bootstrapped. With γ = 1 the time limit stands for ever.
+
+    Raises:
+        ValueError: The environment does not know its rewards.
+    """
+    env = source.env if isinstance(source, TensorSource) else None
+    running: tuple[float, float] | None = getattr(env, "reward_range", None)
+    if running is None:
+        raise ValueError(f"low, high: the rewards of {source.id} are unknown; pass --config.low and --config.high.")
+    final: tuple[float, float] = getattr(env, "final_reward_range", running)
+    steps = 1 / (1 - gamma) if gamma < 1 else float(source.max_steps)
+    low, high = min(final[0], running[0] * steps), max(final[1], running[1] * steps)
+    if not (math.isfinite(low) and low < high):
+        raise ValueError(f"low, high: every return in {source.id} is {low}; pass --config.low and --config.high.")
+    return low, high

@@ -6,6 +6,7 @@ Letters: T time, M members, N environments of one member, B batch.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,11 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.types import Metrics, Source, fold, mean_metrics
-from imitate.laws import Expected, Law
+from imitate.laws import Expected, Law, fresh_mean
 from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
+from imitate.nets.heads import Head, Scalar
 from imitate.nets.layers import Activation
-from imitate.nets.value_network import Head, Scalar, ValueArchitecture, ValuePolicy
+from imitate.nets.value_network import ValueArchitecture, ValuePolicy
 
 __all__ = ["DQN", "DQNConfig"]
 
@@ -91,18 +93,26 @@ class DQNConfig:
 class DQN:
     """Learn action values off-policy from replay and a target network (Mnih et al. 2015).
 
-    With another `head` the same loop is C51, QR-DQN or IQN: the law of the return replaces its mean.
+    With another `head` the same loop is C51, QR-DQN, IQN, FQF or ER-DQN: the law of the return replaces its mean.
 
     Args:
         source: Where it acts.
         config: Hyper-parameters.
         head: What is learnt about a return.
+        proposals: Makes the learner of the head's proposals (FQF), which takes the same batches as that of the values.
 
     Raises:
         ValueError: The actions are continuous, or a number of the config does not fit.
     """
 
-    def __init__(self, source: Source, config: DQNConfig | None = None, *, head: Head | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        config: DQNConfig | None = None,
+        *,
+        head: Head | None = None,
+        proposals: Callable[[ValuePolicy], Learner[Sample]] | None = None,
+    ) -> None:
         config, head = config or DQNConfig(), head or Scalar()
         for name in ("steps", "rollout", "updates", "batch_size", "target_every"):
             if getattr(config, name) < 1:
@@ -130,10 +140,11 @@ class DQN:
 
         self.gamma, self.lr = member("gamma"), member("lr")
         self.epsilon, self.epsilon_end = member("epsilon"), member("epsilon_end")
-        self.learner = Learner([self.policy], self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.learner = Learner(self.policy.estimators, self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.proposals = None if proposals is None else proposals(self.policy)
         self.replay = SequenceReplay(
             config.capacity,
-            source.num_envs,
+            source,
             Stream(source.seed, "replay", source.device),
             self.gamma,
             n_step=config.n_step,
@@ -173,7 +184,8 @@ class DQN:
         self.steps += config.rollout * self.source.num_envs
         if int(self.steps) < config.learning_starts or len(self.replay) < config.batch_size:
             nothing = torch.zeros(self.source.members, device=self.source.device)
-            return {"loss": nothing, "grad_norm": nothing, "value": nothing, "epsilon": self.driver.beta.clone()}
+            names = ["loss", "grad_norm", "value", *(["entropy"] if self.proposals is not None else [])]
+            return {**dict.fromkeys(names, nothing), "epsilon": self.driver.beta.clone()}
         importance = config.importance + (1 - config.importance) * min(done, 1.0)
         metrics = [self._update(importance) for _ in range(config.updates)]
         return {**mean_metrics(metrics), "epsilon": self.driver.beta.clone()}
@@ -181,6 +193,8 @@ class DQN:
     def _update(self, importance: float) -> Metrics:
         batch = self.replay.sample(self.config.batch_size, importance)
         metrics = self.learner(batch)
+        if self.proposals is not None:
+            metrics["entropy"] = self.proposals(batch)["entropy"]
         self.replay.prioritise(batch.index, metrics.pop("priority"))
         self.updates += 1
         if int(self.updates) % self.config.target_every == 0:
@@ -211,8 +225,8 @@ class DQN:
             bonus = munchausen_bonus(self.target.law(batch.obs).mean, batch.action, tau)
             reward = batch.reward + self.config.munchausen * bonus
             return Expected(soft_value(following.mean, tau)).after(reward, batch.discount)
-        chooser = self.policy.law(batch.next_obs) if self.config.double else following
-        return following.take(greedy_action(chooser.mean)).after(batch.reward, batch.discount)
+        values = self.policy.law(batch.next_obs).mean if self.config.double else fresh_mean(following)
+        return following.take(greedy_action(values)).after(batch.reward, batch.discount)
 
 
 class _Greedy:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.types import Source
-from imitate.nets.value_network import Implicit, Quantiles
+from imitate.nets.heads import Implicit, Quantiles
 
 __all__ = ["IQNConfig", "QRDQNConfig", "iqn", "qr_dqn"]
 

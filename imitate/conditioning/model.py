@@ -15,8 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["ChoiceModel", "Model", "Parameter", "State", "Theta", "Trial"]
+__all__ = ["ChoiceModel", "Contextual", "Model", "Parameter", "Resting", "State", "Theta", "Trial"]
 
 State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading lanes
 Theta = Mapping[str, Tensor]  # by name: [...] or broadcastable to it; a parameter of each cue is [..., C]
@@ -31,12 +32,14 @@ class Parameter:
         low: Lower bound.
         high: Upper bound; may be infinite.
         each_cue: Whether every cue has its own: a saliency.
+        free: Whether a fit estimates it unless told otherwise.
     """
 
     default: float
     low: float = 0.0
     high: float = 1.0
     each_cue: bool = False
+    free: bool = True
 
     def constrain(self, z: Tensor) -> Tensor:
         """From an unbounded z: low + (high − low)·sigmoid(z), low + exp(z) if only `low` is finite, else z."""
@@ -49,6 +52,12 @@ class Parameter:
         if math.isfinite(self.high):
             return torch.logit((value - self.low) / (self.high - self.low))
         return torch.log(value - self.low) if math.isfinite(self.low) else value
+
+    def log_slope(self, z: Tensor) -> Tensor:
+        """Log dθ/dz of `constrain`: carries densities and standard errors between the two."""
+        if math.isfinite(self.high):
+            return math.log(self.high - self.low) + F.logsigmoid(z) + F.logsigmoid(-z)
+        return z if math.isfinite(self.low) else torch.zeros_like(z)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,14 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Resting(Protocol):
+    """A `Model` in which time alone changes something."""
+
+    def rest(self, theta: Theta, state: State, time: float | Tensor) -> State:
+        """The state after a pause, in the model's unit of time; a tensor [...] has one for each lane."""
+
+
+@runtime_checkable
 class ChoiceModel(Protocol):
     """Learns to choose among actions from rewards."""
 
@@ -96,3 +113,11 @@ class ChoiceModel(Protocol):
 
     def update(self, theta: Theta, state: State, action: Tensor, reward: Tensor) -> State:
         """The state after choosing `action` [...] (int64) and earning `reward` [...]. Masking is the caller's."""
+
+
+@runtime_checkable
+class Contextual(Protocol):
+    """A `ChoiceModel` for choices in several places: it is told where it is before it chooses."""
+
+    def observe(self, theta: Theta, state: State, context: Tensor) -> State:
+        """The state on arriving at `context` [...] (int64)."""

@@ -44,6 +44,8 @@ class GymnasiumSource:
         device: Where the transitions live.
         make_envs: Builds as many environments as asked, in mode SAME_STEP, for `play`. By default they are
             built from the spec of `envs`, which `gymnasium.make_vec` leaves there.
+        frames: Successive frames that an observation stacks along its first axis, the newest last. By default
+            it is asked of the Arcade Learning Environment and of a FrameStackObservation; elsewhere it is 1.
 
     Attributes:
         max_steps: Time limit of an episode; 2³¹ − 1 where none is known.
@@ -61,6 +63,7 @@ class GymnasiumSource:
         seed: int = 0,
         device: torch.device | str = "cpu",
         make_envs: Callable[[int], AnyVectorEnv] | None = None,
+        frames: int | None = None,
     ) -> None:
         spec = vector_env.find_spec(envs)
         self.id = type(envs.unwrapped).__name__ if spec is None else spec.id
@@ -71,6 +74,7 @@ class GymnasiumSource:
         self.device = torch.device(device)
         self.observation: Space = _space(envs.single_observation_space, "observation")
         self.action: Space = _space(envs.single_action_space, "action")
+        self.frames = vector_env.frames(envs) if frames is None else frames
         self.max_steps = vector_env.time_limit(envs, spec)
         self.make_envs = vector_env.builder(envs, spec) if make_envs is None else make_envs
         self.decisions = Stream(seed, "policy", device)
@@ -86,13 +90,16 @@ class GymnasiumSource:
         self._driver: Policy | None = None
         self._memory: Memory = None
 
+    @property
+    def obs_dtype(self) -> torch.dtype:
+        """Type of the numbers of an observation."""
+        if isinstance(self.observation, Discrete):
+            return torch.int64
+        return torch.uint8 if self.envs.single_observation_space.dtype == np.uint8 else torch.float32
+
     def _room(self, *shape: int) -> Tensor:
         """Memory for observations [M, *shape, *obs]."""
-        if isinstance(self.observation, Discrete):
-            dtype = torch.int64
-        else:
-            dtype = torch.uint8 if self.envs.single_observation_space.dtype == np.uint8 else torch.float32
-        return torch.empty(self.members, *shape, *self.observation.shape, dtype=dtype, device=self.device)
+        return torch.empty(self.members, *shape, *self.observation.shape, dtype=self.obs_dtype, device=self.device)
 
     def _write(self, out: Tensor, obs: NDArray[Any]) -> None:
         """Observations of all environments into `out`: one copy on the CPU, and one more to a device."""

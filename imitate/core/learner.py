@@ -71,8 +71,11 @@ class Learner(Generic[Batch]):
                 offset += size
         self.lr = per_member(lr, "lr", members, device)
         self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
+        self.decays = bool(self.weight_decay.any())
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self.count = torch.zeros((), dtype=torch.float64, device=device)
+        # βᵗ of both moments as running products: a power of a tensor costs more than the rest of the step.
+        self.bias = torch.ones(2, dtype=torch.float64, device=device)
+        self._decay = torch.tensor(betas, dtype=torch.float64, device=device)
 
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] of the loss before it."""
@@ -91,17 +94,18 @@ class Learner(Generic[Batch]):
 
     def _adam(self, grad: Tensor) -> None:
         beta1, beta2 = self.betas
-        self.count += 1
         self.mean.lerp_(grad, 1 - beta1)
         self.square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        correction1, correction2 = (1 - self.bias.mul_(self._decay)).unbind()
         lr = self.lr.unsqueeze(1)
-        denominator = self.square.sqrt().mul_((1 - beta2**self.count).rsqrt()).add_(self.epsilon)
-        self.flat.mul_(1 - lr * self.weight_decay.unsqueeze(1))
-        self.flat.sub_(lr / (1 - beta1**self.count) * self.mean / denominator)
+        if self.decays:
+            self.flat.mul_(1 - lr * self.weight_decay.unsqueeze(1))
+        denominator = self.square.sqrt().mul_(correction2.rsqrt()).add_(self.epsilon)
+        self.flat.addcdiv_(self.mean * (lr / correction1), denominator, value=-1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments, count and learning rate; the parameters are saved by their modules."""
-        return {"mean": self.mean, "square": self.square, "count": self.count, "lr": self.lr}
+        """Moments, their bias and the learning rate; the parameters are saved by their modules."""
+        return {"mean": self.mean, "square": self.square, "bias": self.bias, "lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, in place."""

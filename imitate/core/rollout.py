@@ -122,6 +122,16 @@ class TensorSource:
         return self.env.action
 
     @property
+    def obs_dtype(self) -> torch.dtype:
+        """Type of the numbers of an observation."""
+        return self.carry.obs.dtype
+
+    @property
+    def frames(self) -> int:
+        """Frames of an observation: it is no stack."""
+        return 1
+
+    @property
     def max_steps(self) -> int:
         """Time limit of an episode."""
         return self.env.max_steps

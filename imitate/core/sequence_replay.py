@@ -1,19 +1,24 @@
 """Replay of rollouts in their order: n-step transitions, sampled uniformly or by priority, all on the device.
 
-Letters: T time, M members, N environments of one member, B batch, C time slots.
+Letters: T time, M members, N environments of one member, B batch, K frames of one observation, S time slots.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from imitate.core import tree
-from imitate.core.noise import Stream, integers
-from imitate.core.types import Transition
+from envs.base import Discrete
+from imitate.core import memory
+from imitate.core.frames import Frames
+from imitate.core.noise import Stream
+from imitate.core.priorities import blocks, search
+from imitate.core.types import Source, Transition
 
 __all__ = ["Sample", "SequenceReplay"]
 
@@ -28,7 +33,7 @@ class Sample:
     discount: Tensor  # γ to the number of steps taken; 0 behind a terminal one
     next_obs: Tensor  # where they ended, before auto-reset
     weight: Tensor  # importance weight, at most 1
-    index: Tensor  # of the first step, for `prioritise`
+    index: Tensor  # of the first step, for `prioritise`; no two steps of a run have the same
 
 
 class SequenceReplay:
@@ -37,61 +42,156 @@ class SequenceReplay:
     A step becomes available once the n − 1 steps behind it are there. A window ends early with its episode: behind a
     terminal step nothing is bootstrapped, behind a truncated one the value of its true last observation is.
 
-    Sampling is proportional to priorityᵅ by a cumulative sum and a binary search, stratified over the batch (Schaul et
-    al. 2016, §3.3 and appendix B.2.1), or uniform if α = 0. New steps get the largest priority so far.
+    Observations are kept once, in the type that the source gives them, and stacked ones as single frames: see `Frames`.
+    An episode takes K frames more than it has steps. Where episodes are so short that `spare` does not hold these, the
+    oldest steps of an environment make room earlier than its time slots do.
+
+    Without priorities every environment is drawn equally often, and so is every step of one. With them a step is drawn
+    in proportion to its priorityᵅ by cumulative sums and a search, stratified over the batch (Schaul et al. 2016, §3.3
+    and appendix B.2.1). New steps get the largest priority so far.
 
     Args:
-        capacity: Steps of one member; rounded down to whole time slots of N.
-        num_envs: N.
+        capacity: Steps of one member; rounded down to S whole time slots of N.
+        source: What is kept: its environments, observations and actions.
         stream: Where the indices come from.
         gamma: γ of each member, [M].
         n_step: Steps summed up before bootstrapping.
-        alpha: α.
+        alpha: α; with 0 there are no priorities.
+        spare: Frames of one environment beyond S; by default S/8, and 64 at least.
 
     Raises:
-        ValueError: The capacity holds less than one window.
+        ValueError: The capacity holds less than one window, or more than fits into memory.
     """
 
     def __init__(
-        self, capacity: int, num_envs: int, stream: Stream, gamma: Tensor, *, n_step: int = 1, alpha: float = 0.0
+        self,
+        capacity: int,
+        source: Source,
+        stream: Stream,
+        gamma: Tensor,
+        *,
+        n_step: int = 1,
+        alpha: float = 0.0,
+        spare: int | None = None,
     ) -> None:
+        num_envs, members, device = source.num_envs, len(gamma), gamma.device
         self.slots = capacity // num_envs
         if n_step < 1:
             raise ValueError(f"n_step: at least 1, not {n_step}.")
-        if self.slots <= n_step:
-            raise ValueError(f"capacity: {capacity} does not hold {n_step + 1} steps of {num_envs} environments.")
+        if self.slots < n_step:
+            raise ValueError(f"capacity: {capacity} does not hold {n_step} steps of {num_envs} environments.")
         self.num_envs, self.stream, self.gamma = num_envs, stream, gamma
         self.n_step, self.alpha = n_step, alpha
+        spare = max(64, self.slots // 8) if spare is None else spare
+        # At the least the newest window, were each of its steps the first of an episode.
+        rows = max(self.slots + spare, (n_step + 1) * (source.frames + 1))
+        discrete = isinstance(source.action, Discrete)
+        shape = (members, self.slots * num_envs)
+        action = torch.empty(0, *source.action.shape, dtype=torch.int64 if discrete else torch.float32)
+        self.bytes = members * (
+            num_envs * (rows + 1) * _size(source.observation.shape, source.obs_dtype, source.frames)
+            + shape[1] * (_size(action.shape[1:], action.dtype) + 4 + 1 + 8)
+            + (shape[1] * 4 if alpha > 0 else 0)
+        )
+        free = memory.available(device)
+        if free is not None and self.bytes > free:
+            raise ValueError(
+                f"capacity: {capacity:,} transitions of {members} members take {memory.mebibytes(self.bytes)}, but "
+                f"{device} has {memory.mebibytes(free)} free; about {int(capacity * free / self.bytes):,} would fit."
+            )
+        self.frames = Frames(
+            members, num_envs, rows, source.observation.shape, source.obs_dtype, device, stack=source.frames
+        )
+        self.action = action.new_zeros(*shape, *action.shape[1:], device=device)
+        self.reward = torch.zeros(shape, device=device)
+        self.ended = torch.zeros(shape, dtype=torch.uint8, device=device)  # 1: terminated, 2: truncated
+        self.number = torch.zeros(shape, dtype=torch.int64, device=device)  # of the observation, for `Frames.read`
         self.written = torch.zeros((), dtype=torch.int64)  # time slots so far; on the CPU: known without a sync
-        members, device = len(gamma), gamma.device
-        self.rows = torch.arange(members, device=device).unsqueeze(1)
-        self.priority = torch.zeros(members, self.slots * num_envs if alpha > 0 else 0, device=device)
+        self.oldest = torch.zeros(members, num_envs, dtype=torch.int64, device=device)  # step that is still whole
+        self._blocks = blocks(members, shape[1] if alpha > 0 else 0, device)
+        self.priority = self._blocks.flatten(1)[:, : shape[1]]
         self.largest = torch.ones(members, 1, device=device)
-        self._fields: Transition | None = None
+        self._members = torch.arange(members, device=device).unsqueeze(1)
+        self._envs = torch.arange(num_envs, device=device)
+        self._ahead = torch.arange(n_step, device=device) * num_envs
+        self._gammas = gamma.unsqueeze(1) ** torch.arange(n_step + 1, device=device)
 
     def __len__(self) -> int:
-        """Steps of a member that can be sampled."""
+        """Steps of a member that can be sampled; the most, where short episodes leave less room."""
         return max(0, min(int(self.written), self.slots) - self.n_step + 1) * self.num_envs
 
+    def __str__(self) -> str:
+        members = len(self.gamma)
+        kept = self.slots * self.num_envs
+        return (
+            f"replay: {kept:,} transitions a member, {members} {'member' if members == 1 else 'members'}, "
+            f"{memory.mebibytes(self.bytes)} on {self.gamma.device} ({self.bytes / (members * kept):,.0f} bytes each)"
+        )
+
     def add(self, rollout: Transition) -> None:
-        """Append a rollout [T, M, N], T at most the number of slots; the oldest make room. Extras are not kept."""
-        time = len(rollout.reward)
+        """Append a rollout [T, M, N], T at most the number of slots; the oldest make room. Extras are not kept.
+
+        Raises:
+            ValueError: The rollout is longer than the ring, or its observations are not those of the source.
+        """
+        time, store = len(rollout.reward), self.frames.store
         if time > self.slots:
             raise ValueError(f"capacity: {self.slots} time slots do not hold a rollout of {time} steps.")
-        kept = Transition(**{**vars(rollout), "extras": {}})
-        if self._fields is None:
-            self._fields = tree.map(lambda x: x.new_zeros(x.shape[1], self.slots, *x.shape[2:]), kept)
-        first = int(self.written)
-        slots = torch.arange(first, first + time, device=rollout.reward.device) % self.slots
-        tree.map(lambda store, new: store.index_copy_(1, slots, new.transpose(0, 1)), self._fields, kept)
+        if rollout.obs.shape[3:] != self.frames.shape or rollout.obs.dtype != store.dtype:
+            raise ValueError(
+                f"obs: {rollout.obs.dtype} {tuple(rollout.obs.shape[3:])}, but the source announced "
+                f"{store.dtype} {self.frames.shape}."
+            )
+        # Of stacks every one is looked at where that costs no sync, and on a device the first ones are.
+        if self.frames.stack > 1 and (int(self.written) == 0 or store.device.type == "cpu"):
+            moved = rollout.next_obs[:, :, :, :-1] == rollout.obs[:, :, :, 1:]
+            if not moved.all():
+                raise ValueError(
+                    f"obs: not {self.frames.stack} successive frames, the newest last; make the source with frames=1."
+                )
+        ended = rollout.terminated + 2 * rollout.truncated
+        for start in range(0, time, self.frames.room()):
+            part = slice(start, start + self.frames.room())
+            number, whole = self.frames.write(rollout.obs[part], rollout.next_obs[part])
+            self._close(whole[0])
+            self._forget(len(number))
+            self._write(number, rollout.action[part], rollout.reward[part], ended[part])
+
+    def _close(self, whole: Tensor) -> None:
+        """Truncate the last step of each [M, N] that does not go on, as after a source was resumed: no window joins."""
+        if self.written > 0:
+            last = self.ended.view(-1, self.slots, self.num_envs)[:, (int(self.written) - 1) % self.slots]
+            last.masked_fill_(whole & (last == 0), 2)
+
+    def _forget(self, time: int) -> None:
+        """Let go of the steps whose frames were overwritten, and of those whose slots the next `time` ones take."""
+        written = int(self.written)
+        most = min(time * (self.frames.stack + 1), written, self.slots)  # a step has at least one frame of its own
+        step = self.oldest.unsqueeze(-1) + torch.arange(most, device=self.oldest.device)
+        position = ((step % self.slots) * self.num_envs + self._envs.unsqueeze(-1)).flatten(1)
+        lost = self.frames.lost(self.number.gather(1, position).view(step.shape)) & (step < written)
+        if self.alpha > 0:
+            table = self._blocks.flatten(1)
+            table.scatter_(1, position, table.gather(1, position).masked_fill(lost.flatten(1), 0))
+        self.oldest += lost.sum(-1)
+        self.oldest.clamp_(min=written + time - self.slots)
+
+    def _write(self, number: Tensor, action: Tensor, reward: Tensor, ended: Tensor) -> None:
+        """Fill the next slots from [T, M, N, ...], and give priorities to what is complete now."""
+        first, time = int(self.written), len(reward)
+        slots = torch.arange(first, first + time, device=reward.device) % self.slots
+        for store, new in ((self.number, number), (self.action, action), (self.reward, reward), (self.ended, ended)):
+            store.unflatten(1, (self.slots, -1)).index_copy_(1, slots, new.transpose(0, 1).to(store.dtype))
         self.written += time
         if self.alpha > 0:
-            table = self.priority.view(len(self.priority), self.slots, self.num_envs)
+            table = self.priority.unflatten(1, (self.slots, -1))
             table[:, slots] = 0
-            # What is complete now: the new steps but the last n − 1, and those that were waiting for them.
+            # The new steps but the last n − 1, and those that were waiting for them.
             start = max(0, first - self.n_step + 1, first + time - self.slots)
             end = max(start, first + time - self.n_step + 1)  # at first there may be none
-            table[:, torch.arange(start, end, device=slots.device) % self.slots] = self.largest.unsqueeze(-1)
+            step = torch.arange(start, end, device=slots.device)
+            there = step.unsqueeze(-1) >= self.oldest.unsqueeze(1)
+            table[:, step % self.slots] = self.largest.unsqueeze(-1) * there
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Sample:
         """A batch of n-step transitions; `beta` is the exponent β of the importance weights.
@@ -101,90 +201,92 @@ class SequenceReplay:
         """
         if len(self) == 0:
             raise ValueError("replay: no complete window to sample from; add rollouts first.")
-        assert self._fields is not None
-        uniform = self.stream.uniform(len(self.gamma), batch_size)
+        uniform = self.stream.uniform(len(self.gamma), batch_size).double()
         if self.alpha > 0:
-            cumulative = self.priority.double().cumsum(1)
-            total = cumulative[:, -1:]
-            strata = (torch.arange(batch_size, device=uniform.device) + uniform.double()) / batch_size
-            index = torch.searchsorted(cumulative, strata * total, right=True).clamp(max=cumulative.shape[1] - 1)
-            weight = ((len(self) / total) * self.priority.gather(1, index)).pow(-beta).float()
+            strata = (torch.arange(batch_size, device=uniform.device) + uniform) / batch_size
+            position, priority = search(self._blocks, strata)
+            newest = int(self.written) - 1
+            step = newest - (newest - position // self.num_envs) % self.slots
+            index = step * self.num_envs + position % self.num_envs
+            weight = priority.pow(-beta)
             weight = weight / weight.amax(1, keepdim=True)
         else:
-            oldest = max(0, int(self.written) - self.slots) * self.num_envs
-            index = (oldest + integers(len(self), uniform)) % (self.slots * self.num_envs)
-            weight = torch.ones_like(uniform)
-        return self._window(self._fields, index, weight)
+            env = (uniform * self.num_envs).long()
+            oldest = self.oldest.gather(1, env)
+            count = int(self.written) - self.n_step + 1 - oldest
+            index = (oldest + ((uniform * self.num_envs - env) * count).long()) * self.num_envs + env
+            weight = torch.ones_like(uniform, dtype=torch.float32)
+        return self._windows(index, weight)
 
-    def _window(self, fields: Transition, index: Tensor, weight: Tensor) -> Sample:
+    def _windows(self, index: Tensor, weight: Tensor) -> Sample:
         """Sum up to n steps from each index, stopping at episode ends."""
-        flat = tree.map(lambda x: x.flatten(1, 2), fields)
         size = self.slots * self.num_envs
-        gamma = self.gamma.unsqueeze(1)
-        rows = self.rows
-        reward, discount = torch.zeros_like(weight), torch.ones_like(weight)
-        alive = torch.ones_like(weight, dtype=torch.bool)
-        last = index
-        terminated = torch.zeros_like(alive)
-        for k in range(self.n_step):
-            at = (index + k * self.num_envs) % size
-            reward = reward + alive * discount * flat.reward[rows, at]
-            discount = torch.where(alive, discount * gamma, discount)
-            last = torch.where(alive, at, last)
-            terminated = terminated | (alive & flat.terminated[rows, at])
-            alive = alive & ~(flat.terminated[rows, at] | flat.truncated[rows, at])
-        return Sample(
-            flat.obs[rows, index],
-            flat.action[rows, index],
-            reward,
-            discount * ~terminated,
-            flat.next_obs[rows, last],
-            weight,
-            index,
-        )
+        first = last = index % size
+        if self.n_step == 1:
+            reward, end, discount = self.reward.gather(1, first), self.ended.gather(1, first), self._gammas[:, 1:]
+        else:
+            steps = (first.unsqueeze(-1) + self._ahead) % size  # [M, B, n]
+            rewards, ends = (x.gather(1, steps.flatten(1)).view(steps.shape) for x in (self.reward, self.ended))
+            # Behind the first end nothing counts; the end itself does.
+            counts = F.pad((ends[..., :-1] > 0).cumsum(-1) == 0, (1, 0), value=True)
+            taken = counts.sum(-1)
+            reward, discount = (rewards * self._gammas[:, None, :-1] * counts).sum(-1), self._gammas.gather(1, taken)
+            last, end = (x.gather(-1, taken.unsqueeze(-1) - 1).squeeze(-1) for x in (steps, ends))
+        number = torch.cat([self.number.gather(1, first), self.number.gather(1, last) + 1], 1)
+        env = index % self.num_envs
+        obs, next_obs = self.frames.read(number, torch.cat([env, env], 1)).chunk(2, 1)
+        row = (first + self._members * size).flatten()
+        action = self.action.flatten(0, 1).index_select(0, row).view(*first.shape, *self.action.shape[2:])
+        return Sample(obs, action, reward, discount * (end != 1), next_obs, weight, index)
 
     def prioritise(self, index: Tensor, error: Tensor) -> None:
-        """Set the priorities of sampled steps [M, B] to their absolute errors, plus 10⁻⁶."""
+        """Set the priorities of sampled steps [M, B] to their absolute errors, plus 10⁻⁶.
+
+        Steps that have made room since they were sampled are left out.
+        """
         if self.alpha > 0:
             priority = (error.abs() + 1e-6).pow(self.alpha)
-            self.priority[self.rows, index] = priority
+            there = index // self.num_envs >= self.oldest.gather(1, index % self.num_envs)
+            position, table = index % (self.slots * self.num_envs), self._blocks.flatten(1)
+            table.scatter_(1, position, torch.where(there, priority, table.gather(1, position)))
             self.largest.copy_(self.largest.maximum(priority.amax(1, keepdim=True)))
+
+    def _steps(self, used: int) -> dict[str, Tensor]:
+        """The first slots of what is kept of a step beside its observations, [M, used, N, ...]."""
+        fields = {"action": self.action, "reward": self.reward, "ended": self.ended, "number": self.number}
+        return {name: x.unflatten(1, (self.slots, -1))[:, :used] for name, x in fields.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, unused slots left out."""
-        state: dict[str, Any] = {
+        return {
             "written": self.written,
+            "oldest": self.oldest,
             "stream": self.stream.state_dict(),
             "priority": self.priority,
             "largest": self.largest,
+            "steps": self._steps(min(int(self.written), self.slots)),
+            "frames": self.frames.state_dict(),
         }
-        if self._fields is not None:
-            used = tree.map(lambda x: x[:, : int(self.written)], self._fields)
-            state["fields"] = {name: value for name, value in vars(used).items() if name != "extras"}
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore.
+        """Restore, in place.
 
         Raises:
-            RuntimeError: The state is of other members, environments or capacity.
+            RuntimeError: The state is of other members, environments, observations or capacity.
         """
-        used = min(int(state["written"]), self.slots)
-        if used and state["fields"]["reward"].shape != (len(self.gamma), used, self.num_envs):
-            found = tuple(state["fields"]["reward"].shape)
-            raise RuntimeError(f"rewards are {found}, not {(len(self.gamma), used, self.num_envs)}")
-        if state["priority"].shape != self.priority.shape:
-            raise RuntimeError(f"priority is {tuple(state['priority'].shape)}, not {tuple(self.priority.shape)}")
-        self.written.copy_(state["written"])
+        mine = {**self._steps(min(int(state["written"]), self.slots)), "priority": self.priority}
+        saved = {**state["steps"], "priority": state["priority"]}
+        for name, value in mine.items():
+            if saved[name].shape != value.shape:
+                raise RuntimeError(f"{name} is {tuple(saved[name].shape)}, not {tuple(value.shape)}")
+        self.frames.load_state_dict(state["frames"])  # it refuses before it changes anything
+        for name, value in mine.items():
+            value.copy_(saved[name])
+        for name in ("written", "oldest", "largest"):
+            getattr(self, name).copy_(state[name])
         self.stream.load_state_dict(state["stream"])
-        self.priority.copy_(state["priority"])
-        self.largest.copy_(state["largest"])
-        self._fields = None
-        if "fields" in state:
 
-            def restore(x: Tensor) -> Tensor:
-                store = torch.zeros(len(x), self.slots, *x.shape[2:], dtype=x.dtype, device=self.gamma.device)
-                store[:, : x.shape[1]] = x
-                return store
 
-            self._fields = tree.map(restore, Transition(**state["fields"]))
+def _size(shape: tuple[int, ...], dtype: torch.dtype, stack: int = 1) -> int:
+    """Bytes of an array, or of one of the frames that it stacks."""
+    return math.prod(shape) // stack * dtype.itemsize

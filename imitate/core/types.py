@@ -100,6 +100,14 @@ class Source(Protocol):
         """Space of observations."""
 
     @property
+    def obs_dtype(self) -> torch.dtype:
+        """Type of the numbers of an observation."""
+
+    @property
+    def frames(self) -> int:
+        """Successive frames that an observation stacks along its first axis, the newest last; 1: it is no stack."""
+
+    @property
     def action(self) -> Space:
         """Space of actions."""
 

@@ -11,12 +11,14 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import iterate
+from gymnasium.wrappers import FrameStackObservation
 from numpy.typing import NDArray
 
 __all__ = [
     "AnyVectorEnv",
     "builder",
     "find_spec",
+    "frames",
     "last_observations",
     "require_same_step",
     "reset",
@@ -64,7 +66,24 @@ def time_limit(envs: AnyVectorEnv, spec: EnvSpec | None) -> int:
     limit = getattr(envs.unwrapped, "max_episode_steps", None)
     if limit is None and spec is not None:
         limit = spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
+        if limit is None and _is_ale(envs):
+            limit = spec.kwargs["max_num_frames_per_episode"] // spec.kwargs["frameskip"]
     return _FOREVER if limit is None or limit < 1 else int(limit)
+
+
+def frames(envs: AnyVectorEnv) -> int:
+    """Frames of a stacked observation, where the environments are known to stack them and nothing lies around that."""
+    if envs.unwrapped is not envs:
+        return 1
+    if _is_ale(envs):
+        return int(envs.single_observation_space.shape[0])
+    first = envs.envs[0] if isinstance(envs, SyncVectorEnv) else None
+    return int(first.stack_size) if isinstance(first, FrameStackObservation) else 1
+
+
+def _is_ale(envs: AnyVectorEnv) -> bool:
+    """Whether they are games of the Arcade Learning Environment, simulated together."""
+    return type(envs.unwrapped).__module__.partition(".")[0] == "ale_py"
 
 
 def builder(envs: AnyVectorEnv, spec: EnvSpec | None) -> Callable[[int], AnyVectorEnv] | None:
@@ -86,8 +105,11 @@ def builder(envs: AnyVectorEnv, spec: EnvSpec | None) -> Callable[[int], AnyVect
 
 def reset(envs: AnyVectorEnv, seeds: Sequence[int]) -> Array:
     """First observations [B, *obs]; an environment with one generator for all takes the first seed alone."""
-    each = isinstance(envs.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
-    seed: Any = list(seeds) if each else seeds[0]
+    seed: Any = seeds[0]
+    if isinstance(envs.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
+        seed = list(seeds)
+    elif _is_ale(envs):
+        seed = np.asarray(seeds)
     obs, _ = envs.reset(seed=seed)
     return np.asarray(obs)
 
@@ -98,7 +120,8 @@ def last_observations(infos: dict[str, Any], done: Flags, name: str) -> list[Arr
     Raises:
         RuntimeError: Some are missing: the environment does not do what its autoreset mode says.
     """
-    if not infos.get("_final_obs", np.zeros_like(done))[done].all():
+    # Without a mask it is there for all or for none.
+    if not infos.get("_final_obs", np.full_like(done, "final_obs" in infos))[done].all():
         raise RuntimeError(f"'{name}' ended episodes without their last observations in infos['final_obs'].")
     return [infos["final_obs"][i] for i in np.flatnonzero(done)]
 

@@ -29,11 +29,13 @@ def load(
 
     Raises:
         FileNotFoundError: There is no policy in `directory`.
-        ValueError: The files are truncated, changed, not ours, or need `build`.
+        ValueError: The files are truncated, changed, not ours, need `build`, or hold a recurrent policy.
     """
     _, description = checkpoint.read(directory, "policy")
     if description.get("kind") == "TabularPolicy":
         return load_tabular(directory, device)
     if description.get("kind") == "ValuePolicy":
         return load_values(directory, device)
+    if description.get("kind") == "RecurrentPolicy":
+        raise ValueError(f"'{directory}': a recurrent policy answers to sequences; read it by nets.load_recurrent.")
     return policy_network.load(directory, device, build=build)

@@ -1,6 +1,6 @@
 """Populations of networks: M independent copies along the first axis of every parameter, one `baddbmm` a layer.
 
-Letters: M members, B batch, F features, A actions, C channels, H height, W width.
+Letters: M members, B batch, F features, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.base import Discrete, Space
+from envs.base import Box, Discrete, Space
 from imitate.core.noise import Stream, integers
+from imitate.nets.convolution import Conv2d, Convolutions, orthogonal
 
 __all__ = [
     "ACTIVATIONS",
+    "CNN",
     "MLP",
     "Activation",
     "Conv2d",
     "Linear",
-    "NatureCNN",
     "Population",
     "RunningNorm",
     "features",
+    "image_shape",
     "network",
 ]
 
@@ -41,14 +43,6 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _orthogonal(shape: tuple[int, ...], gain: float, init: Stream) -> nn.Parameter:
-    """M orthogonal matrices, each drawn on its own (Saxe et al. 2014)."""
-    weights = torch.empty(shape, device=init.generator.device)
-    for weight in weights:
-        nn.init.orthogonal_(weight, gain, generator=init.generator)
-    return nn.Parameter(weights)
-
-
 class Linear(nn.Module):
     """M affine maps: [M, B, inputs] -> [M, B, outputs].
 
@@ -58,7 +52,7 @@ class Linear(nn.Module):
     def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, gain: float = math.sqrt(2)) -> None:
         super().__init__()
         # Orthogonal over [outputs, inputs] as in torch.nn.Linear, stored transposed for baddbmm.
-        weight = _orthogonal((members, outputs, inputs), gain, init)
+        weight = orthogonal((members, outputs, inputs), gain, init)
         self.weight = nn.Parameter(weight.detach().mT.contiguous())
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs, device=weight.device))
 
@@ -67,27 +61,6 @@ class Linear(nn.Module):
         if len(self.weight) == len(x):
             return torch.baddbmm(self.bias, x, self.weight)
         return torch.baddbmm(self.bias.expand(len(x), -1, -1), x, self.weight.expand(len(x), -1, -1))
-
-
-class Conv2d(nn.Module):
-    """M convolutions without padding as one grouped convolution: [M, B, C, H, W] -> [M, B, C', H', W']."""
-
-    def __init__(self, members: int, inputs: int, outputs: int, kernel: int, stride: int, *, init: Stream) -> None:
-        super().__init__()
-        self.stride = stride
-        self.weight = _orthogonal((members, outputs, inputs, kernel, kernel), math.sqrt(2), init)
-        self.bias = nn.Parameter(torch.zeros(members, outputs, device=self.weight.device))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply each member's kernels to its own batch."""
-        members = len(x)
-        weight: Tensor = self.weight
-        bias: Tensor = self.bias
-        if len(weight) != members:
-            weight, bias = weight.expand(members, *weight.shape[1:]), bias.expand(members, -1)
-        images = x.transpose(0, 1).flatten(1, 2)  # [B, M·C, H, W]
-        out = F.conv2d(images, weight.flatten(0, 1), bias.flatten(), self.stride, groups=members)
-        return out.view(len(out), members, -1, *out.shape[2:]).transpose(0, 1)
 
 
 class MLP(nn.Module):
@@ -128,40 +101,23 @@ class MLP(nn.Module):
         return cast(Tensor, last(x))
 
 
-class NatureCNN(nn.Module):
-    """M convolutional networks for images: [M, B, C, H, W] -> [M, B, outputs] (Mnih et al. 2015, Methods)."""
+class CNN(nn.Module):
+    """M networks for images: convolutions, a hidden layer, outputs: [M, B, C, H, W] -> [M, B, outputs].
+
+    The sizes are those of the papers; see `Convolutions`.
+    """
 
     def __init__(
         self, members: int, shape: tuple[int, ...], outputs: int, *, init: Stream, last_gain: float = 1.0
     ) -> None:
         super().__init__()
-        channels, height, width = shape
-        convolutions = []
-        for outputs_, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-            convolutions.append(Conv2d(members, channels, outputs_, kernel, stride, init=init))
-            channels, height, width = (
-                outputs_,
-                (height - kernel) // stride + 1,
-                (width - kernel) // stride + 1,
-            )
-        if min(height, width) < 1:
-            raise ValueError(f"observation: the Nature CNN needs images of at least 36x36 pixels, got {shape[1:]}.")
-        self.convolutions = nn.ModuleList(convolutions)
-        self.head = MLP(
-            members,
-            channels * height * width,
-            (512,),
-            outputs,
-            activation="relu",
-            init=init,
-            last_gain=last_gain,
-        )
+        self.convolutions = Convolutions(members, shape, init=init)
+        inputs, hidden = self.convolutions.outputs, (self.convolutions.hidden,)
+        self.head = MLP(members, inputs, hidden, outputs, activation="relu", init=init, last_gain=last_gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of each member on its own batch of images in [0, 1]."""
-        for convolution in self.convolutions:
-            x = torch.relu(convolution(x))
-        return cast(Tensor, self.head(x.flatten(2)))
+        return cast(Tensor, self.head(self.convolutions(x)))
 
 
 class RunningNorm(nn.Module):
@@ -253,15 +209,22 @@ def network(
     init: Stream,
     last_gain: float = 1.0,
 ) -> nn.Module:
-    """The network that suits a space: a Nature CNN for images, [C, H, W] or [H, W, C], else an MLP on flat features.
+    """The network that suits a space: a CNN for images, [C, H, W] or [H, W, C], else an MLP on flat features.
 
     It takes observations as `features` prepares them.
     """
-    if len(observation.shape) == 3:
-        shape = observation.shape[-1:] + observation.shape[:-1] if _channels_last(observation) else observation.shape
-        return NatureCNN(members, shape, outputs, init=init, last_gain=last_gain)
+    image = image_shape(observation)
+    if image is not None:
+        return CNN(members, image, outputs, init=init, last_gain=last_gain)
     inputs = observation.n if isinstance(observation, Discrete) else math.prod(observation.shape)
     return MLP(members, inputs, hidden, outputs, activation=activation, init=init, last_gain=last_gain)
+
+
+def image_shape(observation: Space) -> tuple[int, ...] | None:
+    """(C, H, W) of observations that are images; None for others."""
+    if len(observation.shape) != 3:
+        return None
+    return observation.shape[-1:] + observation.shape[:-1] if _channels_last(observation) else observation.shape
 
 
 def features(observation: Space, obs: Tensor) -> Tensor:
@@ -270,10 +233,16 @@ def features(observation: Space, obs: Tensor) -> Tensor:
         return F.one_hot(obs.long(), observation.n).float()
     image = len(observation.shape) == 3
     if not obs.is_floating_point():
-        obs = obs.float() / 255 if image else obs.float()
+        obs = obs.float() / _brightest(observation) if image else obs.float()
     if image:
         return obs.movedim(-1, -3) if _channels_last(observation) else obs
     return obs if len(observation.shape) == 1 else obs.flatten(2)
+
+
+def _brightest(observation: Box) -> float:
+    """What a pixel is at most: 255, or 1 in an image of bits."""
+    high = observation.high
+    return 255.0 if isinstance(high, tuple) or math.isinf(high) else float(high)
 
 
 def _channels_last(observation: Space) -> bool:

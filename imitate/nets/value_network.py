@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -18,59 +19,15 @@ from torch import Tensor, nn
 
 from envs.base import Discrete, Space
 from imitate.core import checkpoint, tree
-from imitate.core.noise import Stream, normal
+from imitate.core.noise import Stream
 from imitate.distributions import Categorical
-from imitate.laws import AtomsLaw, Expected, Law, QuantileLaw
-from imitate.nets.layers import ACTIVATIONS, Activation, Linear, RunningNorm, features
+from imitate.laws import Law, QuantileLaw
+from imitate.nets.heads import HEADS, CosineEmbedding, Fractions, Head, Implicit, Proposal, Scalar
+from imitate.nets.layers import ACTIVATIONS, Activation, RunningNorm, features
+from imitate.nets.noisy import NoisyLinear, PlainLinear
 from imitate.nets.policy_network import predict, space_from_json, space_to_json
 
-__all__ = ["Atoms", "Head", "Implicit", "NoisyLinear", "Quantiles", "Scalar", "ValueArchitecture", "ValuePolicy"]
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """The expected return alone (DQN)."""
-
-
-@dataclass(frozen=True)
-class Atoms:
-    """Probabilities of `count` returns from `low` to `high`, evenly spaced (C51; Bellemare, Dabney & Munos 2017)."""
-
-    count: int = 51
-    low: float = -10.0
-    high: float = 10.0
-
-
-@dataclass(frozen=True)
-class Quantiles:
-    """Quantiles at the midpoints of `count` equal shares of probability (QR-DQN; Dabney et al. 2018a).
-
-    Args:
-        count: Quantiles.
-        kappa: κ of the loss, in units of return; see `QuantileLaw`.
-    """
-
-    count: int = 51
-    kappa: float = 1.0
-
-
-@dataclass(frozen=True)
-class Implicit:
-    """Quantiles at any levels, `count` uniform ones at a time (IQN; Dabney et al. 2018b).
-
-    Args:
-        count: Levels drawn for a loss, and midpoints used to act.
-        cosines: Width of the levels' embedding (eq. 4).
-        kappa: κ of the loss, in units of return; see `QuantileLaw`.
-    """
-
-    count: int = 32
-    cosines: int = 64
-    kappa: float = 1.0
-
-
-Head = Scalar | Atoms | Quantiles | Implicit
-_HEADS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Scalar, Atoms, Quantiles, Implicit)}
+__all__ = ["ValueArchitecture", "ValuePolicy", "load_values"]
 
 
 @dataclass(frozen=True)
@@ -89,52 +46,11 @@ class ValueArchitecture:
 
     hidden: tuple[int, ...] = (64, 64)
     activation: Activation = "relu"
-    head: Head = Scalar()
+    head: Head = field(default_factory=Scalar)
     dueling: bool = False
     noisy: bool = False
     normalise: bool = False
     temperature: float = 1.0
-
-
-class NoisyLinear(nn.Module):
-    """M affine maps whose weights carry factorised Gaussian noise, drawn anew for each row of the batch.
-
-        y = (μ_w + σ_w ⊙ f(ε_out) f(ε_in)ᵀ) x + μ_b + σ_b ⊙ f(ε_out),   f(x) = sgn(x) √|x|
-
-    Source: Fortunato et al. (2018), eqs. 9-11. Rows are independent, so the noise of a batch costs one more product.
-    """
-
-    def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, sigma: float = 0.5) -> None:
-        super().__init__()
-        self.mean = Linear(members, inputs, outputs, init=init, gain=1.0)
-        scale = torch.full_like(self.mean.weight, sigma / math.sqrt(inputs))
-        self.sigma_weight = nn.Parameter(scale)
-        self.sigma_bias = nn.Parameter(scale[:, :1].clone())
-        self.noise = inputs + outputs  # uniforms of one row
-        self.inputs = inputs
-
-    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        """[M, B, inputs] and uniforms [M, B, inputs + outputs] -> [M, B, outputs]; without noise the mean weights."""
-        out = cast(Tensor, self.mean(x))
-        if noise is None:
-            return out
-        z = normal(noise)
-        z = z.sign() * z.abs().sqrt()
-        into, out_of = z[..., : self.inputs], z[..., self.inputs :]
-        return out + ((x * into) @ self.sigma_weight + self.sigma_bias) * out_of
-
-
-class _Plain(nn.Module):
-    """A Linear that takes noise, and ignores it."""
-
-    noise = 0
-
-    def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, gain: float = math.sqrt(2)) -> None:
-        super().__init__()
-        self.linear = Linear(members, inputs, outputs, init=init, gain=gain)
-
-    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        return cast(Tensor, self.linear(x))
 
 
 class ValuePolicy(nn.Module):
@@ -174,29 +90,30 @@ class ValuePolicy(nn.Module):
         if architecture.normalise and isinstance(observation, Discrete):
             raise ValueError(f"normalise: observations of {observation} are one-hot; there is nothing to standardise.")
         head = architecture.head
-        if isinstance(head, (Atoms, Quantiles, Implicit)) and head.count < 1 + isinstance(head, Atoms):
-            raise ValueError(f"head: {head.count} are too few for {type(head).__name__}.")
-        if isinstance(head, (Quantiles, Implicit)) and head.kappa <= 0:
-            raise ValueError(f"head: kappa must be positive, not {head.kappa}.")
-        if isinstance(head, Atoms) and head.low >= head.high:
-            raise ValueError(f"head: the support must increase, not go from {head.low} to {head.high}.")
+        head.check()
         self.observation, self.action, self.members = observation, action, members
         self.architecture, self.env = architecture, env
         self.normaliser = RunningNorm(members, observation.shape) if architecture.normalise else None
         inputs = observation.n if isinstance(observation, Discrete) else math.prod(observation.shape)
         widths = [inputs, *architecture.hidden]
-        first = _Plain(members, widths[0], widths[1], init=init)
-        later = NoisyLinear if architecture.noisy else _Plain
-        hidden = [later(members, i, o, init=init) for i, o in pairwise(widths[1:])]
-        self.hidden = nn.ModuleList([first, *hidden])
-        width, outputs = widths[-1], _outputs(head)
-        last = {} if architecture.noisy else {"gain": 1.0}
-        self.advantage = later(members, width, action.n * outputs, init=init, **last)
-        self.state_value = later(members, width, outputs, init=init, **last) if architecture.dueling else None
-        if isinstance(head, Implicit):
-            self.embedding = Linear(members, head.cosines, widths[1], init=init)
-        if isinstance(head, Atoms):
-            self.register_buffer("support", torch.linspace(head.low, head.high, head.count), persistent=False)
+
+        def later(inputs: int, outputs: int, gain: float = math.sqrt(2)) -> NoisyLinear | PlainLinear:
+            if architecture.noisy:
+                return NoisyLinear(members, inputs, outputs, init=init)
+            return PlainLinear(members, inputs, outputs, init=init, gain=gain)
+
+        implicit = isinstance(head, Implicit | Fractions)
+        # Levels multiply the first layer's features: biases of zero would hide them where an observation is all zeros.
+        first = PlainLinear(members, widths[0], widths[1], init=init, spread=implicit)
+        self.hidden = nn.ModuleList([first, *(later(i, o) for i, o in pairwise(widths[1:]))])
+        self.advantage = later(widths[-1], action.n * head.outputs, gain=1.0)
+        self.state_value = later(widths[-1], head.outputs, gain=1.0) if architecture.dueling else None
+        self.embedding = self.proposal = None
+        if isinstance(head, Implicit | Fractions):
+            self.embedding = CosineEmbedding(members, head.cosines, widths[1], init=init)
+        if isinstance(head, Fractions):
+            self.proposal = Proposal(members, widths[1], head.count, init=init)
+        self.register_buffer("points", head.points(), persistent=False)
         self.to(init.generator.device)
 
     @property
@@ -205,10 +122,20 @@ class ValuePolicy(nn.Module):
         return [*self.hidden, self.advantage, *([self.state_value] if self.state_value is not None else [])]
 
     @property
+    def estimators(self) -> Sequence[nn.Module]:
+        """What the loss of the values trains: all but the proposals, which have a loss of their own."""
+        return [child for child in self.children() if child is not self.proposal]
+
+    @property
     def law_noise(self) -> int:
         """Uniforms of one row that `law` takes: levels of an implicit head, then those of noisy weights."""
+        return self.levels + sum(cast(int, layer.noise) for layer in self.layers)
+
+    @property
+    def levels(self) -> int:
+        """Levels that are drawn for a row."""
         head = self.architecture.head
-        return (head.count if isinstance(head, Implicit) else 0) + sum(cast(int, layer.noise) for layer in self.layers)
+        return head.count if isinstance(head, Implicit) else 0
 
     @property
     def noise(self) -> int:
@@ -238,42 +165,50 @@ class ValuePolicy(nn.Module):
         if self.normaliser is not None:
             obs = self.normaliser(obs)
         x = features(self.observation, obs).flatten(2)
-        head = self.architecture.head
-        tau = None
-        if isinstance(head, Implicit):
-            if noise is None:
-                tau = _midpoints(head.count, x).expand(*x.shape[:2], -1)
-            else:
-                tau, noise = noise[..., : head.count], noise[..., head.count :]
-        widths = [cast(int, layer.noise) for layer in self.layers]
-        parts = [None] * len(widths) if noise is None or not self.architecture.noisy else list(noise.split(widths, -1))
-        activation = ACTIVATIONS[self.architecture.activation]
-        for i, layer in enumerate(self.hidden):
-            x = activation(layer(x, parts[i]))
-            if i == 0 and tau is not None:
-                x, parts = self._at_levels(x, tau, parts)
-        out = self.advantage(x, parts[len(self.hidden)]).unflatten(-1, (self.action.n, -1))
+        drawn = None
+        if noise is not None:
+            drawn, *parts = noise.split([self.levels, *(cast(int, layer.noise) for layer in self.layers)], -1)
+        if noise is None or not self.architecture.noisy:
+            parts = [None] * len(self.layers)
+        x = self._activation(self.hidden[0](x, parts[0]))
+        head, points = self.architecture.head, cast(Tensor, self.points)
+        if not isinstance(head, Implicit | Fractions):
+            return head.law(self._outputs(x, parts), points)
+        weights = None
+        if self.proposal is not None:
+            shares: Tensor = self.proposal(x)
+            weights, shares = shares.unsqueeze(-2), shares.detach()
+            tau = shares.cumsum(-1) - shares / 2
+        else:
+            tau = points.expand(*x.shape[:2], -1) if drawn is None else drawn
+        values = self._at_levels(x, parts, tau)
+        return QuantileLaw(values, tau.unsqueeze(-2), head.kappa, weights, partial(self._quantile, x, parts))
+
+    def _activation(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.architecture.activation](x)
+
+    def _outputs(self, x: Tensor, parts: Sequence[Tensor | None]) -> Tensor:
+        """What the layers behind the first make of its features: [M, B, H] -> [M, B, A, K]."""
+        for layer, part in zip(self.hidden[1:], parts[1:], strict=False):
+            x = self._activation(layer(x, part))
+        out: Tensor = self.advantage(x, parts[len(self.hidden)]).unflatten(-1, (self.action.n, -1))
         if self.state_value is not None:
             out = out + self.state_value(x, parts[-1]).unsqueeze(-2) - out.mean(-2, keepdim=True)
-        if isinstance(head, Scalar):
-            return Expected(out.squeeze(-1))
-        if isinstance(head, Atoms):
-            return AtomsLaw(out.log_softmax(-1), cast(Tensor, self.support))
-        if tau is None:
-            return QuantileLaw(out, _midpoints(out.shape[-1], out), head.kappa)
-        # [M, B·K, A, 1] -> [M, B, A, K]
-        values = out.squeeze(-1).unflatten(1, tau.shape[1:]).transpose(-1, -2)
-        return QuantileLaw(values, tau.unsqueeze(-2), head.kappa)
+        return out
 
-    def _at_levels(self, x: Tensor, tau: Tensor, parts: list[Any]) -> tuple[Tensor, list[Any]]:
-        """Features modulated by each level, [M, B, H] -> [M, B·K, H] (Dabney et al. 2018b, eq. 4); noise likewise."""
-        count = cast(Implicit, self.architecture.head).cosines
-        harmonics = math.pi * torch.arange(count, device=x.device, dtype=x.dtype)
-        cosines = torch.cos(tau.unsqueeze(-1) * harmonics).flatten(1, 2)
-        levels = tau.shape[-1]
-        each = x.unsqueeze(2).expand(-1, -1, levels, -1).flatten(1, 2)
-        repeated = [part if part is None else part.repeat_interleave(levels, 1) for part in parts]
-        return each * torch.relu(self.embedding(cosines)), repeated
+    def _at_levels(self, x: Tensor, parts: Sequence[Tensor | None], tau: Tensor) -> Tensor:
+        """Quantiles [M, B, A, K] at levels [M, B, K], from the first layer's features; a row has its noise once."""
+        repeated = [part if part is None else part.repeat_interleave(tau.shape[-1], 1) for part in parts]
+        assert self.embedding is not None
+        out = self._outputs(self.embedding(x, tau), repeated)  # [M, B·K, A, 1]
+        values: Tensor = out.squeeze(-1).unflatten(1, tau.shape[1:])
+        return values.transpose(-1, -2)
+
+    def _quantile(self, x: Tensor, parts: Sequence[Tensor | None], tau: Tensor) -> Tensor:
+        """The same at levels that broadcast to [M, B, A, K]; each action may have its own."""
+        own = tau.shape[-2] if tau.dim() > 1 else 1
+        values = self._at_levels(x, parts, tau.expand(*x.shape[:2], own, -1).flatten(2))
+        return values if own == 1 else values.unflatten(-1, (own, -1)).diagonal(dim1=2, dim2=3).transpose(-1, -2)
 
     def distribution(self, obs: Tensor) -> Categorical:
         """Softmax of the mean returns over the temperature, at observations [M, B, *obs]."""
@@ -321,7 +256,7 @@ def load_values(directory: Path | str, device: torch.device | str = "cpu") -> Va
     try:
         fields = dict(description["architecture"])
         head = dict(fields["head"])
-        fields |= {"hidden": tuple(fields["hidden"]), "head": _HEADS[head.pop("kind")](**head)}
+        fields |= {"hidden": tuple(fields["hidden"]), "head": HEADS[head.pop("kind")](**head)}
         loaded = ValuePolicy(
             space_from_json(description["observation"]),
             space_from_json(description["action"]),
@@ -335,13 +270,3 @@ def load_values(directory: Path | str, device: torch.device | str = "cpu") -> Va
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(f"'{directory}': policy.json is incomplete or does not fit its weights: {reason}") from error
     return loaded
-
-
-def _outputs(head: Head) -> int:
-    """Parameters of the law of one action."""
-    return head.count if isinstance(head, (Atoms, Quantiles)) else 1
-
-
-def _midpoints(count: int, like: Tensor) -> Tensor:
-    """Midpoints of `count` equal shares of [0, 1]."""
-    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count

@@ -10,7 +10,7 @@ from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
 from imitate.experiment.run import load_checkpoint, save_checkpoint
 from imitate.laws import QuantileLaw
-from imitate.nets.value_network import Atoms, Implicit, Quantiles, Scalar
+from imitate.nets.heads import Atoms, Implicit, Quantiles, Scalar
 from tests.oracles import snapshot, unsaved_changes
 
 SMALL = {"rollout": 4, "updates": 2, "batch_size": 8, "learning_starts": 8, "hidden": (8,), "target_every": 3}

@@ -18,7 +18,7 @@ from imitate.core.noise import Stream, normal
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
 from imitate.laws import QuantileLaw
-from imitate.nets.value_network import Atoms, Implicit, Quantiles, Scalar
+from imitate.nets.heads import Atoms, Implicit, Quantiles, Scalar
 from tests.oracles import Bandit, Identity, Recorded, Sliced, Walk
 
 A = 3
@@ -91,7 +91,7 @@ class Textbook:
             x = torch.relu(self.layer(weights, "hidden.0", obs, left))
             if tau is not None:
                 cosines = torch.tensor([math.cos(math.pi * i * tau) for i in range(self.head.cosines)])
-                x = x * torch.relu(cosines @ weights["embedding.weight"] + weights["embedding.bias"][0])
+                x = x * torch.relu(cosines @ weights["embedding.linear.weight"] + weights["embedding.linear.bias"][0])
             x = torch.relu(self.layer(weights, "hidden.1", x, left))
             out = self.layer(weights, "advantage", x, left).reshape(A, -1)
             if self.config.dueling:

@@ -1,9 +1,13 @@
 """n-step and prioritised replay against plain lists. Letters: T time, M members, N environments."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
+from envs.base import Box, Discrete, Space
+from imitate.core import memory
 from imitate.core.checkpoint import read, write
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import SequenceReplay
@@ -13,8 +17,26 @@ M, N = 2, 3
 GAMMA = torch.tensor([0.9, 0.5])
 
 
+NUMBER, CHOICES = Box((1,)), Discrete(10_000)
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a source says of its steps."""
+
+    num_envs: int = N
+    observation: Space = NUMBER
+    obs_dtype: torch.dtype = torch.float32
+    frames: int = 1
+    action: Space = CHOICES
+
+
+def replay_of(slots, num_envs=N, gamma=GAMMA, seed=0, **options):
+    return SequenceReplay(slots * num_envs, Announced(num_envs), Stream(seed, "replay"), gamma, **options)
+
+
 def rollout(first, time, seed=0):
-    """Steps numbered from `first`; obs tells (step, member, environment), the last observation is obs + 0.5."""
+    """Steps numbered from `first`; obs tells (step, member, environment), and the last of an episode is obs + 0.5."""
     generator = torch.Generator().manual_seed(seed + first)
     step = torch.arange(first, first + time).reshape(-1, 1, 1) * 100.0
     number = step + torch.arange(M).reshape(1, -1, 1) * 10 + torch.arange(N)
@@ -23,7 +45,7 @@ def rollout(first, time, seed=0):
         obs=number.unsqueeze(-1),
         action=number.long(),
         reward=torch.randn(time, M, N, generator=generator),
-        next_obs=number.unsqueeze(-1) + 0.5,
+        next_obs=(number + torch.where(chance < 0.3, 0.5, 100.0)).unsqueeze(-1),
         terminated=chance < 0.15,
         truncated=(chance >= 0.15) & (chance < 0.3),
         extras={"dropped": number},
@@ -43,22 +65,22 @@ def history(rollouts):
 
 
 def window(steps, start, n_step, gamma):
-    """Reward, discount and number of the last step, by a loop."""
+    """Reward, discount and last observation, by a loop."""
     total, discount = 0.0, 1.0
     for number, reward, terminated, truncated in steps[start : start + n_step]:
         total += discount * reward
         discount *= gamma
         if terminated:
-            return total, 0.0, number
+            return total, 0.0, number + 0.5
         if truncated:
-            break
-    return total, discount, number
+            return total, discount, number + 0.5
+    return total, discount, number + 100
 
 
 @pytest.mark.parametrize("n_step", [1, 2, 3, 5])
 @pytest.mark.parametrize(("slots", "sizes"), [(20, [4, 4]), (8, [3, 3, 3, 3]), (8, [8]), (8, [1] * 19), (7, [5, 7, 2])])
 def test_windows_are_those_of_a_loop(n_step, slots, sizes):
-    replay, rollouts, first = SequenceReplay(slots * N, N, Stream(0, "replay"), GAMMA, n_step=n_step), [], 0
+    replay, rollouts, first = replay_of(slots, n_step=n_step), [], 0
     for size in sizes:
         rollouts.append(rollout(first, size))
         replay.add(rollouts[-1])
@@ -81,8 +103,9 @@ def test_windows_are_those_of_a_loop(n_step, slots, sizes):
             reward, discount, last = window(steps[m, n], start, n_step, float(GAMMA[m]))
             assert sample.reward[m, b].item() == pytest.approx(reward, abs=1e-5)
             assert sample.discount[m, b].item() == pytest.approx(discount, abs=1e-6)
-            assert sample.next_obs[m, b].item() == last + 0.5
+            assert sample.next_obs[m, b].item() == last
             assert sample.obs[m, b].item() == number
+            assert sample.index[m, b].item() == start * N + n
         assert starts == {(t, n) for t in range(oldest, newest + 1) for n in range(N)}
     assert torch.equal(sample.weight, torch.ones(M, 600))
 
@@ -90,7 +113,7 @@ def test_windows_are_those_of_a_loop(n_step, slots, sizes):
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_priorities_are_followed_and_corrected_for(n_step):
     alpha, beta, draws = 0.7, 0.5, 60_000
-    replay = SequenceReplay(8 * N, N, Stream(1, "replay"), GAMMA, n_step=n_step, alpha=alpha)
+    replay = replay_of(8, seed=1, n_step=n_step, alpha=alpha)
     for first in (0, 5, 10):
         replay.add(rollout(first, 5))
     valid = {(t, n) for t in range(7, 15 - n_step + 1) for n in range(N)}
@@ -114,7 +137,7 @@ def test_priorities_are_followed_and_corrected_for(n_step):
 
 
 def test_new_steps_get_the_largest_priority_so_far():
-    replay = SequenceReplay(20 * N, N, Stream(1, "replay"), GAMMA, alpha=1.0)
+    replay = replay_of(20, seed=1, alpha=1.0)
     replay.add(rollout(0, 4))
     sample = replay.sample(200)
     replay.prioritise(sample.index, torch.full_like(sample.reward, 7.0))
@@ -127,7 +150,7 @@ def test_new_steps_get_the_largest_priority_so_far():
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 def test_it_survives_the_disk(tmp_path, alpha):
     def fresh():
-        return SequenceReplay(6 * N, N, Stream(0, "replay"), GAMMA, n_step=2, alpha=alpha)
+        return replay_of(6, n_step=2, alpha=alpha)
 
     one, two = fresh(), fresh()
     for first in (0, 4):
@@ -144,13 +167,17 @@ def test_it_survives_the_disk(tmp_path, alpha):
 
 
 def test_bad_sizes():
-    with pytest.raises(ValueError, match="capacity"):
-        SequenceReplay(2 * N, N, Stream(0, "replay"), GAMMA, n_step=2)
+    with pytest.raises(ValueError, match="capacity: 3 does not hold 2 steps"):
+        replay_of(1, n_step=2)
+    assert replay_of(2, n_step=2).slots == 2  # one window of each environment is enough
     with pytest.raises(ValueError, match="n_step"):
-        SequenceReplay(20, N, Stream(0, "replay"), GAMMA, n_step=0)
-    replay = SequenceReplay(4 * N, N, Stream(0, "replay"), GAMMA)
+        replay_of(6, n_step=0)
+    replay = replay_of(4)
     with pytest.raises(ValueError, match="capacity"):
         replay.add(rollout(0, 5))
+    seen = rollout(0, 2)
+    with pytest.raises(ValueError, match=r"obs: torch\.float64 \(1,\), but the source announced torch\.float32 \(1,\)"):
+        replay.add(Transition(**{**vars(seen), "obs": seen.obs.double()}))
 
 
 def starts_of(first, slots, n_step):
@@ -162,7 +189,7 @@ def starts_of(first, slots, n_step):
 @pytest.mark.parametrize(("slots", "sizes"), [(8, [1] * 20), (8, [2, 1, 3, 2, 4, 1]), (8, [8, 8, 3]), (7, [5, 7, 2])])
 def test_exactly_the_whole_windows_have_a_priority(n_step, slots, sizes):
     """After each rollout, also while there is none yet, and beside the write head."""
-    replay, first = SequenceReplay(slots * N, N, Stream(0, "replay"), GAMMA, n_step=n_step, alpha=0.5), 0
+    replay, first = replay_of(slots, n_step=n_step, alpha=0.5), 0
     for size in sizes:
         replay.add(rollout(first, size))
         first += size
@@ -184,7 +211,7 @@ def chi2(counts, shares):
 
 
 def test_uniform_samples_are_uniform():
-    replay = SequenceReplay(8 * N, N, Stream(5, "replay"), GAMMA, n_step=3)
+    replay = replay_of(8, seed=5, n_step=3)
     for first in (0, 5, 10):
         replay.add(rollout(first, 5))
     drawn, valid = replay.sample(36_000), sorted(starts_of(15, 8, 3))
@@ -200,11 +227,11 @@ def test_uniform_samples_are_uniform():
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
 def test_every_step_is_drawn_by_its_own_priority(alpha):
     """Errors of every start and member at random; shares by chi-squared, weights by the formula."""
-    replay = SequenceReplay(8 * N, N, Stream(2, "replay"), GAMMA, n_step=2, alpha=alpha)
+    replay = replay_of(8, seed=2, n_step=2, alpha=alpha)
     for first in (0, 6, 12):
         replay.add(rollout(first, 6))
     valid = sorted(starts_of(18, 8, 2))
-    index = torch.tensor([(t % 8) * N + n for t, n in valid]).expand(M, -1)
+    index = torch.tensor([t * N + n for t, n in valid]).expand(M, -1)
     error = torch.rand(M, len(valid), generator=torch.Generator().manual_seed(1)) - 0.5  # of either sign
     replay.prioritise(index, error)
     priority = (error.abs().double() + 1e-6) ** alpha
@@ -215,7 +242,7 @@ def test_every_step_is_drawn_by_its_own_priority(alpha):
         assert chi2(counts, priority[m].numpy()) < 47.5  # 0.999 quantile of χ²(20); strata make it smaller
         p = priority[m] / priority[m].sum()
         weight = (len(valid) * p) ** -0.4
-        table = torch.zeros(8 * N, dtype=torch.float64)
+        table = torch.zeros(18 * N, dtype=torch.float64)
         table[index[m]] = weight
         expected = table[drawn.index[m]]
         torch.testing.assert_close(drawn.weight[m].double(), expected / expected.max(), rtol=1e-4, atol=0)
@@ -227,7 +254,7 @@ def test_every_step_is_drawn_by_its_own_priority(alpha):
 
 
 def test_members_have_priorities_of_their_own():
-    replay = SequenceReplay(8 * N, N, Stream(2, "replay"), GAMMA, alpha=0.5)
+    replay = replay_of(8, seed=2, alpha=0.5)
     replay.add(rollout(0, 4))
     before = replay.priority.clone()
     error = torch.tensor([[9.0], [0.04]])
@@ -242,22 +269,29 @@ def test_members_have_priorities_of_their_own():
 
 
 def test_a_replay_keeps_copies_and_no_extras():
-    replay, given = SequenceReplay(8 * N, N, Stream(0, "replay"), GAMMA), rollout(0, 3)
+    replay, given = replay_of(8), rollout(0, 3)
     expected = given.clone()
     replay.add(given)
     for name in ("obs", "next_obs", "reward"):
         getattr(given, name).fill_(-1)
     state = replay.state_dict()
-    assert "extras" not in state["fields"]
-    for name, value in state["fields"].items():
-        assert value.shape[:3] == (M, 3, N)  # unused slots are left out
+    assert set(state["steps"]) == {"action", "reward", "ended", "number"}
+    for value in state["steps"].values():
+        assert value.shape == (M, 3, N)  # unused slots are left out
+    for name in ("action", "reward"):
+        value = state["steps"][name].transpose(0, 1)
         assert value.dtype == getattr(expected, name).dtype
-        assert torch.equal(value.transpose(0, 1), getattr(expected, name))
+        assert torch.equal(value, getattr(expected, name))
+    drawn = replay.sample(50)
+    t, n = drawn.index // N, drawn.index % N
+    members = torch.arange(M).unsqueeze(1)
+    assert torch.equal(drawn.obs, expected.obs[t, members, n])
+    assert torch.equal(drawn.next_obs, expected.next_obs[t, members, n])
 
 
 def test_a_state_of_another_shape_is_refused_and_changes_nothing():
     def filled(slots, num_envs=N, gamma=GAMMA, alpha=0.0, steps=10):
-        made = SequenceReplay(slots * num_envs, num_envs, Stream(0, "replay"), gamma, alpha=alpha)
+        made = replay_of(slots, num_envs, gamma, alpha=alpha)
         for first in range(0, steps, 2):
             seen = rollout(first, 2)
             members = torch.arange(len(gamma)) % M
@@ -279,16 +313,84 @@ def test_a_state_of_another_shape_is_refused_and_changes_nothing():
     grown = filled(8)
     grown.load_state_dict(filled(20, steps=4).state_dict())  # not yet wrapped: it does not matter
     assert torch.equal(grown.sample(50).obs, filled(8, steps=4).sample(50).obs)
-    empty = SequenceReplay(8 * N, N, Stream(0, "replay"), GAMMA)
+    empty = replay_of(8)
     grown.load_state_dict(empty.state_dict())
     assert len(grown) == 0
 
 
 def test_one_number_a_state_stays_an_integer():
     seen = rollout(0, 3)
-    seen = Transition(**{**vars(seen), "obs": seen.action, "next_obs": seen.action + 1})
-    replay = SequenceReplay(4 * N, N, Stream(0, "replay"), GAMMA, n_step=2)
+    seen = Transition(**{**vars(seen), "obs": seen.action, "next_obs": seen.action + 100})
+    source = Announced(observation=Discrete(10_000), obs_dtype=torch.int64)
+    replay = SequenceReplay(4 * N, source, Stream(0, "replay"), GAMMA, n_step=2)
     replay.add(seen)
     drawn = replay.sample(7)
     assert drawn.obs.dtype == drawn.next_obs.dtype == torch.int64
     assert torch.equal(drawn.obs, drawn.action)
+
+
+def test_actions_of_a_box_are_kept():
+    seen = rollout(0, 3)
+    seen = Transition(**{**vars(seen), "action": torch.stack([seen.reward, seen.obs[..., 0]], -1)})
+    replay = SequenceReplay(4 * N, Announced(action=Box((2,))), Stream(0, "replay"), GAMMA)
+    replay.add(seen)
+    drawn = replay.sample(20)
+    assert torch.equal(drawn.action, torch.stack([drawn.reward, drawn.obs[..., 0]], -1))
+
+
+def test_a_priority_is_not_given_to_what_took_the_place():
+    """Between a sample and its errors the ring moved on: the steps that made room stay gone, the others are heard."""
+    replay = replay_of(4, alpha=1.0)
+    replay.add(rollout(0, 4))
+    sample = replay.sample(200)
+    replay.add(rollout(4, 2))
+    before = replay.priority.clone()
+    replay.prioritise(sample.index, torch.full_like(sample.reward, 5.0))
+    gone = torch.arange(4 * N) < 2 * N  # the slots of steps 0 and 1, where 4 and 5 are now
+    assert torch.equal(replay.priority[:, gone], before[:, gone])
+    assert (replay.priority[:, ~gone] == 5.0 + 1e-6).all()
+
+
+def test_no_window_joins_what_a_restarted_source_began_with_what_it_left():
+    replay = replay_of(20, n_step=3)
+    whole = rollout(0, 4)
+    never = torch.zeros_like(whole.terminated)
+    going = Transition(**{**vars(whole), "next_obs": whole.obs + 100, "terminated": never, "truncated": never})
+    replay.add(going)
+    replay.add(Transition(**{**vars(going), "obs": going.obs + 5_000, "next_obs": going.next_obs + 5_000}))
+    drawn = replay.sample(400)
+    for m in range(M):
+        for b in range(400):
+            t, n = divmod(int(drawn.index[m, b]), N)
+            last = min(t + 2, 3 if t < 4 else 7)
+            assert drawn.discount[m, b].item() == pytest.approx(float(GAMMA[m]) ** (last - t + 1))
+            end = (5_000 if last > 3 else 0) + 100.0 * (last % 4) + 10 * m + n + 100
+            assert drawn.next_obs[m, b].item() == end
+
+
+def test_memory_is_told_and_what_does_not_fit_is_refused(monkeypatch):
+    source = Announced(8, Box((4, 84, 84), 0, 255), torch.uint8, frames=4)
+    gamma = torch.full((2,), 0.99)
+    replay = SequenceReplay(4_000, source, Stream(0, "replay"), gamma, alpha=0.5)
+    held = sum(x.untyped_storage().nbytes() for x in (
+        replay.frames.store, replay.action, replay.reward, replay.ended, replay.number, replay.priority
+    ))  # fmt: skip
+    assert replay.bytes == pytest.approx(held, rel=1e-4)
+    each = replay.bytes / 8_000
+    assert each < 1.2 * 84 * 84  # whole transitions have 8 · 84 · 84
+    assert str(replay) == f"replay: 4,000 transitions a member, 2 members, 61 MiB on cpu ({each:,.0f} bytes each)"
+    monkeypatch.setattr(memory, "available", lambda device: 2**20 * 6_000)
+    with pytest.raises(ValueError) as refused:
+        SequenceReplay(1_000_000, source, Stream(0, "replay"), gamma)
+    assert str(refused.value) == (
+        "capacity: 1,000,000 transitions of 2 members take 15,181 MiB, but cpu has 6,000 MiB free; "
+        "about 395,238 would fit."
+    )
+    SequenceReplay(10_000, source, Stream(0, "replay"), gamma)
+    monkeypatch.setattr(memory, "available", lambda device: None)  # where nobody knows, it is tried
+    assert len(SequenceReplay(1_000, source, Stream(0, "replay"), gamma)) == 0
+
+
+def test_free_memory_is_that_of_the_system():
+    free = memory.available("cpu")
+    assert free is not None and 2**26 < free < 2**50

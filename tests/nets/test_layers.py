@@ -9,10 +9,10 @@ from envs.base import Box, Discrete
 from imitate.core.noise import Stream
 from imitate.nets.layers import (
     ACTIVATIONS,
+    CNN,
     MLP,
     Conv2d,
     Linear,
-    NatureCNN,
     Population,
     RunningNorm,
     features,
@@ -60,41 +60,6 @@ def test_gradients_are_those_of_plain_networks():
         for layer, mine in zip(plain[::2], module.layers, strict=True):
             torch.testing.assert_close(mine.weight.grad[m].T, layer.weight.grad, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(mine.bias.grad[m, 0], layer.bias.grad, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (2, 2), (3, 2)])
-def test_a_convolution_is_that_many_plain_ones(kernel, stride):
-    module = Conv2d(M, 2, 5, kernel, stride, init=stream())
-    with torch.no_grad():
-        module.bias.copy_(torch.randn(M, 5))
-    members_differ(module)
-    x = torch.randn(M, B, 2, 9, 8)
-    out = module(x)
-    for m in range(M):
-        plain = nn.Conv2d(2, 5, kernel, stride)
-        with torch.no_grad():
-            plain.weight.copy_(module.weight[m])
-            plain.bias.copy_(module.bias[m])
-        torch.testing.assert_close(out[m], plain(x[m]), rtol=1e-5, atol=1e-5)
-
-
-def test_a_nature_cnn_is_that_many_plain_ones():
-    module = NatureCNN(2, (3, 40, 36), 4, init=stream())
-    x = torch.rand(2, 2, 3, 40, 36)
-    out = module(x)
-    assert out.shape == (2, 2, 4)
-    for m in range(2):
-        layers = []
-        for mine, (kernel, stride) in zip(module.convolutions, ((8, 4), (4, 2), (3, 1)), strict=True):
-            plain = nn.Conv2d(mine.weight.shape[2], mine.weight.shape[1], kernel, stride)
-            with torch.no_grad():
-                plain.weight.copy_(mine.weight[m])
-                plain.bias.copy_(mine.bias[m])
-            layers += [plain, nn.ReLU()]
-        plain = nn.Sequential(*layers, nn.Flatten(), plain_mlp(module.head, m, nn.ReLU))
-        torch.testing.assert_close(out[m], plain(x[m]), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="36x36"):
-        NatureCNN(1, (3, 36, 35), 4, init=stream())
 
 
 @pytest.mark.parametrize(
@@ -302,13 +267,22 @@ def test_features():
     torch.testing.assert_close(features(Box((40, 36, 3), 0, 255), last), last.permute(0, 1, 4, 2, 3) / 255)
     made = network(Box((40, 36, 3), 0, 255), 5, members=1, hidden=(), activation="relu", init=Stream(0, "init"))
     assert made(features(Box((40, 36, 3), 0, 255), last)).shape == (1, 2, 5)
+    bits = torch.randint(2, (1, 2, 10, 10, 4), dtype=torch.uint8)
+    assert torch.equal(features(Box((10, 10, 4), 0, 1), bits), bits.permute(0, 1, 4, 2, 3).float())
+    assert torch.equal(features(Box((4, 10, 10), 0, 1), bits.bool()[..., :4, :, :]), bits[..., :4, :, :].float())
     vector = torch.randn(4, 5, 3)
     assert torch.equal(features(Box((3,)), vector), vector)
 
 
 @pytest.mark.parametrize(
     ("space", "kind"),
-    [(Discrete(3), MLP), (Box((4,)), MLP), (Box((2, 3)), MLP), (Box((3, 36, 36), 0, 255), NatureCNN)],
+    [
+        (Discrete(3), MLP),
+        (Box((4,)), MLP),
+        (Box((2, 3)), MLP),
+        (Box((3, 36, 36), 0, 255), CNN),
+        (Box((10, 10, 4), 0, 1), CNN),
+    ],
 )
 def test_network_suits_its_space(space, kind):
     module = network(space, 2, members=M, hidden=(4,), activation="relu", init=stream())

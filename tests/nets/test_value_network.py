@@ -11,7 +11,9 @@ import imitate
 from envs.base import Box, Discrete
 from imitate.core.noise import Stream, normal
 from imitate.laws import AtomsLaw, Expected, QuantileLaw
-from imitate.nets.value_network import Atoms, Implicit, NoisyLinear, Quantiles, Scalar, ValueArchitecture, ValuePolicy
+from imitate.nets.heads import Atoms, Implicit, Quantiles, Scalar
+from imitate.nets.noisy import NoisyLinear
+from imitate.nets.value_network import ValueArchitecture, ValuePolicy
 
 M, B, A = 3, 4, 2
 OBS = Box((5,))
@@ -89,7 +91,7 @@ def test_implicit_levels_are_embedded_by_cosines():
     for b in range(2):
         for k in range(3):
             cosines = torch.tensor([math.cos(math.pi * i * tau[0, b, k]) for i in range(8)])
-            phi = torch.relu(policy.embedding(cosines.reshape(1, 1, -1)))
+            phi = torch.relu(policy.embedding.linear(cosines.reshape(1, 1, -1)))
             h = torch.relu(policy.hidden[1](psi[:, b : b + 1] * phi, None))
             torch.testing.assert_close(found.values[0, b, :, k], policy.advantage(h, None)[0, 0], rtol=1e-4, atol=1e-5)
 

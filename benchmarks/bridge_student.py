@@ -1,0 +1,176 @@
+"""A Rescorla-Wagner agent teaches a recurrent network on a reversal bandit, by behaviour cloning through time.
+
+The student sees what the teacher saw (its last choice and reward) and is told what it chose; nobody tells it that there
+are values, a learning rate or a softmax. Then it plays alone, and a Rescorla-Wagner model is fitted to what it does.
+
+Letters: T time, M members, N environments of one member, A arms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.bandits import ReversalBandit
+from envs.feedback import Feedback
+from imitate.behaviours import Random
+from imitate.conditioning.agent import Agent, as_agent
+from imitate.conditioning.choice import Softmax
+from imitate.conditioning.data import Choices
+from imitate.conditioning.likelihood import log_likelihood
+from imitate.conditioning.values import QLearning
+from imitate.core.learner import Learner
+from imitate.core.noise import Stream
+from imitate.core.rollout import TensorSource, advance, begin
+from imitate.core.types import Metrics, Policy, Transition, mean_metrics
+from imitate.experiment.evaluate import interval
+from imitate.nets import RecurrentPolicy, recurrent_policy
+
+__all__ = ["Lesson", "draw", "lesson"]
+
+MODEL = Softmax(QLearning())
+TEACHER = {"alpha": 0.3, "beta": 5.0, "Q0": 0.5}
+BANDIT = ReversalBandit(means=(0.8, 0.2), hazard=0.05, max_steps=100)
+ENV = Feedback(BANDIT)
+BEFORE, AFTER = 5, 15  # trials around a reversal
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What came of it: numbers with intervals over members, and curves of every member."""
+
+    numbers: dict[str, Any]
+    loss: Tensor  # [updates, M], nats a choice above the teacher's own entropy
+    reversal: dict[str, Tensor]  # share of choices of the better arm around reversals, [M, trials]
+    fitted: dict[str, dict[str, Tensor]]  # α and β of a Rescorla-Wagner model fitted to each player, [M]
+
+
+def lesson(
+    members: int, seed: int, *, updates: int = 300, num_envs: int = 32, hidden: int = 16, lr: float = 5e-3
+) -> Lesson:
+    """Train M students and look at them.
+
+    Args:
+        members: M.
+        seed: Of the source, whose streams and the students' first weights come from it.
+        updates: Gradient steps, each on one fresh episode of every environment.
+        num_envs: N.
+        hidden: Units of a student.
+        lr: Learning rate of Adam.
+    """
+    source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=num_envs, members=members, seed=seed)
+    teacher, student = as_agent(MODEL, TEACHER), recurrent_policy(source, hidden)
+    starts = torch.zeros(BANDIT.max_steps, members, num_envs, dtype=torch.bool)
+    starts[0] = True  # every episode lasts `max_steps`
+
+    def loss(seen: Transition) -> tuple[Tensor, Metrics]:
+        said = student.distributions(seen.obs, starts)
+        error = -said.log_prob(seen.action).mean((0, 2))
+        log_probs = seen.extras["log_probs"]
+        entropy = -(log_probs.exp() * log_probs).sum(-1).mean((0, 2))
+        return error, {"excess": error.detach() - entropy}
+
+    learner = Learner([student], loss, lr=lr, max_grad_norm=1.0)
+    history = []
+    for update in range(updates):
+        learner.lr.fill_(lr * (1 - update / updates))
+        history.append(learner(source.collect(teacher, BANDIT.max_steps))["excess"])
+    players: dict[str, Policy] = {"teacher": teacher, "student": student, "random": Random(ENV.action)}
+    returns = {name: source.play(policy, 200, seed + 1).mean(1) for name, policy in players.items()}
+    reversal, fitted = {}, {}
+    for name in ("teacher", "student"):
+        seen, better = _watch(players[name], members, 200, seed + 2)
+        reversal[name] = _around_reversals(seen.action == better, better)
+        fitted[name] = _fit(seen)
+    divergence = _divergence(teacher, student, members, seed + 3)
+    share = (returns["student"] - returns["random"]) / (returns["teacher"] - returns["random"])
+    numbers = {
+        "teacher": TEACHER,
+        "parameters": student.parameters_per_member,
+        "choices_shown": updates * num_envs * BANDIT.max_steps,
+        "return": {name: _summary(value) for name, value in returns.items()},
+        "share_of_teacher": _summary(share),
+        "divergence_nats": _summary(divergence),
+        "fitted": {who: {key: _summary(value) for key, value in each.items()} for who, each in fitted.items()},
+        "better_arm_after_reversal": {
+            name: {str(lag): _summary(curve[:, BEFORE + lag]) for lag in (0, 2, 5, 10)}
+            for name, curve in reversal.items()
+        },
+    }
+    return Lesson(numbers, torch.stack(history), reversal, fitted)
+
+
+@torch.no_grad()
+def _watch(policy: Policy, members: int, num_envs: int, seed: int) -> tuple[Transition, Tensor]:
+    """One episode [T, M, N] of fresh environments, and the better arm of every trial, [T, M, N]."""
+    decisions, dynamics = Stream(seed, "policy"), Stream(seed, "env")
+    carry = begin(ENV, policy, dynamics.uniform(members, num_envs, ENV.reset_noise))
+    steps, better = [], []
+    width = ENV.step_noise + ENV.reset_noise
+    for _ in range(BANDIT.max_steps):
+        better.append(carry.state.inner.means.argmax(-1))
+        uniform = decisions.uniform(members, num_envs, policy.noise), dynamics.uniform(members, num_envs, width)
+        carry, seen = advance(ENV, policy, carry, *uniform)
+        steps.append(seen)
+    names = ("obs", "action", "reward", "next_obs", "terminated", "truncated")
+    return Transition(*(torch.stack([getattr(step, name) for step in steps]) for name in names)), torch.stack(better)
+
+
+def _around_reversals(chosen: Tensor, better: Tensor) -> Tensor:
+    """Share of choices of the better arm, by trials since a reversal: [M, BEFORE + AFTER].
+
+    At lag 0 and later that is the arm that has just become the better one; before, the one that was it then.
+    """
+    reversed_ = (better[1:] != better[:-1]).nonzero()
+    time, member, env = reversed_[:, 0] + 1, reversed_[:, 1], reversed_[:, 2]
+    inside = (time >= BEFORE) & (time + AFTER <= len(better))
+    time, member, env = time[inside], member[inside], env[inside]
+    window = time.unsqueeze(-1) + torch.arange(-BEFORE, AFTER)
+    hits = chosen[window, member.unsqueeze(-1), env.unsqueeze(-1)].double()
+    total = torch.zeros(better.shape[1], BEFORE + AFTER, dtype=torch.float64).index_add_(0, member, hits)
+    return total / torch.bincount(member, minlength=better.shape[1]).unsqueeze(-1)
+
+
+def _fit(seen: Transition) -> dict[str, Tensor]:
+    """Maximum-likelihood α and β of each member over all of its episodes, [M]."""
+    choices = Choices(seen.action, seen.reward.double(), ENV.action.n)
+    free = {name: MODEL.parameters[name] for name in ("alpha", "beta")}
+    z = torch.zeros(2, seen.action.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([z], max_iter=40, line_search_fn="strong_wolfe")
+
+    def values() -> dict[str, Tensor]:
+        return {name: parameter.constrain(own) for (name, parameter), own in zip(free.items(), z, strict=True)}
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        theta = {name: value.unsqueeze(-1) for name, value in values().items()}
+        loss = -log_likelihood(MODEL, {**theta, "Q0": TEACHER["Q0"]}, choices).sum() / choices.action.numel()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return {name: value.detach() for name, value in values().items()}
+
+
+@torch.no_grad()
+def _divergence(teacher: Agent, student: RecurrentPolicy, members: int, seed: int) -> Tensor:
+    """KL(teacher ‖ student) of a choice in nats, [M], over fresh episodes of the teacher."""
+    source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=200, members=members, seed=seed)
+    seen = source.collect(teacher, BANDIT.max_steps)
+    starts = torch.zeros(seen.action.shape, dtype=torch.bool)
+    starts[0] = True
+    log_probs = seen.extras["log_probs"]
+    said = student.distributions(seen.obs, starts).logits.log_softmax(-1)
+    return (log_probs.exp() * (log_probs - said)).sum(-1).mean((0, 2))
+
+
+def _summary(value: Tensor) -> dict[str, float]:
+    """Mean over members and its 95 % bootstrap interval."""
+    scores = value.double().numpy()
+    low, high = interval(np.mean, scores)
+    return {"mean": float(scores.mean()), "low": low, "high": high}
