@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from envs.stimuli import CompleteSerialCompound, Microstimuli, Representation
+from envs.stimuli import CompleteSerialCompound, Presence, Representation
 from imitate.conditioning.model import Trial
 from imitate.conditioning.models import Course, TrialTemporalDifference
 
@@ -17,7 +17,7 @@ BEFORE = 5  # steps without a cue, to see its onset
 COURSE = Course(onsets=BEFORE, durations=25, rest=10)
 REPRESENTATIONS: dict[str, Representation] = {
     "complete serial compound": CompleteSerialCompound(),
-    "microstimuli": Microstimuli(),
+    "presence": Presence(),
 }
 
 

@@ -8,7 +8,7 @@ Letters: T time, M members, N environments of one member, A arms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from imitate.conditioning.choice import Softmax
 from imitate.conditioning.data import Choices
 from imitate.conditioning.likelihood import log_likelihood
 from imitate.conditioning.values import QLearning
+from imitate.core import tree
 from imitate.core.learner import Learner
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource, advance, begin
-from imitate.core.types import Metrics, Policy, Transition, mean_metrics
+from imitate.core.types import Metrics, Policy, Transition
 from imitate.experiment.evaluate import interval
 from imitate.nets import RecurrentPolicy, recurrent_policy
 
@@ -38,6 +39,7 @@ TEACHER = {"alpha": 0.3, "beta": 5.0, "Q0": 0.5}
 BANDIT = ReversalBandit(means=(0.8, 0.2), hazard=0.05, max_steps=100)
 ENV = Feedback(BANDIT)
 BEFORE, AFTER = 5, 15  # trials around a reversal
+COLOURS = {"teacher": "#444444", "student": "#e08214"}
 
 
 @dataclass(frozen=True)
@@ -51,35 +53,44 @@ class Lesson:
 
 
 def lesson(
-    members: int, seed: int, *, updates: int = 300, num_envs: int = 32, hidden: int = 16, lr: float = 5e-3
+    members: int,
+    seed: int,
+    *,
+    episodes: int = 512,
+    updates: int = 300,
+    batch_size: int = 32,
+    hidden: int = 16,
+    lr: float = 0.02,
 ) -> Lesson:
     """Train M students and look at them.
 
     Args:
-        members: M.
-        seed: Of the source, whose streams and the students' first weights come from it.
-        updates: Gradient steps, each on one fresh episode of every environment.
-        num_envs: N.
+        members: M; each has its own episodes of the teacher.
+        seed: Of the source, and of the students' first weights.
+        episodes: That the teacher plays for each student.
+        updates: Gradient steps.
+        batch_size: Whole episodes in a step.
         hidden: Units of a student.
-        lr: Learning rate of Adam.
+        lr: Learning rate of Adam; it falls to 0 linearly.
     """
-    source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=num_envs, members=members, seed=seed)
+    source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=episodes, members=members, seed=seed)
     teacher, student = as_agent(MODEL, TEACHER), recurrent_policy(source, hidden)
-    starts = torch.zeros(BANDIT.max_steps, members, num_envs, dtype=torch.bool)
-    starts[0] = True  # every episode lasts `max_steps`
+    shown = source.collect(teacher, BANDIT.max_steps)
+    log_probs = shown.extras["log_probs"]
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
 
-    def loss(seen: Transition) -> tuple[Tensor, Metrics]:
-        said = student.distributions(seen.obs, starts)
-        error = -said.log_prob(seen.action).mean((0, 2))
-        log_probs = seen.extras["log_probs"]
-        entropy = -(log_probs.exp() * log_probs).sum(-1).mean((0, 2))
-        return error, {"excess": error.detach() - entropy}
+    def loss(rows: Tensor) -> tuple[Tensor, Metrics]:
+        said = student.distributions(shown.obs[:, :, rows], _starts(members, len(rows)))
+        error = -said.log_prob(shown.action[:, :, rows]).mean((0, 2))
+        return error, {"excess": error.detach() - entropy[:, :, rows].mean((0, 2))}
 
     learner = Learner([student], loss, lr=lr, max_grad_norm=1.0)
-    history = []
+    shuffle, history = Stream(seed, "shuffle"), []
+    order: list[Tensor] = []
     for update in range(updates):
+        order = order or list(shuffle.uniform(episodes).argsort().split(batch_size))
         learner.lr.fill_(lr * (1 - update / updates))
-        history.append(learner(source.collect(teacher, BANDIT.max_steps))["excess"])
+        history.append(learner(order.pop())["excess"])
     players: dict[str, Policy] = {"teacher": teacher, "student": student, "random": Random(ENV.action)}
     returns = {name: source.play(policy, 200, seed + 1).mean(1) for name, policy in players.items()}
     reversal, fitted = {}, {}
@@ -92,7 +103,7 @@ def lesson(
     numbers = {
         "teacher": TEACHER,
         "parameters": student.parameters_per_member,
-        "choices_shown": updates * num_envs * BANDIT.max_steps,
+        "choices_shown": episodes * BANDIT.max_steps,
         "return": {name: _summary(value) for name, value in returns.items()},
         "share_of_teacher": _summary(share),
         "divergence_nats": _summary(divergence),
@@ -103,6 +114,13 @@ def lesson(
         },
     }
     return Lesson(numbers, torch.stack(history), reversal, fitted)
+
+
+def _starts(members: int, episodes: int) -> Tensor:
+    """Where episodes begin, [T, M, N]: each sequence is one."""
+    starts = torch.zeros(BANDIT.max_steps, members, episodes, dtype=torch.bool)
+    starts[0] = True
+    return starts
 
 
 @torch.no_grad()
@@ -116,9 +134,8 @@ def _watch(policy: Policy, members: int, num_envs: int, seed: int) -> tuple[Tran
         better.append(carry.state.inner.means.argmax(-1))
         uniform = decisions.uniform(members, num_envs, policy.noise), dynamics.uniform(members, num_envs, width)
         carry, seen = advance(ENV, policy, carry, *uniform)
-        steps.append(seen)
-    names = ("obs", "action", "reward", "next_obs", "terminated", "truncated")
-    return Transition(*(torch.stack([getattr(step, name) for step in steps]) for name in names)), torch.stack(better)
+        steps.append(replace(seen, extras={}))
+    return tree.stack(steps), torch.stack(better)
 
 
 def _around_reversals(chosen: Tensor, better: Tensor) -> Tensor:
@@ -162,11 +179,10 @@ def _divergence(teacher: Agent, student: RecurrentPolicy, members: int, seed: in
     """KL(teacher ‖ student) of a choice in nats, [M], over fresh episodes of the teacher."""
     source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=200, members=members, seed=seed)
     seen = source.collect(teacher, BANDIT.max_steps)
-    starts = torch.zeros(seen.action.shape, dtype=torch.bool)
-    starts[0] = True
     log_probs = seen.extras["log_probs"]
-    said = student.distributions(seen.obs, starts).logits.log_softmax(-1)
-    return (log_probs.exp() * (log_probs - said)).sum(-1).mean((0, 2))
+    said = student.distributions(seen.obs, _starts(members, 200)).logits.log_softmax(-1)
+    divergence: Tensor = (log_probs.exp() * (log_probs - said)).sum(-1).mean((0, 2))
+    return divergence
 
 
 def _summary(value: Tensor) -> dict[str, float]:
@@ -174,3 +190,29 @@ def _summary(value: Tensor) -> dict[str, float]:
     scores = value.double().numpy()
     low, high = interval(np.mean, scores)
     return {"mean": float(scores.mean()), "low": low, "high": high}
+
+
+def draw(path: Path, result: Lesson) -> None:
+    """Learning, choices around a reversal, and the parameters fitted to both players."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained", dpi=110)
+    learning, around, fitted = figure.subplots(1, 3)
+    smooth = result.loss.unfold(0, 10, 10).mean(-1)
+    learning.plot(10 * np.arange(len(smooth)), smooth.numpy(), color="#1f78b4", alpha=0.4, linewidth=1)
+    learning.axhline(0, color="#444444", linewidth=0.8, linestyle=":")
+    learning.set(xlabel="gradient steps", ylabel="loss above the teacher's entropy, nats")
+    lags = np.arange(-BEFORE, AFTER)
+    for name, colour in COLOURS.items():
+        curve = result.reversal[name]
+        around.fill_between(lags, *np.percentile(curve.numpy(), (0, 100), axis=0), color=colour, alpha=0.2, linewidth=0)
+        around.plot(lags, curve.mean(0).numpy(), color=colour, label=name, linewidth=1.6)
+        points = result.fitted[name]
+        fitted.scatter(points["alpha"].numpy(), points["beta"].numpy(), color=colour, label=name, s=18, alpha=0.8)
+    around.axvline(0, color="#999999", linewidth=0.8, linestyle=":")
+    around.set(xlabel="trials since the reversal", ylabel="choices of the better arm", ylim=(0, 1))
+    around.legend(frameon=False, fontsize=9)
+    fitted.plot(TEACHER["alpha"], TEACHER["beta"], "+", color="black", markersize=12, label="true")
+    fitted.set(xlabel="learning rate α, fitted", ylabel="inverse temperature β, fitted", xlim=(0.2, 0.4), ylim=(4, 6))
+    fitted.legend(frameon=False, fontsize=9)
+    figure.savefig(path)

@@ -1,5 +1,6 @@
 """Environments as pure functions of tensors. Importing this registers `imitate/<id>` with Gymnasium."""
 
+from envs import minatar
 from envs.acrobot import Acrobot
 from envs.bandit import Bandit, Bernoulli, Gaussian
 from envs.bandits import DriftingBandit, NormalMeans, Points, ReversalBandit, StationaryBandit, UniformMeans
@@ -76,6 +77,7 @@ __all__ = [
     "TwoStep",
     "UniformMeans",
     "UniformPause",
+    "minatar",
     "register_envs",
 ]
 
@@ -102,6 +104,16 @@ ENVS: dict[str, type[Env]] = {
     "PuzzleBox-v0": PuzzleBox,
     "Conditioning-v0": Conditioning,
     "TimedConditioning-v0": TimedConditioning,
+    "MinAtar/Asterix-v0": minatar.Asterix,
+    "MinAtar/Asterix-v1": minatar.AsterixMinimal,
+    "MinAtar/Breakout-v0": minatar.Breakout,
+    "MinAtar/Breakout-v1": minatar.BreakoutMinimal,
+    "MinAtar/Freeway-v0": minatar.Freeway,
+    "MinAtar/Freeway-v1": minatar.FreewayMinimal,
+    "MinAtar/Seaquest-v0": minatar.Seaquest,
+    "MinAtar/Seaquest-v1": minatar.SeaquestMinimal,
+    "MinAtar/SpaceInvaders-v0": minatar.SpaceInvaders,
+    "MinAtar/SpaceInvaders-v1": minatar.SpaceInvadersMinimal,
 }
 
 register_envs()

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Box", "Discrete", "Env", "Space", "State"]
+__all__ = ["Box", "Discrete", "Env", "KnownRewards", "Space", "State"]
 
 State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading shape
 
@@ -104,3 +104,16 @@ class Env(Protocol):
         Returns:
             The next states, rewards [...] and `terminated` [...] (bool).
         """
+
+
+@runtime_checkable
+class KnownRewards(Protocol):
+    """An environment that knows what its rewards can be; what needs a range of returns asks for it."""
+
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Least and greatest reward of a step that does not terminate the episode."""
+
+    @property
+    def final_reward_range(self) -> tuple[float, float]:
+        """Least and greatest reward of a step that does."""

@@ -43,6 +43,8 @@ class CartPole:
     max_steps: int = 500
 
     action: ClassVar[Discrete] = Discrete(2)
+    reward_range: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (1.0, 1.0)
     step_noise: ClassVar[int] = 0
     reset_noise: ClassVar[int] = 4
 

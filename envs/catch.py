@@ -28,6 +28,8 @@ class Catch:
     columns: int = 5
 
     action: ClassVar[Discrete] = Discrete(3)
+    reward_range: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     step_noise: ClassVar[int] = 0
     reset_noise: ClassVar[int] = 1
 

@@ -46,6 +46,16 @@ class Chain:
         """The place on the chain."""
         return Discrete(self.n)
 
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Of nothing, `small` and `large`."""
+        return min(0.0, self.small, self.large), max(0.0, self.small, self.large)
+
+    @property
+    def final_reward_range(self) -> tuple[float, float]:
+        """The same: no step terminates."""
+        return self.reward_range
+
     def reset(self, noise: Float[Tensor, "*batch 0"]) -> Int[Tensor, "*batch"]:
         """The first state."""
         return torch.zeros(noise.shape[:-1], dtype=torch.int64, device=noise.device)

@@ -57,6 +57,18 @@ class DeepSea:
         """The cell, and the bottom."""
         return Discrete(self.size**2 + 1)
 
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Going left, and right."""
+        cost = self.move_cost / self.size
+        return min(0.0, -cost), max(0.0, -cost)
+
+    @property
+    def final_reward_range(self) -> tuple[float, float]:
+        """With and without the treasure."""
+        cost = self.move_cost / self.size
+        return min(0.0, -cost), max(0.0, 1 - cost)
+
     def reset(self, noise: Float[Tensor, "*batch 0"]) -> Int[Tensor, "*batch"]:
         """The top left."""
         return torch.zeros(noise.shape[:-1], dtype=torch.int64, device=noise.device)

@@ -75,6 +75,19 @@ class GridWorld:
         return Discrete(len(self.desc) * len(self.desc[0]))
 
     @property
+    def reward_range(self) -> tuple[float, float]:
+        """Of free floor, and of a cliff if there is one."""
+        floor = self.reward_schedule[2]
+        cliff = self.cliff_reward if any("C" in row for row in self.desc) else floor
+        return min(floor, cliff), max(floor, cliff)
+
+    @property
+    def final_reward_range(self) -> tuple[float, float]:
+        """Of a goal and a hole."""
+        goal, hole, _ = self.reward_schedule
+        return min(goal, hole), max(goal, hole)
+
+    @property
     def turns(self) -> tuple[float, float, float, float]:
         """Probabilities of moving as the action before, the action itself, the one after and the one opposite."""
         if not self.is_slippery:

@@ -41,6 +41,8 @@ class MountainCar:
     max_steps: int = 200
 
     action: ClassVar[Discrete] = Discrete(3)
+    reward_range: ClassVar[tuple[float, float]] = (-1.0, -1.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (-1.0, -1.0)
     step_noise: ClassVar[int] = 0
     reset_noise: ClassVar[int] = 1
 

@@ -10,17 +10,19 @@ __all__ = ["register_envs"]
 def register_envs() -> None:
     """Register every environment of `envs.ENVS`; those already registered are left alone.
 
-    The time limit is the environment's own, the reward threshold that of Gymnasium's namesake.
+    The time limit is the environment's own, the reward threshold that of Gymnasium's namesake. A slash in a name
+    becomes a dash, as an id of Gymnasium's has one slash only: `imitate/MinAtar-Breakout-v1`.
     `import envs` calls this, so `gymnasium.make("envs:imitate/CartPole-v1")` needs no import at all.
     """
     from envs import ENVS
 
     for name, env in ENVS.items():
-        if f"imitate/{name}" in gymnasium.registry:
+        own_id = f"imitate/{name.replace('/', '-')}"
+        if own_id in gymnasium.registry:
             continue
         theirs = gymnasium.registry.get(name)
         gymnasium.register(
-            f"imitate/{name}",
+            own_id,
             entry_point="envs.gymnasium:TensorEnv",
             vector_entry_point="envs.gymnasium:TensorVectorEnv",
             max_episode_steps=env().max_steps,

@@ -17,6 +17,7 @@ from imitate.conditioning.design import Design
 from imitate.conditioning.draw import draw_curves, draw_grid
 from imitate.conditioning.phenomena import Contender, Result, examine, share
 from imitate.conditioning.phenomena_library import PHENOMENA
+from imitate.conditioning.records import write_records
 from imitate.conditioning.simulate import Simulation, simulate
 from imitate.core.names import closest
 
@@ -43,6 +44,7 @@ class Condition:
         subjects: Of each group, where trials of your own experiment are randomised.
         seed: Of random orders and points.
         out: Where the picture goes; by default runs/condition-NAME.png.
+        table: Where to write every trial as a CSV file, for one phenomenon or --design.
     """
 
     phenomenon: Positional[tuple[str, ...]] = ()
@@ -56,6 +58,7 @@ class Condition:
     subjects: int | None = None
     seed: int = 0
     out: Path | None = None
+    table: Path | None = None
 
     def __call__(self) -> None:
         """Run."""
@@ -107,7 +110,7 @@ class Condition:
         runs = {key: one.simulate(phenomenon, key, values, seed=self.seed) for key, one in chosen.items()}
         out = self.out or Path("runs") / f"condition-{name}.png"
         draw_curves(out, runs, f"{name}: {phenomenon.title}", results)
-        _say(f"wrote {out}")
+        self._wrote(out, runs)
 
     def _grid(self) -> None:
         """Models against phenomena."""
@@ -156,7 +159,12 @@ class Condition:
         OUT.print(table)
         out = self.out or Path("runs/condition-design.png")
         draw_curves(out, runs)
-        _say(f"wrote {out}")
+        self._wrote(out, runs)
+
+    def _wrote(self, picture: Path, runs: dict[str, Simulation]) -> None:
+        if self.table is not None:
+            write_records(self.table, runs)
+        _say(f"wrote {' and '.join(str(path) for path in (picture, self.table) if path is not None)}")
 
 
 def _list() -> None:

@@ -80,6 +80,8 @@ class Common:
                 **options,
             },
         )
+        for note in getattr(algorithm, "notes", ()):
+            OUT.print(f"{name}: {note}", markup=False, soft_wrap=True)
         every = max(1, algorithm.budget // 10) if self.evaluate_every is None else self.evaluate_every
         last = None
         for report in run(

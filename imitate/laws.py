@@ -135,13 +135,13 @@ class AtomsLaw:
     @property
     def probs(self) -> Float[Tensor, "*batch Z"]:
         """Probabilities."""
-        return self.log_probs.exp()
+        probs: Tensor = self.log_probs.exp()
+        return probs
 
     @property
     def mean(self) -> Tensor:
         """Σ p z."""
-        mean: Tensor = (self.probs * self.support).sum(-1)
-        return mean
+        return (self.probs * self.support).sum(-1)
 
     def take(self, action: Int[Tensor, "..."]) -> AtomsLaw:
         """Laws of the chosen actions."""
@@ -158,7 +158,7 @@ class AtomsLaw:
         It is 0 where the target is met, so that prioritised replay can go by it (Hessel et al. 2018, §4).
         """
         probs = target.probs
-        divergence = -torch.special.entr(probs).sum(-1) - (probs * self.log_probs).sum(-1)
+        divergence = (torch.xlogy(probs, probs) - probs * self.log_probs).sum(-1)
         return divergence.clamp(min=0)  # below by rounding only
 
     def cdf(self, x: Tensor) -> Tensor:
@@ -185,7 +185,8 @@ class QuantileLaw:
             is learnt as τ/(1 − τ) and 10 − (1 − τ)/τ, .386 away in Wasserstein-1; a small κ mends that.
         weights: Probabilities, of the shape of `tau`: the width of the share that each level is the middle of
             (Yang et al. 2019, eq. 4).
-        network: Quantiles at any levels, where a network makes them: it then answers `quantile` itself.
+        network: Quantiles at any levels, where a network makes them. It answers `quantile` itself, unless there are
+            weights: then it has been trained at no level but these, and the law is the staircase that they make.
     """
 
     values: Float[Tensor, "*batch Q"]
@@ -226,7 +227,7 @@ class QuantileLaw:
 
     def quantile(self, tau: Tensor) -> Tensor:
         """The value of that rank; values that cross are sorted first."""
-        if self.network is not None:
+        if self.network is not None and self.weights is None:
             return self.network(tau)
         values, order = self.values.sort(-1)
         if self.weights is None:

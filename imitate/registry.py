@@ -21,6 +21,7 @@ from imitate.baselines import (
     QLambda,
     QLearning,
     QRDQNConfig,
+    RainbowConfig,
     Sarsa,
     SarsaConfig,
     TabularConfig,
@@ -32,6 +33,7 @@ from imitate.baselines import (
     fqf,
     iqn,
     qr_dqn,
+    rainbow,
 )
 from imitate.core.names import closest
 
@@ -49,6 +51,7 @@ BASELINES: dict[str, Baseline] = {
     "ppo": Baseline(PPO, PPOConfig),
     "dqn": Baseline(DQN, DQNConfig),
     "c51": Baseline(c51, C51Config),
+    "rainbow": Baseline(rainbow, RainbowConfig),
     "qr-dqn": Baseline(qr_dqn, QRDQNConfig),
     "iqn": Baseline(iqn, IQNConfig),
     "fqf": Baseline(fqf, FQFConfig),

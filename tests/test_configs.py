@@ -56,7 +56,8 @@ def test_every_entry_is_known_and_takes_effect(env):
             found = getattr(made, key)
             assert (list(found) if isinstance(found, tuple) else found) == value
             default = getattr(kind(), key)
-            assert isinstance(found, (int, float) if isinstance(default, float) else type(default)), (name, key)
+            kinds = (int, float) if default is None or isinstance(default, float) else type(default)
+            assert isinstance(found, kinds), (name, key)
         untouched = {field.name for field in fields(kind)} - document.get(name, {}).keys()
         assert all(getattr(made, key) == getattr(kind(), key) for key in untouched)
 

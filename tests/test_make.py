@@ -93,7 +93,7 @@ def test_processes():
         ({"env": "LunarLander-v2"}, r"env: 'LunarLander-v2' is unknown; did you mean LunarLander-v3\?"),
         ({"env": "mountaincar-v9"}, r"env: 'mountaincar-v9' is unknown; did you mean MountainCar-v0\?"),
         ({"env": "CartPol-v1", "native": False}, r"env: 'CartPol-v1' is unknown; did you mean CartPole-v1\?"),
-        ({"env": "Elsewhere/Pong-v5"}, r"env: 'Elsewhere/Pong-v5' is unknown; .* write 'package:Elsewhere/Pong-v5'\."),
+        ({"env": "Nowhere/Zzz-v5"}, r"env: 'Nowhere/Zzz-v5' is unknown; .* write 'package:Nowhere/Zzz-v5'\."),
         ({"env": "nowhere:Foo-v1"}, r"env: 'nowhere:Foo-v1': No module named 'nowhere'\."),
         ({"env": "envs:Foo-v1"}, r"env: 'Foo-v1' is unknown\."),
         ({"env": ""}, r"env: '' is unknown.*"),
@@ -133,6 +133,26 @@ def test_a_missing_extra_is_named(monkeypatch, name, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"\Aenv: .* pip install 'imitate\[{extra}\]'\Z"):
         make(name)
+
+
+def test_the_games_of_ale_need_their_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(ValueError, match=r"\Aenv: 'ALE/Pong-v5' cannot be imported; pip install 'imitate\[atari\]'\Z"):
+        make("ALE/Pong-v5")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ale_py") is None, reason="needs ale-py")
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"env": "ALE/Pon-v5"}, r"env: 'ALE/Pon-v5' is unknown; did you mean ALE/Pong-v5\?"),
+        ({"env": "ALE/Pong-v5", "asynchronous": True}, r"asynchronous: the games of ALE already run in threads .*"),
+        ({"env": "ALE/Pong-v5", "env_kwargs": {"frames": 4}}, r"env_kwargs: .* argument 'frames'\."),
+    ],
+)
+def test_a_mistake_with_a_game_of_ale(arguments, line):
+    with pytest.raises(ValueError, match=rf"\A{line}\Z"):
+        make(**arguments)
 
 
 def test_what_moved_elsewhere_says_where(recwarn):

@@ -38,11 +38,11 @@ class Asterix:
     """Walk among enemies, which end the episode, and treasure, worth 1, that come from both sides.
 
     Each of the eight lanes holds one of them at a time. A third are treasure. As time goes on they come more often and
-    move faster, which difficulty ramping may be told not to do.
+    move faster.
 
-    The observation is [4, 10, 10], 255 where there is something: player, enemies, where enemies and treasure came from,
-    treasure. The state is (column and row of the player, steps until something spawns and until all moves, steps so far,
-    last action; then for each lane a column, a direction, 0 where the lane is empty, and whether it is treasure), 30
+    The observation is [4, 10, 10], 1 where there is something: player, enemies, where enemies and treasure came from,
+    treasure. The state is (column and row of the player, steps until something spawns and until all move, steps so far,
+    last action; then of what is in each lane the column, direction, 0 for nothing, and whether it is treasure), 30
     integers.
 
     Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op.
@@ -62,6 +62,8 @@ class Asterix:
     max_steps: int = 10_000
 
     observation: ClassVar[Box] = observation_space(4)
+    reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (0.0, 0.0)
     step_noise: ClassVar[int] = 4
     reset_noise: ClassVar[int] = 0
 

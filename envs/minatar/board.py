@@ -1,4 +1,4 @@
-"""What the games share: a board of 10×10 cells, six actions, sticky ones. C: channels; `*batch` is any leading shape."""
+"""What the games share: a board, its picture, six actions, sticky ones. C: channels; `*batch` is any leading shape."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ __all__ = [
 
 SIZE = 10  # rows and columns; cell = SIZE·row + column, counted from the top left
 CELLS = SIZE * SIZE
-NOOP, LEFT, UP, RIGHT, DOWN, FIRE = ALL = tuple(range(6))
+NOOP, LEFT, UP, RIGHT, DOWN, FIRE = ALL = range(6)
 HORIZONTAL = (0, -1, 0, 1, 0, 0)  # columns that each action moves
 VERTICAL = (0, 0, -1, 0, 1, 0)  # rows
-ON = 255  # a cell that is taken; bytes, as in any other image, which the networks scale to [0, 1]
 
 
 @lru_cache(maxsize=256)
@@ -58,8 +57,11 @@ def action_space(minimal: tuple[int, ...], use_minimal_action_set: bool) -> Disc
 
 
 def observation_space(channels: int) -> Box:
-    """Pictures [C, 10, 10] of bytes."""
-    return Box((channels, SIZE, SIZE), 0.0, float(ON))
+    """Pictures [C, 10, 10] of zeros and ones, as bytes (uint8): a quarter of the memory of floats.
+
+    The channels come first, as convolutions take them; in MinAtar itself they come last.
+    """
+    return Box((channels, SIZE, SIZE), 0.0, 1.0)
 
 
 def choose(
@@ -95,9 +97,11 @@ def paint(pixels: Int[Tensor, "*batch k"], channels: int) -> UInt8[Tensor, "*bat
     """The picture with these pixels taken, each 100·channel + cell; the number after the last one is out of sight."""
     size = channels * CELLS
     blank = pixels.new_zeros(*pixels.shape[:-1], size + 1, dtype=torch.uint8)
-    return blank.scatter_(-1, pixels, ON)[..., :size].unflatten(-1, (channels, SIZE, SIZE)).contiguous()
+    painted: Tensor = blank.scatter_(-1, pixels, 1)[..., :size].unflatten(-1, (channels, SIZE, SIZE))
+    return painted.contiguous()
 
 
 def picture(planes: Bool[Tensor, "*batch c 100"]) -> UInt8[Tensor, "*batch c 10 10"]:
     """The picture of planes that say which cells are taken."""
-    return planes.unflatten(-1, (SIZE, SIZE)).to(torch.uint8) * ON
+    pixels: Tensor = planes.unflatten(-1, (SIZE, SIZE)).to(torch.uint8)
+    return pixels

@@ -35,8 +35,9 @@ _FIRST, _BRICKS = 1 * SIZE, 3 * SIZE  # cell of the first brick, and how many a 
 class BreakoutState:
     """Where the paddle, the ball and the bricks are."""
 
-    numbers: Tensor  # [..., 9] (int64): paddle, ball's column and row, its velocity in both, …
-    # … its column and row one step before, whether it struck a brick in the last step, the last action
+    # [..., 9] (int64): column of the paddle; column and row of the ball, its velocity in both, its column and row one
+    # step before, whether it met a brick in the last step; last action
+    numbers: Tensor
     bricks: Tensor  # [..., 30] (bool), rows 1 to 3
 
 
@@ -45,13 +46,15 @@ class Breakout:
     """Bounce a ball off a paddle so that it breaks the bricks of a wall, each worth 1.
 
     The ball moves one cell a step along a diagonal. Walls, the paddle and bricks turn it around, the paddle's own cell
-    straight up and the one beside it back to where it came from. It breaks no second brick in the step after a first.
+    straight up and the one beside it back to where it came from. In the step after one brick it breaks no other.
     Three rows of bricks stand anew when all are broken and the ball is down. A missed ball ends the episode.
 
-    The observation is [4, 10, 10], 255 where there is something: paddle, ball, where the ball was, bricks. Nothing ramps.
-    A step takes one uniform: whether the last action is repeated. A reset takes one: the side on which the ball starts.
+    The observation is [4, 10, 10], 1 where there is something: paddle, ball, where the ball was, bricks.
 
-    Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op.
+    Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op. This game has
+    no difficulty ramping.
+
+    A step takes one uniform: whether the last action is repeated. A reset takes one: the side on which the ball starts.
 
     Args:
         sticky_action_prob: Probability that the last action is repeated in place of the agent's.
@@ -64,6 +67,8 @@ class Breakout:
     max_steps: int = 10_000
 
     observation: ClassVar[Box] = observation_space(4)
+    reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (0.0, 0.0)
     step_noise: ClassVar[int] = 1
     reset_noise: ClassVar[int] = 1
 

@@ -37,15 +37,16 @@ _STEPS = 2500
 class Freeway:
     """Lead a chicken to the top of the board across eight lanes of cars; each crossing is worth 1.
 
-    The chicken moves at most every third step. A car that it meets puts it back at the bottom. A car moves one cell in
-    1 + |speed| steps, |speed| from 1 to 5, to the left if it is negative, and comes back on the other side of the board.
+    The chicken moves at most every third step. A car that it meets puts it back at the bottom. A car of speed ±1, …, ±5
+    moves one cell, to the left if negative, every 1 + |speed| steps, and comes back on the other side of the board.
     Each crossing draws new speeds. The episode terminates in step 2501.
 
-    The observation is [7, 10, 10], 255 where there is something: the chicken, cars, and where the cars came from, one
+    The observation is [7, 10, 10], 1 where there is something: the chicken, cars, and where the cars came from, one
     channel for each |speed|. The state is (row of the chicken, steps until it can move, steps left, last action,
-    columns of the cars, steps until they move, speeds), 28 integers. Nothing ramps.
+    columns of the cars, steps until they move, speeds), 28 integers.
 
-    Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op.
+    Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op. This game has
+    no difficulty ramping.
 
     A step takes 17 uniforms: whether the last action is repeated, then what a crossing draws, which is what a reset
     takes: eight |speed|s, eight directions.
@@ -61,6 +62,8 @@ class Freeway:
     max_steps: int = _STEPS + 2
 
     observation: ClassVar[Box] = observation_space(7)
+    reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     step_noise: ClassVar[int] = 1 + 2 * _CARS
     reset_noise: ClassVar[int] = 2 * _CARS
 

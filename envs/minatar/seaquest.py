@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from envs.base import Box, Discrete
@@ -29,17 +29,15 @@ __all__ = ["Seaquest", "SeaquestMinimal", "SeaquestState"]
 
 _MINIMAL = (0, 1, 2, 3, 4, 5)
 _OXYGEN, _ABOARD = 200, 6  # steps under water, and divers in the submarine, at most
-_RAMPS = 19  # with k ramps an enemy spawns every 20 − k steps and moves every 1 + max(5 − ⌊k/2⌋, 2)
+_SPAWN, _RAMPS = 20, 19  # with k ramps an enemy spawns every 20 − k steps and moves every 1 + max(5 − ⌊k/2⌋, 2)
 _DIVER_SPAWN, _DIVER_MOVE, _RELOAD = 30, 5, 5
 
-# Cells are counted on a board with a margin: a row above, one below, and a column on the left, which is right of the row
-# before it too. So a step over the edge leads to a cell of the margin, where what is gone is kept, out of sight.
+# Cells are counted on a board with a margin: a row above, one below, and a column on the left, which is also the one on
+# the right of the row before. A step over the edge leads into the margin, where what is gone is kept, out of sight.
 _WIDTH, _AREA = SIZE + 1, (SIZE + 1) * (SIZE + 2)
-_GONE, _SPENT = (
-    3,
-    7,
-)  # two, so that no torpedo that is gone meets an enemy that is; no neighbour of either is on the board
-_SURFACE = 2 * _WIDTH  # the first cell below the first row
+# Two places, so that a torpedo that is gone meets no enemy that is; what is next to them is out of sight too.
+_GONE, _SPENT = 3, 7
+_DEEP = 2 * _WIDTH  # where the second row begins
 
 
 def _seen(cell: int) -> bool:
@@ -55,12 +53,12 @@ _STAYS = tuple(cell if _seen(cell) else _GONE for cell in range(_AREA))
 _FLIES = tuple(cell if _seen(cell) else _SPENT for cell in range(_AREA))
 _GOES = tuple(_goes(action, cell) for action in range(6) for cell in range(_AREA))
 
-# As many as can be on the board. When an enemy spawns in every step it leaves after 10·(2 + 1); a diver after 10·(5 + 1).
+# As many as can be on the board: an enemy that spawns in every step leaves after 10·(2 + 1), a diver after 10·(5 + 1).
 _ENEMIES, _DIVERS, _TORPEDOES = 30, 2, 2
-# A gun: 0 is a fish, 1 shoots now, up to 11 in so many steps; 12 is a diver. What each becomes, and its channel.
+# A gun: 0 of a fish; 1 shoots now, 2 to 11 later; 12 of a diver. What each becomes, and the channel of its owner.
 _FISH, _NOW, _LOADED, _DIVER = 0, 1, 11, 12
 _GUNS = (_FISH, _LOADED, *range(_NOW, _LOADED), _DIVER)
-_CHANNELS = tuple(_AREA * channel for channel in (5, *(6,) * 11, 9))
+_CHANNELS = tuple(channel * _AREA for channel in (5, *(6,) * _LOADED, 9))
 # The bars of oxygen and of divers aboard: the least that each of their cells stands for, and the cells.
 _LEVELS = (*(_OXYGEN // SIZE * (column + 1) for column in range(SIZE)), *range(_ABOARD, 0, -1))
 _BARS = tuple(
@@ -80,14 +78,12 @@ _PIXELS = tuple(
 class SeaquestState:
     """Where the submarine is, and all that moves around it, each kind with the newest first."""
 
-    numbers: (
-        Tensor  # [..., 10] (int64): the submarine's cell, direction, oxygen, divers aboard, whether it has stayed …
-    )
-    # … at the surface, ramps so far, steps until an enemy spawns, a diver spawns, it can shoot; the last action
-    swimmers: (
-        Tensor  # [..., 5, S] (int64), 30 enemies and 2 divers: cell, direction, steps to a move, gun, cell of its …
-    )
-    # … bullet, which flies as it swims, and on when it is gone
+    # [..., 10] (int64): the submarine's cell, direction, oxygen, divers aboard, whether it stays at the surface; ramps
+    # so far; steps until an enemy spawns, a diver spawns, the submarine can shoot; last action
+    numbers: Tensor
+    # [..., 5, S] (int64), of 30 enemies and 2 divers: cell, direction, steps until it moves, gun, cell of its bullet,
+    # which flies in its direction, and on when it is gone
+    swimmers: Tensor
     torpedoes: Tensor  # [..., 2, 2] (int64): cell, direction
 
 
@@ -95,16 +91,15 @@ class SeaquestState:
 class Seaquest:
     """Shoot fish and enemy submarines, each worth 1, and bring divers to the surface before the oxygen runs out.
 
-    Surfacing with divers aboard costs one of them and refills the oxygen; with six it costs all and one more, and is
-    worth up to 10, by the oxygen left. Each surfacing makes enemies come more often, every second one makes them faster,
-    which difficulty ramping may be told not to do. A hit by an enemy or its bullet, surfacing with exactly no diver, and
-    a step without oxygen end the episode.
+    Surfacing with divers aboard costs one of them and refills the oxygen. With six aboard it costs all and one more and
+    is worth up to 10, by the oxygen left. Each surfacing makes enemies come more often, every second one makes them
+    faster. A hit by an enemy or its bullet, surfacing with no diver, and a step without oxygen end the episode.
 
-    The observation is [10, 10, 10], 255 where there is something: front and back of the submarine, its torpedoes, where
+    The observation is [10, 10, 10], 1 where there is something: front and back of the submarine, its torpedoes, where
     enemies and divers came from, bullets, fish, enemy submarines, a bar of oxygen, a bar of divers aboard, divers.
 
-    Source: Young & Tian (2019), MinAtar 1.0.15, step by step, the debt of a diver after a rescue of six included; an
-    episode's first action repeats a no-op.
+    Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op. That a rescue
+    of six leaves −1 aboard, with which one may surface again, is the released game's too.
 
     A step takes six uniforms: whether the last action is repeated; directions of an enemy and of a diver that spawn,
     their rows, and the enemy's kind.
@@ -122,6 +117,8 @@ class Seaquest:
     max_steps: int = 10_000
 
     observation: ClassVar[Box] = observation_space(10)
+    reward_range: ClassVar[tuple[float, float]] = (0.0, 12.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
     step_noise: ClassVar[int] = 6
     reset_noise: ClassVar[int] = 0
 
@@ -140,7 +137,7 @@ class Seaquest:
             size = (*noise.shape[:-1], *shape)
             return constant(values, noise.device).view(shape[0], *(1,) * (len(shape) - 1)).expand(size).clone()
 
-        numbers = (_WIDTH + 6, -1, _OXYGEN, 0, 1, 0, 20, _DIVER_SPAWN, 0, 0)
+        numbers = (_WIDTH + 6, -1, _OXYGEN, 0, 1, 0, _SPAWN, _DIVER_SPAWN, 0, 0)
         swimmers = start((_GONE, 0, 0, _FISH, _GONE), 5, _ENEMIES + _DIVERS)
         return SeaquestState(start(numbers, len(numbers)), swimmers, start((_SPENT, 0), 2, _TORPEDOES))
 
@@ -173,8 +170,9 @@ class Seaquest:
         pace = (5 - ramps // 2).clamp(min=2)
 
         enemy_due, diver_due = enemy_in == 0, diver_in == 0
-        swimmers = _spawn(state.swimmers, enemy_due, diver_due, pace, noise[..., 1:])
-        enemy_in = torch.where(enemy_due, 20 - ramps, enemy_in)
+        waits = _each(pace, torch.full_like(pace, _DIVER_MOVE))
+        swimmers = _spawn(state.swimmers, enemy_due, diver_due, waits, noise[..., 1:])
+        enemy_in = torch.where(enemy_due, _SPAWN - ramps, enemy_in)
         diver_in = torch.where(diver_due, _DIVER_SPAWN, diver_in)
 
         fires = (done == FIRE) & (reload_in == 0)
@@ -194,7 +192,7 @@ class Seaquest:
 
         moves = wait == 0
         cell = constant(_STAYS, device).take(before + side * moves)
-        wait = torch.where(moves, _waits(pace), wait - 1)
+        wait = torch.where(moves, waits, wait - 1)
         muzzle = torch.where(gun == _NOW, cell, bullet)
         bullet = constant(_STAYS, device).take(muzzle + side)
         gun = constant(_GUNS, device).take(gun)
@@ -210,7 +208,7 @@ class Seaquest:
         torpedo = torch.where(rams.any(-1), _SPENT, torpedo)
         cell = torch.where(torch.cat([rammed, boards], -1), _GONE, cell)
 
-        deep = here >= _SURFACE
+        deep = here >= _DEEP
         rises = ~deep & (afloat == 0)
         terminated = terminated | (oxygen <= 0) | (rises & (aboard == 0))
         rises = rises & (aboard != 0)
@@ -239,20 +237,21 @@ class SeaquestMinimal(Seaquest):
     use_minimal_action_set: bool = True
 
 
-def _waits(pace: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch s"]:
-    """Steps from one move of a swimmer to the next, less 1."""
-    enemies = pace.unsqueeze(-1).expand(*pace.shape, _ENEMIES)
-    return torch.cat([enemies, torch.full_like(enemies[..., :_DIVERS], _DIVER_MOVE)], -1)
+def _each(enemies: Shaped[Tensor, "*batch"], divers: Shaped[Tensor, "*batch"]) -> Shaped[Tensor, "*batch s"]:
+    """What holds for all enemies and for all divers, for each."""
+    shape = enemies.shape
+    enemies, divers = enemies.unsqueeze(-1).expand(*shape, _ENEMIES), divers.unsqueeze(-1).expand(*shape, _DIVERS)
+    return torch.cat([enemies, divers], -1)
 
 
 def _spawn(
     swimmers: Int[Tensor, "*batch 5 s"],
     enemy_due: Bool[Tensor, "*batch"],
     diver_due: Bool[Tensor, "*batch"],
-    pace: Int[Tensor, "*batch"],
+    waits: Int[Tensor, "*batch s"],
     noise: Float[Tensor, "*batch 5"],
 ) -> Int[Tensor, "*batch 5 s"]:
-    """An enemy, one of three a submarine, unless its row has one that goes the other way; and a diver.
+    """Add an enemy, one of three a submarine, unless its row has one that goes the other way; and a diver.
 
     The new one comes first; the oldest, which is off the board by then, makes room.
     """
@@ -260,16 +259,14 @@ def _spawn(
     side = torch.where(noise[..., :2] < 0.5, 1, -1)
     row = integer(8, noise[..., 2:4]) + 2
     cell = row * _WIDTH + torch.where(side > 0, 1, SIZE)
-    wait = _waits(pace)[..., _ENEMIES - 1 : _ENEMIES + 1]
-    gun = torch.where(noise[..., 4:] < constant((1, 0), device) / 3, _LOADED, constant((_FISH, _DIVER), device))
+    wait = torch.stack([waits[..., 0], waits[..., -1]], -1)
+    gun = torch.where(3 * noise[..., 4:] < constant((1, 0), device), _LOADED, constant((_FISH, _DIVER), device))
     enemy, diver = torch.stack([cell, side, wait, gun, torch.full_like(cell, _GONE)], -2).split(1, -1)
 
     enemies, divers = swimmers.split([_ENEMIES, _DIVERS], -1)
     faces = (enemies[..., 0, :] // _WIDTH == row[..., :1]) & (enemies[..., 1, :] == -side[..., :1])
-    spawns = (enemy_due & ~faces.any(-1)).unsqueeze(-1).expand(*pace.shape, _ENEMIES)
-    spawns = torch.cat([spawns, diver_due.unsqueeze(-1).expand(*pace.shape, _DIVERS)], -1).unsqueeze(-2)
-    pushed = torch.cat([enemy, enemies[..., :-1], diver, divers[..., :-1]], -1)
-    return torch.where(spawns, pushed, swimmers)
+    spawns = _each(enemy_due & ~faces.any(-1), diver_due).unsqueeze(-2)
+    return torch.where(spawns, torch.cat([enemy, enemies[..., :-1], diver, divers[..., :-1]], -1), swimmers)
 
 
 def _first_hits(

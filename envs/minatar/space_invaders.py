@@ -47,11 +47,11 @@ class SpaceInvadersState:
 class SpaceInvaders:
     """Shoot aliens, each worth 1, that come down and shoot back.
 
-    The aliens move to the side and, at the edge, one row down and back. They move the faster the fewer there are below
-    12, and each wave begins faster than the last, which difficulty ramping may be told not to do. Of the alien column
-    nearest to the player the lowest shoots. A hit of the player, by a shot or an alien, and a landing end the episode.
+    The aliens move to the side and, at the edge, one row down and back, the faster the fewer they are below 12. Each
+    wave begins faster than the last. Of the aliens in the column nearest to the player the lowest shoots. A hit of the
+    player, by a shot or an alien, and aliens that turn in the last row end the episode.
 
-    The observation is [6, 10, 10], 255 where there is something: the player, aliens, aliens on their way to the left,
+    The observation is [6, 10, 10], 1 where there is something: the player, aliens, aliens on their way to the left,
     to the right, the player's shots, the aliens' shots.
 
     Source: Young & Tian (2019), MinAtar 1.0.15, step by step; an episode's first action repeats a no-op.
@@ -71,6 +71,8 @@ class SpaceInvaders:
     max_steps: int = 10_000
 
     observation: ClassVar[Box] = observation_space(6)
+    reward_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
+    final_reward_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
     step_noise: ClassVar[int] = 1
     reset_noise: ClassVar[int] = 0
 

@@ -8,6 +8,7 @@ from imitate.baselines.monte_carlo import MonteCarlo, MonteCarloConfig
 from imitate.baselines.ppo import PPO, PPOConfig
 from imitate.baselines.q_learning import DoubleQLearning, QLambda, QLearning
 from imitate.baselines.qr_dqn import IQNConfig, QRDQNConfig, iqn, qr_dqn
+from imitate.baselines.rainbow import RainbowConfig, rainbow
 from imitate.baselines.sarsa import ExpectedSarsa, ExpectedSarsaConfig, Sarsa, SarsaConfig, TDLambda, TDLambdaConfig
 from imitate.baselines.tabular import TabularConfig, TraceConfig
 
@@ -28,6 +29,7 @@ __all__ = [
     "QLambda",
     "QLearning",
     "QRDQNConfig",
+    "RainbowConfig",
     "Sarsa",
     "SarsaConfig",
     "TDLambda",
@@ -39,4 +41,5 @@ __all__ = [
     "fqf",
     "iqn",
     "qr_dqn",
+    "rainbow",
 ]

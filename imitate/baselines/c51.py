@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from envs.base import KnownRewards
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.rollout import TensorSource
 from imitate.core.types import Source
 from imitate.nets.heads import Atoms
 
@@ -38,12 +38,12 @@ def c51(source: Source, config: C51Config | None = None) -> DQN:
     low, high = config.low, config.high
     if low is None or high is None:
         gammas = config.gamma if isinstance(config.gamma, tuple) else (config.gamma,)
-        lows, highs = zip(*(return_range(source, gamma) for gamma in gammas), strict=True)
+        lows, highs = zip(*(return_range(source, gamma, config.clip_reward) for gamma in gammas), strict=True)
         low, high = min(lows) if low is None else low, max(highs) if high is None else high
     return DQN(source, config, head=Atoms(config.atoms, low, high))
 
 
-def return_range(source: Source, gamma: float) -> tuple[float, float]:
+def return_range(source: Source, gamma: float, clipped: bool = False) -> tuple[float, float]:
     """Bounds of the discounted return from any state, by the environment's own range of rewards.
 
         G = r (1 − γᵏ)/(1 − γ) + γᵏ f   for an episode that terminates after k steps and one more
@@ -52,16 +52,23 @@ def return_range(source: Source, gamma: float) -> tuple[float, float]:
     and of r/(1 − γ), that of all others (`reward_range`) going on for ever: a time limit ends no return, since its
     last step is bootstrapped. With γ = 1 the time limit stands for ever.
 
+    Args:
+        source: Where it acts.
+        gamma: γ.
+        clipped: Whether rewards are clipped to [−1, 1].
+
     Raises:
-        ValueError: The environment does not know its rewards.
+        ValueError: The environment does not know its rewards, or they leave one return only.
     """
-    env = source.env if isinstance(source, TensorSource) else None
-    running: tuple[float, float] | None = getattr(env, "reward_range", None)
-    if running is None:
+    env: object = getattr(source, "env", None)  # a TensorSource's
+    if not isinstance(env, KnownRewards):
         raise ValueError(f"low, high: the rewards of {source.id} are unknown; pass --config.low and --config.high.")
-    final: tuple[float, float] = getattr(env, "final_reward_range", running)
     steps = 1 / (1 - gamma) if gamma < 1 else float(source.max_steps)
-    low, high = min(final[0], running[0] * steps), max(final[1], running[1] * steps)
-    if not (math.isfinite(low) and low < high):
+    bound = 1.0 if clipped else math.inf
+    running, final = (
+        [max(-bound, min(r, bound)) for r in rewards] for rewards in (env.reward_range, env.final_reward_range)
+    )
+    low, high = min(steps * running[0], final[0]), max(steps * running[1], final[1])
+    if low >= high:
         raise ValueError(f"low, high: every return in {source.id} is {low}; pass --config.low and --config.high.")
     return low, high

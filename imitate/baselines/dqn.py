@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,6 +59,7 @@ class DQNConfig:
         hidden: Widths of the hidden layers.
         activation: Of the hidden layers.
         normalise_obs: Standardise observations by running statistics.
+        clip_reward: Learn from rewards clipped to [−1, 1] (Mnih et al. 2015, Methods); evaluations count them in full.
         temperature: Of the softmax that the learnt policy answers with as a teacher, in units of return.
     """
 
@@ -87,6 +88,7 @@ class DQNConfig:
     hidden: tuple[int, ...] = (64, 64)
     activation: Activation = "relu"
     normalise_obs: bool = False
+    clip_reward: bool = False
     temperature: float = 1.0
 
 
@@ -160,6 +162,11 @@ class DQN:
         self.labels = torch.zeros(source.members, dtype=torch.int64)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say before a run."""
+        return (str(self.replay),)
+
+    @property
     def budget(self) -> int:
         """Environment steps of a member."""
         return self.config.steps
@@ -177,6 +184,8 @@ class DQN:
         self.driver.beta.copy_(torch.lerp(self.epsilon, self.epsilon_end, explored))
         self.learner.lr.copy_(self.lr * (1 - min(done, 1.0)) if config.anneal_lr else self.lr)
         seen = self.source.collect(self.driver, config.rollout)
+        if config.clip_reward:
+            seen = replace(seen, reward=seen.reward.clamp(-1, 1))
         self.replay.add(seen)
         if self.policy.normaliser is not None and self.target.normaliser is not None:
             self.policy.normaliser.update(fold(seen.obs))

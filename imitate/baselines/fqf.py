@@ -65,11 +65,11 @@ def fqf(source: Source, config: FQFConfig | None = None) -> DQN:
 def _loss(policy: ValuePolicy, batch: Sample, bonus: float) -> tuple[Tensor, Metrics]:
     """Loss of the shares [M], the values being constant; reports their entropy."""
     law = policy.law(batch.obs).take(batch.action)
-    assert isinstance(law, QuantileLaw) and law.weights is not None
+    assert isinstance(law, QuantileLaw) and law.weights is not None and law.network is not None
     upper = law.weights.cumsum(-1)
     tau = torch.cat([torch.zeros_like(upper[..., :1]), upper], -1)
     with torch.no_grad():
-        at_tau = law.quantile(tau[..., 1:-1])
+        at_tau = law.network(tau[..., 1:-1])
     entropy = torch.special.entr(law.weights).sum(-1)
     loss = fraction_loss(tau, at_tau, law.values.detach()) - bonus * entropy
     return (batch.weight * loss).mean(1), {"entropy": entropy.detach().mean(1)}

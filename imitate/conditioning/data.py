@@ -128,7 +128,7 @@ class Choices:
             rows.setdefault(label, []).append(row)
 
         def padded(values: Any, dtype: torch.dtype) -> Tensor:
-            flat = torch.as_tensor(values)
+            flat = torch.tensor(values)
             return pad_sequence([flat[own] for own in rows.values()]).to(dtype)
 
         return cls(

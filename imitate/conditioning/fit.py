@@ -22,7 +22,7 @@ from imitate.core.noise import Stream, normal
 
 __all__ = ["Fit", "Objective", "fit"]
 
-SINGULAR = 1e-6  # smallest eigenvalue of a Hessian below which nothing can be said about the errors
+SINGULAR = 1e-4  # curvature below which nothing can be said about an error: it would be 100 units of z or more
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ class Objective:
             likelihood,
             prior,
             hessian,
+            self.unknowns.sizes(self.data.units).to(z),
             self.data.counts,
             starts,
             converged,
@@ -134,6 +135,7 @@ class Fit:
         log_likelihood: [S], without the prior.
         log_prior: Log-density of z under the prior, [S]; 0 without one.
         hessian: Of the negative log posterior in z, [S, K, K].
+        units: How far apart two values of z are that differ noticeably, [K].
         counts: Scored trials, [S].
         starts: What each start came to, as a negative log posterior, [R, S].
         converged: Whether the best start of a subject did, [S].
@@ -148,14 +150,15 @@ class Fit:
     log_likelihood: Tensor
     log_prior: Tensor
     hessian: Tensor
+    units: Tensor
     counts: Tensor
     starts: Tensor
     converged: Tensor
 
     @cached_property
     def identified(self) -> Tensor:
-        """Whether the Hessian's smallest eigenvalue is at least 1e-6, [S]: else the data leave a direction open."""
-        smallest: Tensor = torch.linalg.eigvalsh(self.hessian)[:, 0]
+        """Whether no eigenvalue of the Hessian, in units of the record, is below 1e-4, [S]: else a direction is open."""
+        smallest: Tensor = torch.linalg.eigvalsh(self.hessian * self.units.unsqueeze(-1) * self.units)[:, 0]
         return smallest >= SINGULAR
 
     @cached_property

@@ -1,7 +1,8 @@
 """Tuned settings, one JSON file an environment; what the command line uses by default.
 
 A file holds `num_envs`, and by the name of a command the fields of that command's config:
-`ppo`, `clone`, `dagger`, `distill`, `student` (fields of `Architecture`).
+`ppo`, `clone`, `dagger`, `distill`, `student` (fields of `Architecture`), those of the baselines. With `base` a section
+adds to another one. The games of the Arcade Learning Environment, `ALE/<Game>-v5`, share the file `ALE.json`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def available() -> list[str]:
 def settings(env: str) -> dict[str, Any]:
     """All settings for an environment; empty where there are none."""
     env = env.removeprefix("imitate/")  # an id of ours, as Gymnasium registers it
+    env = "ALE" if env.startswith("ALE/") else env
     if env not in available():
         return {}
     loaded: dict[str, Any] = json.loads((resources.files(__name__) / f"{env}.json").read_text("utf-8"))
@@ -38,6 +40,8 @@ def config_for(kind: type[C], name: str, env: str) -> C:
         ValueError: The file names a field that the config lacks.
     """
     tuned = dict(settings(env).get(name, {}))
+    if "base" in tuned:
+        tuned = {**settings(env)[tuned.pop("base")], **tuned}
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     unknown = tuned.keys() - known
     if unknown:

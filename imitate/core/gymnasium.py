@@ -51,8 +51,8 @@ class GymnasiumSource:
         max_steps: Time limit of an episode; 2³¹ − 1 where none is known.
 
     Raises:
-        ValueError: The autoreset mode is another, a space is neither a Box nor a Discrete from 0, or M does
-            not divide the number of environments.
+        ValueError: The autoreset mode is another, a space is neither a Box nor a Discrete from 0, M does not
+            divide the number of environments, or the observations are no stack of `frames`.
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class GymnasiumSource:
         self.observation: Space = _space(envs.single_observation_space, "observation")
         self.action: Space = _space(envs.single_action_space, "action")
         self.frames = vector_env.frames(envs) if frames is None else frames
+        if self.frames != 1 and self.observation.shape[:1] != (self.frames,):
+            raise ValueError(f"frames: observations {self.observation} are no stack of {self.frames}.")
         self.max_steps = vector_env.time_limit(envs, spec)
         self.make_envs = vector_env.builder(envs, spec) if make_envs is None else make_envs
         self.decisions = Stream(seed, "policy", device)

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import iterate
-from gymnasium.wrappers import FrameStackObservation
+from gymnasium.wrappers import FrameStackObservation, OrderEnforcing, PassiveEnvChecker, TimeLimit
 from numpy.typing import NDArray
 
 __all__ = [
@@ -72,12 +72,14 @@ def time_limit(envs: AnyVectorEnv, spec: EnvSpec | None) -> int:
 
 
 def frames(envs: AnyVectorEnv) -> int:
-    """Frames of a stacked observation, where the environments are known to stack them and nothing lies around that."""
+    """Frames of a stacked observation, where environments are known to stack them and nothing changes that."""
     if envs.unwrapped is not envs:
         return 1
     if _is_ale(envs):
         return int(envs.single_observation_space.shape[0])
-    first = envs.envs[0] if isinstance(envs, SyncVectorEnv) else None
+    first: Any = envs.envs[0] if isinstance(envs, SyncVectorEnv) else None
+    while isinstance(first, (OrderEnforcing, PassiveEnvChecker, TimeLimit)):  # what gymnasium.make puts around all
+        first = first.env
     return int(first.stack_size) if isinstance(first, FrameStackObservation) else 1
 
 

@@ -51,31 +51,23 @@ class NoisyLinear(nn.Module):
 class PlainLinear(nn.Module):
     """A Linear that takes noise, and ignores it.
 
+    Weights and biases begin uniform in ±1/√inputs, as those of the published value networks do. Orthogonal weights of
+    gain √2, right for policies, make states share so much that bootstrapped values can grow without bound.
+
     Args:
         members: M.
         inputs: Width of its input.
         outputs: Width of its output.
         init: Stream of the initialisation.
-        gain: Of the orthogonal weights.
-        spread: Let the bias begin uniform in ±1/√inputs, as torch.nn.Linear has it, and not at zero.
     """
 
     noise = 0
 
-    def __init__(
-        self,
-        members: int,
-        inputs: int,
-        outputs: int,
-        *,
-        init: Stream,
-        gain: float = math.sqrt(2),
-        spread: bool = False,
-    ) -> None:
+    def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream) -> None:
         super().__init__()
-        self.linear = Linear(members, inputs, outputs, init=init, gain=gain)
-        if spread:
-            _spread(self.linear.bias, 1 / math.sqrt(inputs), init)
+        self.linear = Linear(members, inputs, outputs, init=init)
+        for parameter in self.linear.parameters():
+            _spread(parameter, 1 / math.sqrt(inputs), init)
 
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """[M, B, inputs] -> [M, B, outputs]."""

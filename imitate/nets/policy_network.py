@@ -32,7 +32,7 @@ class Architecture:
     """All that is needed to build a policy network again.
 
     Args:
-        hidden: Widths of the hidden layers; ignored for images, which take the Nature CNN.
+        hidden: Widths of the hidden layers; ignored for images, which take those of the papers, see `Convolutions`.
         activation: Of the hidden layers.
         normalise: Standardise observations by running statistics, saved with the policy.
         squash: For a bounded Box: a tanh-Gaussian that stays inside the bounds, with a standard deviation that depends

@@ -22,8 +22,9 @@ from imitate.core import checkpoint, tree
 from imitate.core.noise import Stream
 from imitate.distributions import Categorical
 from imitate.laws import Law, QuantileLaw
+from imitate.nets.convolution import Convolutions
 from imitate.nets.heads import HEADS, CosineEmbedding, Fractions, Head, Implicit, Proposal, Scalar
-from imitate.nets.layers import ACTIVATIONS, Activation, RunningNorm, features
+from imitate.nets.layers import ACTIVATIONS, Activation, RunningNorm, features, image_shape
 from imitate.nets.noisy import NoisyLinear, PlainLinear
 from imitate.nets.policy_network import predict, space_from_json, space_to_json
 
@@ -35,11 +36,12 @@ class ValueArchitecture:
     """All that is needed to build a value policy again.
 
     Args:
-        hidden: Widths of the hidden layers.
+        hidden: Widths of the hidden layers; ignored for images, which take those of the papers, see `Convolutions`.
         activation: Of the hidden layers.
         head: What is said about a return.
         dueling: A state's value and the actions' advantages, by layers of their own (Wang et al. 2016, eq. 9).
-        noisy: Learnable noise on all weights but the first layer's, for exploration (Fortunato et al. 2018).
+        noisy: Learnable noise on all weights but those of the first layer, or of convolutions, for exploration
+            (Fortunato et al. 2018).
         normalise: Standardise observations by running statistics, saved with the policy.
         temperature: Of the softmax over values that `distribution` answers with, in units of return.
     """
@@ -57,7 +59,7 @@ class ValuePolicy(nn.Module):
     """M value networks as a `Teacher` and a `Policy`: it answers with softmax(Q/temperature), and its mode is greedy.
 
     Args:
-        observation: Space of observations: Discrete, or a Box that is taken flat.
+        observation: Space of observations: Discrete, images [C, H, W] or [H, W, C], or a Box that is taken flat.
         action: A Discrete space.
         members: M.
         architecture: What it is made of.
@@ -97,17 +99,21 @@ class ValuePolicy(nn.Module):
         inputs = observation.n if isinstance(observation, Discrete) else math.prod(observation.shape)
         widths = [inputs, *architecture.hidden]
 
-        def later(inputs: int, outputs: int, gain: float = math.sqrt(2)) -> NoisyLinear | PlainLinear:
+        def later(inputs: int, outputs: int) -> NoisyLinear | PlainLinear:
             if architecture.noisy:
                 return NoisyLinear(members, inputs, outputs, init=init)
-            return PlainLinear(members, inputs, outputs, init=init, gain=gain)
+            return PlainLinear(members, inputs, outputs, init=init)
 
-        implicit = isinstance(head, Implicit | Fractions)
-        # Levels multiply the first layer's features: biases of zero would hide them where an observation is all zeros.
-        first = PlainLinear(members, widths[0], widths[1], init=init, spread=implicit)
-        self.hidden = nn.ModuleList([first, *(later(i, o) for i, o in pairwise(widths[1:]))])
-        self.advantage = later(widths[-1], action.n * head.outputs, gain=1.0)
-        self.state_value = later(widths[-1], head.outputs, gain=1.0) if architecture.dueling else None
+        image = image_shape(observation)
+        self.trunk = None if image is None else Convolutions(members, image, init=init)
+        if self.trunk is not None:
+            widths = [inputs, self.trunk.outputs, self.trunk.hidden]
+            first = []
+        else:
+            first = [PlainLinear(members, widths[0], widths[1], init=init)]
+        self.hidden = nn.ModuleList([*first, *(later(i, o) for i, o in pairwise(widths[1:]))])
+        self.advantage = later(widths[-1], action.n * head.outputs)
+        self.state_value = later(widths[-1], head.outputs) if architecture.dueling else None
         self.embedding = self.proposal = None
         if isinstance(head, Implicit | Fractions):
             self.embedding = CosineEmbedding(members, head.cosines, widths[1], init=init)
@@ -164,13 +170,13 @@ class ValuePolicy(nn.Module):
         """
         if self.normaliser is not None:
             obs = self.normaliser(obs)
-        x = features(self.observation, obs).flatten(2)
+        x = features(self.observation, obs)
         drawn = None
         if noise is not None:
             drawn, *parts = noise.split([self.levels, *(cast(int, layer.noise) for layer in self.layers)], -1)
         if noise is None or not self.architecture.noisy:
             parts = [None] * len(self.layers)
-        x = self._activation(self.hidden[0](x, parts[0]))
+        x = self.trunk(x) if self.trunk is not None else self._activation(self.hidden[0](x.flatten(2), parts[0]))
         head, points = self.architecture.head, cast(Tensor, self.points)
         if not isinstance(head, Implicit | Fractions):
             return head.law(self._outputs(x, parts), points)
@@ -188,8 +194,9 @@ class ValuePolicy(nn.Module):
         return ACTIVATIONS[self.architecture.activation](x)
 
     def _outputs(self, x: Tensor, parts: Sequence[Tensor | None]) -> Tensor:
-        """What the layers behind the first make of its features: [M, B, H] -> [M, B, A, K]."""
-        for layer, part in zip(self.hidden[1:], parts[1:], strict=False):
+        """What the layers behind the first, or the convolutions, make of their features: [M, B, H] -> [M, B, A, K]."""
+        behind = slice(0 if self.trunk is not None else 1, len(self.hidden))
+        for layer, part in zip(self.hidden[behind], parts[behind], strict=True):
             x = self._activation(layer(x, part))
         out: Tensor = self.advantage(x, parts[len(self.hidden)]).unflatten(-1, (self.action.n, -1))
         if self.state_value is not None:

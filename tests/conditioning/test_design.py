@@ -115,7 +115,7 @@ def test_tensors_of_ragged_groups():
     design = Design({"a": "2A+|1B|", "b": "|3AB(US2)|1#A", "c": "lambda=.5/1A+"})
     schedule = design.compile(dtype=torch.float64)
     assert (schedule.groups, schedule.cues, schedule.outcomes) == (("a", "b", "c"), ("A", "B"), ("US", "US2"))
-    assert schedule.phases == (range(0, 2), range(2, 5), range(5, 6))
+    assert schedule.phases == (range(2), range(2, 5), range(5, 6))
     labels = [[schedule.kinds[k].label if k >= 0 else "" for k in column] for column in schedule.order.T.tolist()]
     assert labels == [
         ["A(US)", "A(US)", "B", "", "", ""],

@@ -168,7 +168,9 @@ def test_settings_hold_for_their_phase_and_group():
 def test_a_pause_is_for_models_that_rest():
     found = run({"a": "20A+|20A|pause=5/1#A", "b": "20A+|20A|1#A"}, model=InternalInhibition())
     excitation, inhibition = found.state.excitation[1, 0, 0], found.state.inhibition[1, 0, 0]
-    assert float(found.predictions[-1, 0, 0]) == pytest.approx(float(excitation - inhibition * math.exp(-0.5)), abs=1e-12)
+    assert float(found.predictions[-1, 0, 0]) == pytest.approx(
+        float(excitation - inhibition * math.exp(-0.5)), abs=1e-12
+    )
     assert float(found.predictions[-1, 1, 0]) == pytest.approx(float(excitation - inhibition), abs=1e-12)
     assert torch.equal(run("5A+|pause=9/1A").after, run("5A+|1A").after)
 

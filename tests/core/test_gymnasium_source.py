@@ -12,15 +12,24 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.wrappers import (
+    AtariPreprocessing,
+    FlattenObservation,
+    FrameStackObservation,
+    OrderEnforcing,
+    TimeLimit,
+)
 from torch import Tensor
 
 from envs import CartPole
+from envs.base import Discrete
 from imitate.baselines.ppo import PPO, PPOConfig
 from imitate.behaviours import Random
 from imitate.core import checkpoint
 from imitate.core.gymnasium import GymnasiumSource, _seed
 from imitate.core.rollout import Carry, TensorSource
 
+needs_ale = pytest.mark.skipif(importlib.util.find_spec("ale_py") is None, reason="needs ale-py")
 needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs box2d")
 
 
@@ -422,6 +431,86 @@ def test_processes_give_the_same():
     two.close()
     for name in ("obs", "reward", "next_obs", "terminated", "truncated"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0)
+
+
+class Grey(Counting):
+    observation_space = spaces.Box(0, 255, (3, 2), np.uint8)
+
+    def show(self):
+        return np.full((3, 2), 10 * self.episode + self.t, np.uint8)
+
+
+def test_stacked_frames_are_known():
+    def stacked():
+        return FrameStackObservation(Grey(), 4)
+
+    source = GymnasiumSource(vector(stacked, 4), members=2)
+    assert (source.frames, source.obs_dtype) == (4, torch.uint8)
+    seen = source.collect(Counter(), 9)
+    assert torch.equal(seen.next_obs[:, :, :, :3], seen.obs[:, :, :, 1:])
+    assert GymnasiumSource(vector(lambda: TimeLimit(OrderEnforcing(stacked()), 9), 1)).frames == 4
+    others = (Grey, lambda: FlattenObservation(stacked()))
+    assert [GymnasiumSource(vector(made, 1)).frames for made in others] == [1, 1]
+    assert GymnasiumSource(Wrapped(vector(stacked, 1))).frames == 1
+    assert GymnasiumSource(Wrapped(vector(stacked, 1)), frames=4).frames == 4
+    assert GymnasiumSource(vector(stacked, 1), frames=1).frames == 1
+    with pytest.raises(ValueError, match=r"frames: observations Box\(4, 3, 2\) are no stack of 3"):
+        GymnasiumSource(vector(stacked, 1), frames=3)
+
+
+# The Arcade Learning Environment
+
+
+def pong(count, **options):
+    from imitate.make import make
+
+    return make("ALE/Pong-v5", num_envs=count, members=2, seed=3, env_kwargs=options)
+
+
+@needs_ale
+def test_atari_games_are_stacks_of_grey_frames_with_whole_episodes():
+    source = pong(2, max_num_frames_per_episode=48)
+    assert (source.observation.shape, source.obs_dtype, source.frames) == ((4, 84, 84), torch.uint8, 4)
+    assert (source.id, source.action, source.max_steps) == ("ALE/Pong-v5", Discrete(6), 12)
+    seen = source.collect(Random(source.action), 40)
+    assert torch.equal(seen.next_obs[:, :, :, :3], seen.obs[:, :, :, 1:])  # also where an episode ends
+    assert torch.equal(seen.next_obs[:-1][~seen.done[:-1]], seen.obs[1:][~seen.done[:-1]])
+    assert seen.truncated.any() and not seen.terminated.any()
+    begun = seen.obs[1:][seen.truncated[:-1]]
+    assert not begun[:, :3].any() and begun[:, 3].flatten(1).any(1).all()
+    assert source.play(Random(source.action), 2, 0).shape == (2, 2)
+    source.close()
+
+
+@needs_ale
+def test_each_atari_game_has_a_seed_of_its_own():
+    policy = Constant(torch.tensor(2))
+    one, again = (pong(2).collect(policy, 60) for _ in range(2))
+    assert torch.equal(one.next_obs, again.next_obs)
+    assert len(one.next_obs[40].flatten(0, 1).unique(dim=0)) == 4
+    from imitate.make import make
+
+    alone = make("ALE/Pong-v5", num_envs=1, members=1, seed=3).collect(policy, 60)
+    assert torch.equal(alone.next_obs[:, 0, 0], one.next_obs[:, 0, 0])
+
+
+@needs_ale
+def test_atari_games_are_those_of_gymnasiums_wrappers():
+    """Without randomness the same frames, rewards and ends; at the start of an episode the rest of a stack is black."""
+    pytest.importorskip("cv2")
+    source = pong(1, repeat_action_probability=0.0, noop_max=0)
+    game = gymnasium.make("ALE/Pong-v5", frameskip=1, repeat_action_probability=0.0)
+    expected = FrameStackObservation(AtariPreprocessing(game, noop_max=0), 4, padding_type="zero")
+    actions = np.random.default_rng(0).integers(0, 6, 1_200)
+    obs, _ = expected.reset(seed=0)
+    for action in actions.tolist():
+        seen = source.collect(Constant(torch.tensor(action)), 1)
+        np.testing.assert_array_equal(seen.obs[0, 0, 0].numpy(), obs)
+        obs, reward, terminated, truncated, _ = expected.step(action)
+        np.testing.assert_array_equal(seen.next_obs[0, 0, 0].numpy(), obs)
+        assert (seen.reward[0, 0, 0], seen.terminated[0, 0, 0]) == (reward, terminated)
+        if terminated or truncated:
+            obs, _ = expected.reset()
 
 
 @needs_box2d

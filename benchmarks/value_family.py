@@ -1,0 +1,107 @@
+"""The value-based family on one environment: each refinement alone, all together, and the laws of the return.
+
+    python -m benchmarks.value_family --env CartPole-v1 --out benchmarks/results/value_CartPole-v1.json
+
+The settings are those of `imitate/configs`, as on the command line; a refinement is one switch on `dqn`. What the file
+holds already is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+import imitate
+from imitate.configs import config_for, settings
+from imitate.experiment.report import versions
+from imitate.registry import BASELINES
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "DQN": ("dqn", {}),
+    "Double": ("dqn", {"double": True}),
+    "Dueling": ("dqn", {"dueling": True}),
+    "PER": ("dqn", {"priority": 0.6}),
+    "n-step": ("dqn", {"n_step": 3}),
+    "Rainbow": ("rainbow", {}),
+    "C51": ("c51", {}),
+    "QR-DQN": ("qr-dqn", {}),
+    "IQN": ("iqn", {}),
+    "FQF": ("fqf", {}),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run.
+
+    Args:
+        env: Environment id, one with tuned settings.
+        variants: Which of them.
+        members: Of each.
+        seed: Of the source.
+        episodes: Of each member in the evaluation, after the last step.
+        threads: Of torch.
+        out: Where to write.
+    """
+
+    env: str = "CartPole-v1"
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    members: int = 8
+    seed: int = 0
+    episodes: int = 100
+    threads: int = 1
+    out: Path = Path("benchmarks/results/value_CartPole-v1.json")
+
+
+def main(options: Options) -> None:
+    """Run, print and write one row a variant."""
+    torch.set_num_threads(options.threads)
+    asked = {"env": options.env, "members": options.members, "seed": options.seed, "episodes": options.episodes}
+    rows: list[dict[str, Any]] = []
+    if options.out.exists():
+        document = json.loads(options.out.read_text("utf-8"))
+        if {key: document.get(key) for key in asked} != asked:
+            raise SystemExit(f"out: '{options.out}' is of another env, seed or number; pass another --out.")
+        rows = document["rows"]
+    for variant in options.variants:
+        name, switches = VARIANTS[variant]
+        config = replace(config_for(BASELINES[name].config, name, options.env), **switches)
+        wanted = json.loads(json.dumps(asdict(config)))
+        if any(row["variant"] == variant and row["config"] == wanted for row in rows):
+            continue
+        num_envs = int(settings(options.env)["num_envs"])
+        source = imitate.make(options.env, num_envs=num_envs, members=options.members, seed=options.seed, device="cpu")
+        algorithm = BASELINES[name].algorithm(source, config)
+        start = time.perf_counter()
+        while not algorithm.finished:
+            algorithm.step()
+        seconds = time.perf_counter() - start
+        found = imitate.evaluate(algorithm.policy, options.env, options.episodes)
+        low, high = found.ci
+        row = {
+            "variant": variant,
+            "steps": int(algorithm.steps),
+            "mean": found.mean,
+            "ci_low": low,
+            "ci_high": high,
+            "scores": found.scores.tolist(),
+            "seconds": round(seconds, 1),
+            "config": wanted,
+        }
+        rows = [*(old for old in rows if old["variant"] != variant), row]
+        rows.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        document = {**asked, "threads": options.threads, "versions": versions(), "rows": rows}
+        options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        scores = " ".join(f"{score:.0f}" for score in row["scores"])
+        print(f"{variant:8} {row['mean']:.1f} [{low:.1f}, {high:.1f}] in {seconds:.0f} s: {scores}", flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
