@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from envs.base import Box, Discrete, Space
@@ -13,7 +14,7 @@ from imitate.core.rollout import bounds
 from imitate.core.types import Memory, Policy
 from imitate.distributions import Distribution, Teacher
 
-__all__ = ["EpsilonGreedy", "Greedy", "Mixture", "Perturbed", "Random"]
+__all__ = ["EpsilonGreedy", "Greedy", "Mixture", "Persistent", "Perturbed", "Random"]
 
 
 class Greedy:
@@ -108,6 +109,49 @@ class EpsilonGreedy:
         """Explore or exploit."""
         action, memory, extras = self.mixture.act(obs, noise, memory)
         return action, memory, {"explored": extras["first_acted"]}
+
+
+class Persistent:
+    """ε-greedy whose random actions last: with probability `beta` one begins, and is repeated for n steps.
+
+    n has the heavy tail P(n ≥ k) = 1/k, so now and then a whole episode follows one whim: what finds the goals that no
+    walk of single random steps reaches. An episode ends it.
+
+    Source: Dabney, Ostrovski & Barreto (2021), εz-greedy, §4, with a discrete Pareto law for their zeta law of μ = 2.
+
+    Args:
+        policy: Who acts otherwise.
+        action: A Discrete space.
+        beta: ε, a tensor [M] or scalar: change it in place. The share of random steps is several times as large.
+    """
+
+    def __init__(self, policy: Policy, action: Space, beta: Tensor) -> None:
+        if not isinstance(action, Discrete):
+            raise ValueError(f"action: what lasts is one of finitely many, not one of {action}.")
+        self.policy, self.random, self.beta = policy, Random(action), beta
+
+    @property
+    def noise(self) -> int:
+        """Whether to begin, for how long, with what; and the policy's."""
+        return 2 + self.random.noise + self.policy.noise
+
+    def memory(self, *shape: int) -> Memory:
+        """Steps that are left of a random action, the action, and the policy's own memory."""
+        nothing = torch.zeros(shape, dtype=torch.int64, device=self.beta.device)
+        return nothing, nothing, self.policy.memory(*shape)
+
+    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """Go on with a random action, begin one, or let the policy decide; records which steps were random."""
+        left, lasting, inner = memory
+        choice, length, one, two = noise.split([1, 1, self.random.noise, self.policy.noise], dim=-1)
+        begins = (left == 0) & (choice[..., 0] < self.beta.reshape(-1, 1))
+        drawn, _, _ = self.random.act(obs, one, None)
+        action, inner, _ = self.policy.act(obs, two, inner)
+        lasting = torch.where(begins, drawn, lasting)
+        # The inverse of the tail at 1 − u, which is never 0.
+        left = torch.where(begins, (1 / (1 - length[..., 0])).long(), left)
+        explored = left > 0
+        return torch.where(explored, lasting, action), ((left - 1).clamp(min=0), lasting, inner), {"explored": explored}
 
 
 class Perturbed:

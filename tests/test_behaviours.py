@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from envs.base import Box, Discrete
-from imitate.behaviours import EpsilonGreedy, Greedy, Mixture, Perturbed, Random
+from imitate.behaviours import EpsilonGreedy, Greedy, Mixture, Persistent, Perturbed, Random
 from imitate.core.noise import normal
 from imitate.core.rollout import TensorSource
 from imitate.distributions import Categorical, Normal
@@ -181,3 +181,37 @@ def test_behaviours_drive_a_source():
     teacher = chooser(0.2, 0.2, 0.6)
     for policy in (Greedy(teacher), Mixture(teacher, Random(Walk.action), torch.tensor(0.5))):
         assert source.collect(policy, 9).action.shape == (9, 2, 3)
+
+
+def test_persistent_random_actions_last_as_long_as_their_law_says():
+    """P(n ≥ k) = 1/k, a bout goes on with one action, and the memory of an ended episode ends it."""
+    behaviour = Persistent(always(2), Discrete(2), torch.tensor(0.25))
+    noise = torch.rand(4_000, 1, 50, behaviour.noise, generator=torch.Generator().manual_seed(0))
+    memory, lengths, running, previous = behaviour.memory(1, 50), [], [0] * 50, [None] * 50
+    for step in noise:
+        left = memory[0][0].tolist()
+        action, memory, extras = behaviour.act(torch.zeros(1, 50, 1), step, memory)
+        for n, (before, taken, explored) in enumerate(
+            zip(left, action[0].tolist(), extras["explored"][0].tolist(), strict=True)
+        ):
+            assert explored == (taken != 2)
+            if before > 0:
+                assert taken == previous[n]  # goes on
+                running[n] += 1
+            elif explored:
+                assert step[0, n, 0] < 0.25
+                if running[n]:
+                    lengths.append(running[n])
+                running[n] = 1
+            else:
+                assert step[0, n, 0] >= 0.25
+            previous[n] = taken
+    for k in (2, 4, 10):
+        share = sum(length >= k for length in lengths) / len(lengths)
+        assert abs(share - 1 / k) < 3 * (1 / k / len(lengths)) ** 0.5
+    assert len(lengths) > 2_000
+
+
+def test_persistent_actions_are_finitely_many():
+    with pytest.raises(ValueError, match="action: what lasts"):
+        Persistent(always(2), Box((1,)), torch.tensor(0.1))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from imitate.laws import AtomsLaw, Expected, Law, QuantileLaw
+from imitate.laws import AtomsLaw, Expected, ExpectileLaw, Law, QuantileLaw, fresh_mean, midpoints
 
 B, A = 5, 3
 SUPPORT = torch.linspace(-2, 2, 9)
@@ -19,10 +19,16 @@ def make(kind, seed=0):
     values = torch.randn(2, B, A, 7, generator=generator)
     if kind == "quantiles":
         return QuantileLaw(values, (torch.arange(7) + 0.5) / 7)
+    if kind == "expectiles":
+        return ExpectileLaw(values, torch.linspace(0.1, 0.9, 7))
+    if kind == "fractions":
+        weights = torch.rand(2, B, 1, 7, generator=generator) + 0.1
+        weights = weights / weights.sum(-1, keepdim=True)
+        return QuantileLaw(values, weights.cumsum(-1) - weights / 2, weights=weights)
     return QuantileLaw(values, torch.rand(2, B, 1, 7, generator=generator))  # levels of their own: implicit
 
 
-KINDS = ["expected", "atoms", "quantiles", "implicit"]
+KINDS = ["expected", "atoms", "quantiles", "implicit", "fractions", "expectiles"]
 
 
 def parts(law):
@@ -31,6 +37,10 @@ def parts(law):
         return law.value.unsqueeze(-1).numpy(), np.ones((*law.value.shape, 1))
     if isinstance(law, AtomsLaw):
         return np.broadcast_to(SUPPORT.numpy(), law.log_probs.shape), law.probs.numpy()
+    if isinstance(law, ExpectileLaw):
+        return tuple(x.numpy() for x in law.imputed())
+    if law.weights is not None:
+        return law.values.numpy(), np.broadcast_to(law.weights.numpy(), law.values.shape)
     return law.values.numpy(), np.full(law.values.shape, 1 / law.values.shape[-1])
 
 
@@ -56,6 +66,8 @@ def test_samples_by_quantiles_have_the_mean(kind):
     drawn = law.quantile(tau)
     assert (drawn.diff(dim=-1) >= 0).all()
     torch.testing.assert_close(drawn.mean(-1), law.mean, atol=2e-3, rtol=1e-3)
+    noise = torch.rand(2, B, 9)
+    assert torch.equal(law.sample(noise), law.quantile(noise))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,6 +94,9 @@ def test_the_loss_pulls_towards_the_target(kind):
     elif kind == "atoms":
         free = start.log_probs.clone().requires_grad_()
         law = lambda: AtomsLaw(free.log_softmax(-1), SUPPORT)  # noqa: E731
+    elif kind == "expectiles":
+        free = start.values.clone().requires_grad_()
+        law = lambda: ExpectileLaw(free, start.tau)  # noqa: E731
     else:
         free = start.values.clone().requires_grad_()
         law = lambda: QuantileLaw(free, (torch.arange(7) + 0.5) / 7)  # noqa: E731
@@ -112,11 +127,14 @@ def test_quantiles_invert_the_cdf(kind):
                 if total >= level - 1e-6:
                     break
             assert found[at][k].item() == pytest.approx(atoms[at][i], abs=1e-6)
-    for x in np.sort(atoms, -1)[..., 2 if atoms.shape[-1] > 1 else 0 :: 3].transpose(3, 0, 1, 2):
+    found = np.where(probs > 1e-3, atoms, np.nan)  # of no weight, an expectile's sample is no quantile
+    for x in np.sort(found, -1)[..., 2 if atoms.shape[-1] > 1 else 0 :: 3].transpose(3, 0, 1, 2):
+        if np.isnan(x).any():
+            continue
         x = torch.as_tensor(x.copy())
         level = law.cdf(x).unsqueeze(-1)
         torch.testing.assert_close(law.quantile(level - 1e-5).squeeze(-1), x)
-        if kind != "atoms":  # whose cumulative probabilities are rounded
+        if kind in ("expected", "quantiles", "implicit"):  # elsewhere cumulative probabilities are rounded
             torch.testing.assert_close(law.quantile(level).squeeze(-1), x)
     assert torch.isfinite(law.quantile(torch.tensor([0.0, 1.0]))).all()
 
@@ -163,8 +181,10 @@ def test_atoms_move_by_the_papers_loop():
 def test_distances_are_those_of_the_papers():
     action = torch.zeros(2, B, dtype=torch.int64)
     one, two = make("atoms", 1).take(action), make("atoms", 2).take(action)
-    expected = -(two.probs * one.probs.log()).sum(-1)
+    expected = (two.probs * (two.probs / one.probs).log()).sum(-1)
     torch.testing.assert_close(one.distance(two), expected)
+    torch.testing.assert_close(one.distance(one), torch.zeros(2, B), atol=1e-6, rtol=0)
+    assert (one.distance(one) >= 0).all()
     certain = two.after(torch.full((2, B), 0.5), torch.zeros(2, B))  # atoms of probability zero cost nothing
     torch.testing.assert_close(one.distance(certain), -one.log_probs[..., 5])
     one, two = make("expected", 1).take(action), make("expected", 2).take(action)
@@ -190,3 +210,66 @@ def test_one_set_of_levels_serves_all():
     written = QuantileLaw(law.values, law.tau.expand(2, B, 1, 7))
     target = make("quantiles", 5).take(action)
     torch.testing.assert_close(law.take(action).distance(target), written.take(action).distance(target))
+
+
+def test_the_divergence_has_the_cross_entropys_gradient():
+    action = torch.zeros(2, B, dtype=torch.int64)
+    target = make("atoms", 2).take(action)
+    logits = make("atoms", 1).take(action).log_probs.clone().requires_grad_()
+    AtomsLaw(logits.log_softmax(-1), SUPPORT).distance(target).sum().backward()
+    torch.testing.assert_close(logits.grad, logits.detach().exp() - target.probs, atol=1e-5, rtol=1e-4)
+
+
+def test_weighted_targets_count_by_their_weight():
+    """A sample of double weight is a sample twice."""
+    action = torch.zeros(2, B, dtype=torch.int64)
+    law = make("quantiles").take(action)
+    values = torch.randn(2, B, 3)
+    weights = torch.tensor([0.25, 0.25, 0.5])
+    weighted = QuantileLaw(values, torch.tensor([0.125, 0.375, 0.75]), weights=weights)
+    repeated = QuantileLaw(values[..., [0, 1, 2, 2]], midpoints(4))
+    torch.testing.assert_close(law.distance(weighted), law.distance(repeated))
+    torch.testing.assert_close(weighted.mean, repeated.mean)
+
+
+def test_expectiles_are_regressed_onto_imputed_samples():
+    action = torch.zeros(2, B, dtype=torch.int64)
+    one, two = make("expectiles", 1).take(action), make("expectiles", 2).take(action)
+    samples, probs = two.imputed()
+    found = one.distance(two)
+    for m in range(2):
+        for b in range(B):
+            total = 0.0
+            for v, tau in zip(one.values[m, b].tolist(), one.tau.tolist(), strict=True):
+                for z, p in zip(samples[m, b].tolist(), probs[m, b].tolist(), strict=True):
+                    total += p * abs(tau - (z < v)) * (z - v) ** 2 / 7
+            assert found[m, b].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_a_network_answers_at_the_levels_it_is_asked_for():
+    """Before and after a choice, a reward and a discount; `fresh_mean` asks at midpoints."""
+    slope = torch.randn(2, B, A, 1).abs() + 0.1
+
+    def network(tau):
+        return slope * tau.expand(2, B, A, -1) ** 2
+
+    tau = torch.rand(2, B, 1, 7)
+    law = QuantileLaw(network(tau), tau, network=network)
+    asked = torch.rand(5)
+    torch.testing.assert_close(law.quantile(asked), slope * asked**2)
+    action = torch.randint(A, (2, B))
+    reward, discount = torch.randn(2, B), torch.rand(2, B)
+    moved = law.take(action).after(reward, discount)
+    expected = slope[..., 0].gather(-1, action.unsqueeze(-1)) * asked**2
+    torch.testing.assert_close(moved.quantile(asked), reward.unsqueeze(-1) + discount.unsqueeze(-1) * expected)
+    own = torch.rand(2, B, 4)
+    expected = slope[..., 0].gather(-1, action.unsqueeze(-1)) * own**2
+    torch.testing.assert_close(law.take(action).sample(own), expected)
+    torch.testing.assert_close(fresh_mean(law), slope[..., 0] * (midpoints(7) ** 2).mean())
+    assert not torch.allclose(fresh_mean(law), law.mean)
+    for kind in KINDS:
+        assert torch.equal(fresh_mean(make(kind)), make(kind).mean)
+    weights = torch.full((2, B, 1, 7), 1 / 7)
+    proposed = QuantileLaw(law.values, tau, weights=weights, network=network)
+    assert torch.equal(fresh_mean(proposed), proposed.mean)
+    torch.testing.assert_close(proposed.quantile(midpoints(7)), law.values.sort(-1).values)

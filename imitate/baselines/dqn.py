@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imitate.behaviours import Mixture, Random
+from imitate.behaviours import Mixture, Persistent, Random
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import Sample, SequenceReplay
@@ -48,6 +48,7 @@ class DQNConfig:
         epsilon: ε at the start: the probability of a random action.
         epsilon_end: ε at the end.
         explore: Share of the steps over which ε falls linearly from one to the other.
+        persistent: Let a random action last, see `Persistent`; ε is then the probability that one begins.
         double: Let the online network choose the next action (van Hasselt, Guez & Silver 2016, eq. 4).
         dueling: A state's value and the actions' advantages apart (Wang et al. 2016, eq. 9).
         n_step: Rewards summed up before bootstrapping (Sutton & Barto 2018, eq. 7.1).
@@ -77,6 +78,7 @@ class DQNConfig:
     epsilon: PerMember = 1.0
     epsilon_end: PerMember = 0.05
     explore: float = 0.2
+    persistent: bool = False
     double: bool = False
     dueling: bool = False
     n_step: int = 1
@@ -155,7 +157,12 @@ class DQN:
         room = (self.replay.slots - config.n_step + 1) * source.num_envs
         if room < config.batch_size:
             raise ValueError(f"capacity: {config.capacity} hold {room} windows at most, fewer than a batch.")
-        self.driver = Mixture(Random(source.action), _Greedy(self.policy), self.epsilon.clone())
+        greedy, epsilon = _Greedy(self.policy), self.epsilon.clone()
+        self.driver = (
+            Persistent(greedy, source.action, epsilon)
+            if config.persistent
+            else Mixture(Random(source.action), greedy, epsilon)
+        )
         self.weights_noise = Stream(source.seed, "weights", source.device)
         self.updates = torch.zeros((), dtype=torch.int64)
         self.steps = torch.zeros((), dtype=torch.int64)

@@ -25,13 +25,12 @@ def records(simulation: Simulation) -> dict[str, list[Any]]:
         ValueError: The parameters had lanes of their own, so there are several values a trial.
     """
     schedule = simulation.schedule
-    shape = (len(schedule.order), -1, len(schedule.groups))
-    order = schedule.order.reshape(shape)
+    order = schedule.order.reshape(len(schedule.order), -1, len(schedule.groups))
     if simulation.predictions[..., 0].numel() != order.numel():
         lanes = tuple(simulation.predictions.shape[1:-1])
         raise ValueError(f"records: parameters of shape {lanes}; a table is of one set of parameters.")
-    expects = simulation.predictions.reshape(*shape, -1)
-    strengths = simulation.before.reshape(*shape, len(schedule.cues), len(schedule.outcomes))
+    expects = simulation.predictions.reshape(*order.shape, -1)
+    strengths = simulation.before.reshape(*order.shape, len(schedule.cues), len(schedule.outcomes))
     g, s, t = (order.permute(2, 1, 0) >= 0).nonzero(as_tuple=True)
     phase = {trial: i + 1 for i, trials in enumerate(schedule.phases) for trial in trials}
     columns: dict[str, list[Any]] = {

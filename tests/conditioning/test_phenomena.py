@@ -333,8 +333,10 @@ def test_the_command_runs_a_design_of_its_user(tmp_path, capsys):
     assert re.search(r"rescorla-wagner +one +3 +#B ", text)
     assert re.search(r"rescorla-wagner +group 2 +1 +C\(US\) ", text)
     assert out.exists()
-    text = command("--design", "10A+|10AB+|1#B", "--model", "rescorla-wagner-unique", out=out, capsys=capsys)
-    assert "0.0723" in text
+    table = tmp_path / "own.csv"
+    one = ["--design", "10A+|10AB+|1#B", "--model", "rescorla-wagner-unique", "--table", str(table)]
+    assert "0.0723" in command(*one, out=out, capsys=capsys)
+    assert len(table.read_text("utf-8").splitlines()) == 22
 
 
 def test_the_command_lists(capsys):

@@ -1,5 +1,6 @@
 """Simulation: closed forms, golden trajectories, a naive loop, masks, lanes, and parameters out of place."""
 
+import csv
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from imitate.conditioning.contenders import CONTENDERS
 from imitate.conditioning.design import Design
 from imitate.conditioning.models import Course, InternalInhibition, RescorlaWagner, TrialTemporalDifference
 from imitate.conditioning.periods import in_time
+from imitate.conditioning.records import records, write_records
 from imitate.conditioning.simulate import parameters, simulate, steps
 from imitate.core import tree
 
@@ -220,6 +222,39 @@ def test_names_that_nothing_has():
     with pytest.raises(ValueError, match="group: 'c' is unknown"):
         found.strength("A", "c")
     assert torch.equal(found.strength("B", "b"), found.strengths[:, 1, 1, 0])
+
+
+def test_records_have_a_row_for_every_trial():
+    text = {"a": "2A+||1#B", "b": "|!1A+/2B(US2)"}
+    found = simulate(RW, Design(text), subjects=2, seed=1)
+    table = records(found)
+    assert {len(column) for column in table.values()} == {12}
+    assert table["group"] == ["a"] * 6 + ["b"] * 6
+    assert table["subject"] == [1, 1, 1, 2, 2, 2] * 2
+    assert table["phase"] == [1, 1, 3] * 2 + [2] * 6
+    assert table["trial"] == [1, 2, 6] * 2 + [3, 4, 5] * 2
+    assert table["kind"][:3] == ["A(US)", "A(US)", "#B"]
+    assert sorted(table["kind"][9:]) == ["A(US)", "B(US2)", "B(US2)"]
+    assert table["V A US"][:3] == pytest.approx([0, 0.16, 0.2944])
+    assert table["expects US"][:3] == pytest.approx([0, 0.16, 0])
+    last = found.before[4, 1, 1]  # the last trial of group b's second subject
+    assert [table[f"V {cue} {us}"][-1] for cue in "AB" for us in ("US", "US2")] == last.flatten().tolist()
+
+
+def test_records_are_of_one_set_of_parameters():
+    with pytest.raises(ValueError, match="one set of parameters"):
+        records(simulate(RW, Design("1A+"), {"beta": torch.tensor([0.1, 0.2])}))
+
+
+def test_a_file_of_several_models(tmp_path):
+    runs = {name: run("2A+/1AB", configural=name == "b") for name in ("a", "b")}
+    write_records(tmp_path / "deep" / "t.csv", runs)
+    rows = list(csv.reader((tmp_path / "deep" / "t.csv").read_text("utf-8").splitlines()))
+    assert rows[0][:6] == ["model", "group", "subject", "phase", "trial", "kind"]
+    assert rows[0][-1] == "V A&B US"
+    assert [row[0] for row in rows[1:]] == ["a"] * 3 + ["b"] * 3
+    assert (rows[1][-1], rows[4][-1]) == ("", "0.0")
+    assert float(rows[3][rows[0].index("V A US")]) == pytest.approx(0.2944)
 
 
 def course(text, **options):

@@ -184,6 +184,64 @@ def test_every_step_is_the_released_games(game, steps, near, options):
     assert rare or options or not near
 
 
+def crowd(g, rng):
+    """Fill Seaquest's sea: enemies and divers on top of each other, two torpedoes, a submarine nearly full."""
+    g.sub_x, g.sub_y, g.sub_or, g.surface = rng.randrange(1, 9), rng.randrange(1, 9), rng.random() < 0.5, False
+    g.diver_count = rng.choice([4, 5, 6])
+    g.divers = [[g.sub_x - 1 + 2 * i, g.sub_y, i == 0, rng.choice([0, 5])] for i in range(2)]
+    rightwards = [rng.random() < 0.5 for _ in range(9)]
+    for x, y, wait in {(rng.randrange(10), rng.choice([g.sub_y, 4]), rng.randrange(6)) for _ in range(24)}:
+        if (x, y) != (g.sub_x, g.sub_y) and rng.random() < 0.5:
+            g.e_fish.append([x, y, rightwards[y], wait])
+        elif (x, y) != (g.sub_x, g.sub_y):
+            g.e_subs.append([x, y, rightwards[y], wait, rng.randrange(11)])
+    g.f_bullets = [[rng.randrange(10), y, rng.random() < 0.5] for y in (3, 4)]
+
+
+def crowded(state, games):
+    """The same states of ours, in place."""
+
+    def at(x, y):
+        return (y + 1) * 11 + x + 1
+
+    def side(right):
+        return 1 if right else -1
+
+    for i, g in enumerate(games):
+        state.numbers[i, :5] = torch.tensor([at(g.sub_x, g.sub_y), side(g.sub_or), g.oxygen, g.diver_count, 0])
+        enemies = [(at(x, y), side(r), wait, 0, 3) for x, y, r, wait in reversed(g.e_fish)]
+        enemies += [(at(x, y), side(r), wait, shot + 1, 3) for x, y, r, wait, shot in reversed(g.e_subs)]
+        state.swimmers[i, :, : len(enemies)] = torch.tensor(enemies).T
+        divers = [(at(x, y), side(r), wait, 12, 3) for x, y, r, wait in reversed(g.divers)]
+        state.swimmers[i, :, -2:] = torch.tensor(divers).T
+        state.torpedoes[i] = torch.tensor([(at(x, y), side(r)) for x, y, r in reversed(g.f_bullets)]).T
+
+
+def test_a_crowded_sea():
+    """Who is hit, and who comes aboard, where several could."""
+    released = pytest.importorskip("minatar")
+    env, lanes, rng = minatar.Seaquest(), 200, random.Random(2)
+    theirs, state = [released.Environment("seaquest") for _ in range(lanes)], env.reset(torch.empty(lanes, 0))
+    for each in theirs:
+        each.random = each.env.random = Replay()
+        crowd(each.env, rng)
+    crowded(state, [each.env for each in theirs])
+    alive, earned, boarded = torch.ones(lanes, dtype=torch.bool), 0, 0
+    assert np.array_equal(env.observe(state).numpy(), np.stack([each.state().transpose(2, 0, 1) for each in theirs]))
+    for _ in range(8):
+        noise, actions = torch.rand(lanes, 6, dtype=torch.float64), torch.randint(6, (lanes,))
+        aboard = state.numbers[:, 3]
+        state, reward, terminated = env.step(state, actions, noise)
+        seen = env.observe(state).numpy()
+        for i in alive.nonzero().flatten().tolist():
+            outcome = act(theirs[i], int(actions[i]), noise[i].tolist())
+            assert (reward[i], terminated[i]) == outcome
+            assert np.array_equal(seen[i], theirs[i].state().transpose(2, 0, 1))
+        earned, boarded = earned + reward[alive].sum(), boarded + (state.numbers[:, 3] > aboard).sum()
+        alive &= ~terminated
+    assert earned > lanes / 4 and boarded > lanes / 4
+
+
 def test_declarations_are_those_of_the_package(game):
     package = pytest.importorskip("minatar.gym")
     for version, minimal in ((0, False), (1, True)):

@@ -1,0 +1,71 @@
+"""docs/conditioning.md keeps its promises: its Python runs, its commands parse, its numbers and pictures are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import imitate.__main__ as cli
+from imitate.conditioning.contenders import CONTENDERS
+from imitate.conditioning.notation import parse
+
+PAGE = Path(__file__).parents[2] / "docs" / "conditioning.md"
+TEXT = PAGE.read_text("utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+COMMANDS = "".join(blocks("bash")).splitlines()
+
+
+def test_python_blocks_run_as_written(capsys):
+    namespace = {}
+    for block in blocks("python"):
+        exec(compile(block, str(PAGE), "exec"), namespace)
+    out = capsys.readouterr().out
+    assert "B at the end: 0.021 blocked, 0.396 control" in out
+    assert "blocked A(US) [0.0, 0.2" in out
+    assert "rescorla-wagner True" in out
+    assert namespace["found"].alpha_.shape == (3,)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command):
+    assert cli._parse(shlex.split(command)[1:]) is not None
+
+
+def test_the_first_command_prints_what_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(COMMANDS[0])[1:]) == 0
+    shown = blocks("text")[0].split()
+    assert shown == capsys.readouterr().out.split()[: len(shown)]
+    assert (tmp_path / "docs" / "conditioning_blocking.png").exists()
+
+
+def test_the_message_of_an_unreadable_text(capsys):
+    assert cli.main(["condition", "--design", "AB/10AC"]) == 2
+    assert capsys.readouterr().err.strip() in TEXT
+
+
+def test_every_line_of_the_notation_is_read():
+    table = re.findall(r"^\| `(.*?)` \| ", TEXT[TEXT.index("| write | for |") :], re.MULTILINE)
+    lines = [line.replace("\\|", "|") for line in table if not re.fullmatch(r"[a-z-]+(`, `[a-z-]+)*", line)]
+    assert len(lines) >= 15
+    for line in lines:
+        assert any(phase.trials for phase in parse(line))
+
+
+def test_every_model_is_in_the_table():
+    section = TEXT[TEXT.index("## The models") : TEXT.index("## From Python")]
+    assert set(re.findall(r"`([a-z-]+)`", section)) >= set(CONTENDERS)
+
+
+def test_links_lead_somewhere():
+    anchors = {
+        "#" + re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)", TEXT, re.M)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
+        assert target in anchors if target.startswith("#") else (PAGE.parent / target).exists(), target
