@@ -61,6 +61,7 @@ def lesson(
     batch_size: int = 32,
     hidden: int = 16,
     lr: float = 0.02,
+    watched: int = 200,
 ) -> Lesson:
     """Train M students and look at them.
 
@@ -72,6 +73,7 @@ def lesson(
         batch_size: Whole episodes in a step.
         hidden: Units of a student.
         lr: Learning rate of Adam; it falls to 0 linearly.
+        watched: Fresh episodes of a member in each look at the result.
     """
     source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=episodes, members=members, seed=seed)
     teacher, student = as_agent(MODEL, TEACHER), recurrent_policy(source, hidden)
@@ -92,13 +94,13 @@ def lesson(
         learner.lr.fill_(lr * (1 - update / updates))
         history.append(learner(order.pop())["excess"])
     players: dict[str, Policy] = {"teacher": teacher, "student": student, "random": Random(ENV.action)}
-    returns = {name: source.play(policy, 200, seed + 1).mean(1) for name, policy in players.items()}
+    returns = {name: source.play(policy, watched, seed + 1).mean(1) for name, policy in players.items()}
     reversal, fitted = {}, {}
     for name in ("teacher", "student"):
-        seen, better = _watch(players[name], members, 200, seed + 2)
+        seen, better = _watch(players[name], members, watched, seed + 2)
         reversal[name] = _around_reversals(seen.action == better, better)
         fitted[name] = _fit(seen)
-    divergence = _divergence(teacher, student, members, seed + 3)
+    divergence = _divergence(teacher, student, members, watched, seed + 3)
     share = (returns["student"] - returns["random"]) / (returns["teacher"] - returns["random"])
     numbers = {
         "teacher": TEACHER,
@@ -175,12 +177,12 @@ def _fit(seen: Transition) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _divergence(teacher: Agent, student: RecurrentPolicy, members: int, seed: int) -> Tensor:
+def _divergence(teacher: Agent, student: RecurrentPolicy, members: int, episodes: int, seed: int) -> Tensor:
     """KL(teacher ‖ student) of a choice in nats, [M], over fresh episodes of the teacher."""
-    source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=200, members=members, seed=seed)
+    source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=episodes, members=members, seed=seed)
     seen = source.collect(teacher, BANDIT.max_steps)
     log_probs = seen.extras["log_probs"]
-    said = student.distributions(seen.obs, _starts(members, 200)).logits.log_softmax(-1)
+    said = student.distributions(seen.obs, _starts(members, episodes)).logits.log_softmax(-1)
     divergence: Tensor = (log_probs.exp() * (log_probs - said)).sum(-1).mean((0, 2))
     return divergence
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.value_family --env CartPole-v1 --out benchmarks/results/value_CartPole-v1.json
 
-The settings are those of `imitate/configs`, as on the command line; a refinement is one switch on `dqn`. What the file
-holds already is not run again.
+The settings are those of `imitate/configs`, as on the command line, where `dqn` has 5-step returns; a refinement is one
+switch on that. What the file holds already is not run again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from imitate.experiment.report import versions
 from imitate.registry import BASELINES
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "DQN": ("dqn", {}),
+    "DQN, 1-step": ("dqn", {"n_step": 1}),
+    "n-step DQN": ("dqn", {}),
     "Double": ("dqn", {"double": True}),
     "Dueling": ("dqn", {"dueling": True}),
     "PER": ("dqn", {"priority": 0.6}),
-    "n-step": ("dqn", {"n_step": 3}),
     "Rainbow": ("rainbow", {}),
     "C51": ("c51", {}),
     "QR-DQN": ("qr-dqn", {}),
     "IQN": ("iqn", {}),
     "FQF": ("fqf", {}),
+    "ER-DQN": ("er-dqn", {}),
 }
 
 
@@ -100,7 +101,7 @@ def main(options: Options) -> None:
         document = {**asked, "threads": options.threads, "versions": versions(), "rows": rows}
         options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
         scores = " ".join(f"{score:.0f}" for score in row["scores"])
-        print(f"{variant:8} {row['mean']:.1f} [{low:.1f}, {high:.1f}] in {seconds:.0f} s: {scores}", flush=True)
+        print(f"{variant:11} {row['mean']:.1f} [{low:.1f}, {high:.1f}] in {seconds:.0f} s: {scores}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: `imitate train | clone | dagger | distill | evaluate | demo | condition | list`."""
+"""The command line: `imitate train | clone | dagger | distill | evaluate | demo | condition | fit | list`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tyro
 
 from imitate.commands import Clone, DAggerCommand, Demo, Distill, Evaluate, List, Train
 from imitate.commands_conditioning import Condition
+from imitate.commands_fit import FitCommand
 from imitate.common import Common, env_of
 from imitate.configs import config_for
 from imitate.nets.policy_network import Architecture
@@ -22,7 +23,7 @@ from imitate.students import BehaviourCloningConfig, DAggerConfig, PolicyDistill
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "clone", "dagger", "distill", "evaluate", "demo", "condition", "list")
+COMMANDS = ("train", "clone", "dagger", "distill", "evaluate", "demo", "condition", "fit", "list")
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:
@@ -73,6 +74,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         "evaluate": (Evaluate, Evaluate(missing, env=env)),
         "demo": (Demo, Demo()),
         "condition": (Condition, Condition()),
+        "fit": (FitCommand, FitCommand(missing, missing)),
         "list": (List, List()),
     }
     return functools.reduce(

@@ -74,6 +74,14 @@ class Condition:
             raise ValueError(f"points: at least 0, not {self.points}.")
         if self.set and self.points:
             raise ValueError("set: --points draws all parameters; leave one of the two out.")
+        if self.design and self.points:
+            raise ValueError(
+                "points: a share needs a phenomenon, which says what is to hold; leave it out with --design."
+            )
+        if not self.design and (self.context or self.configural or self.subjects):
+            raise ValueError("context, configural, subjects: are for an experiment of your own; add it with --design.")
+        if self.table and (self.all or len(self.phenomenon) != 1) and not self.design:
+            raise ValueError("table: is of one experiment; name one phenomenon, or write one with --design.")
         if self.design:
             self._own()
         elif self.all or len(self.phenomenon) > 1:

@@ -120,7 +120,8 @@ class Wang:
 
     def __call__(self, tau: Tensor) -> Tensor:
         """β(τ)."""
-        return torch.special.ndtr(torch.special.ndtri(tau) + self.eta)
+        beta: Tensor = torch.special.ndtr(torch.special.ndtri(tau) + self.eta)
+        return beta
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Power:
     def __call__(self, tau: Tensor) -> Tensor:
         """β(τ)."""
         exponent = 1 / (1 + abs(self.eta))
-        return tau**exponent if self.eta >= 0 else 1 - (1 - tau) ** exponent
+        return tau.pow(exponent) if self.eta >= 0 else 1 - (1 - tau).pow(exponent)
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ class CPW:
 
     def __call__(self, tau: Tensor) -> Tensor:
         """β(τ)."""
-        one, other = tau**self.eta, (1 - tau) ** self.eta
-        return one / (one + other) ** (1 / self.eta)
+        one, other = tau.pow(self.eta), (1 - tau).pow(self.eta)
+        return one / (one + other).pow(1 / self.eta)
 
 
 RISKS: dict[str, Callable[[float], Risk]] = {

@@ -335,6 +335,20 @@ def plain_mlp(population, member, activation=nn.Tanh):
     return nn.Sequential(*layers[:-1])
 
 
+def expectiles(samples, probs, tau):
+    """Roots of τ E(Z − e)⁺ = (1 − τ) E(e − Z)⁺ by bisection: samples, probabilities [..., P] -> [..., Q] (float64)."""
+    samples, probs = (np.asarray(x, np.float64)[..., None, :] for x in (samples, probs))
+    tau = np.asarray(tau, np.float64)
+    low = np.broadcast_to(samples.min(-1), (*samples.shape[:-2], len(tau))).copy()
+    high = np.broadcast_to(samples.max(-1), low.shape).copy()
+    for _ in range(80):
+        middle = (low + high) / 2
+        gap = samples - middle[..., None]
+        balance = tau * (probs * gap.clip(min=0)).sum(-1) - (1 - tau) * (probs * (-gap).clip(min=0)).sum(-1)
+        low, high = np.where(balance > 0, middle, low), np.where(balance > 0, high, middle)
+    return torch.as_tensor((low + high) / 2)
+
+
 # What a checkpoint forgets
 
 

@@ -52,13 +52,16 @@ def test_every_entry_is_known_and_takes_effect(env):
         assert document[name] >= 1
     for name, kind in KINDS.items():
         made = config_for(kind, name, env)
-        for key, value in document.get(name, {}).items():
+        section = document.get(name, {})
+        if "base" in section:
+            section = document[section["base"]] | {key: value for key, value in section.items() if key != "base"}
+        for key, value in section.items():
             found = getattr(made, key)
             assert (list(found) if isinstance(found, tuple) else found) == value
             default = getattr(kind(), key)
             kinds = (int, float) if default is None or isinstance(default, float) else type(default)
             assert isinstance(found, kinds), (name, key)
-        untouched = {field.name for field in fields(kind)} - document.get(name, {}).keys()
+        untouched = {field.name for field in fields(kind)} - section.keys()
         assert all(getattr(made, key) == getattr(kind(), key) for key in untouched)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from imitate.laws import AtomsLaw, Expected, ExpectileLaw, Law, QuantileLaw, fresh_mean, midpoints
+from tests.oracles import expectiles
 
 B, A = 5, 3
 SUPPORT = torch.linspace(-2, 2, 9)
@@ -20,7 +21,8 @@ def make(kind, seed=0):
     if kind == "quantiles":
         return QuantileLaw(values, (torch.arange(7) + 0.5) / 7)
     if kind == "expectiles":
-        return ExpectileLaw(values, torch.linspace(0.1, 0.9, 7))
+        tau = torch.linspace(0.1, 0.9, 7)
+        return ExpectileLaw(expectiles(values, np.full(values.shape, 1 / 7), tau).float(), tau)
     if kind == "fractions":
         weights = torch.rand(2, B, 1, 7, generator=generator) + 0.1
         weights = weights / weights.sum(-1, keepdim=True)

@@ -15,7 +15,7 @@ LAYERS = [
     ["imitate.behaviours", "imitate.make", "imitate.teachers"],
     ["imitate.experiment"],
     ["imitate.students", "imitate.baselines", "imitate.conditioning"],
-    ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.commands_conditioning"]
+    ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.commands_conditioning", "imitate.commands_fit"]
     + ["imitate.common", "imitate.demo", "imitate.__main__"],
     ["imitate"],
 ]

@@ -130,5 +130,6 @@ class FreewayMinimal(Freeway):
 
 def _speeds(noise: Float[Tensor, "*batch 16"]) -> Int[Tensor, "*batch 8"]:
     """Speeds uniform in ±1, …, ±5."""
+    # At exactly 1/2 the released game draws a speed of 0, which it cannot paint; here the car goes right.
     pace, side = noise.split(_CARS, -1)
     return (1 + integer(5, pace)) * torch.where(side < 0.5, -1, 1)

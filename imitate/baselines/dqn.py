@@ -41,7 +41,7 @@ class DQNConfig:
         capacity: Transitions kept of each member.
         learning_starts: Steps of one member before the first gradient step.
         lr: Learning rate of Adam.
-        anneal_lr: Let the learning rate fall linearly to zero.
+        anneal_lr: Let the learning rate, of proposals too, fall linearly to zero.
         gamma: Discount γ.
         target_every: Gradient steps between two copies of the network to the target network.
         max_grad_norm: Bound on the gradient's norm.
@@ -146,6 +146,7 @@ class DQN:
         self.epsilon, self.epsilon_end = member("epsilon"), member("epsilon_end")
         self.learner = Learner(self.policy.estimators, self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
         self.proposals = None if proposals is None else proposals(self.policy)
+        self.proposals_lr = None if self.proposals is None else self.proposals.lr.clone()
         self.replay = SequenceReplay(
             config.capacity,
             source,
@@ -189,7 +190,10 @@ class DQN:
         done = int(self.steps) / config.steps
         explored = min(1.0, done / config.explore) if config.explore > 0 else 1.0
         self.driver.beta.copy_(torch.lerp(self.epsilon, self.epsilon_end, explored))
-        self.learner.lr.copy_(self.lr * (1 - min(done, 1.0)) if config.anneal_lr else self.lr)
+        left = 1 - min(done, 1.0) if config.anneal_lr else 1.0
+        self.learner.lr.copy_(self.lr * left)
+        if self.proposals is not None and self.proposals_lr is not None:
+            self.proposals.lr.copy_(self.proposals_lr * left)
         seen = self.source.collect(self.driver, config.rollout)
         if config.clip_reward:
             seen = replace(seen, reward=seen.reward.clamp(-1, 1))

@@ -157,7 +157,7 @@ class Fit:
 
     @cached_property
     def identified(self) -> Tensor:
-        """Whether no eigenvalue of the Hessian, in units of the record, is below 1e-4, [S]: else a direction is open."""
+        """Whether no eigenvalue of the Hessian, in units of the record, is below 1e-4: else a direction is open."""
         smallest: Tensor = torch.linalg.eigvalsh(self.hessian * self.units.unsqueeze(-1) * self.units)[:, 0]
         return smallest >= SINGULAR
 

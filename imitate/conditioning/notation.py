@@ -29,6 +29,7 @@ PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*%")
 LETTER = re.compile(r"([^\W\d_]'*(?:\^\d+)?)(?:_\d+)?")
 NAME = re.compile(r"\(\s*(\w[^()/|>#!=+]*?)\s*\)")
 SETTING = re.compile(r"([^\W\d]\w*)\s*=\s*([^;/|\s]*)")
+MOST = 1_000_000  # a slip of the keyboard is not to fill the memory
 NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -162,8 +163,8 @@ class _Reader:
                 self.fail("trials are missing here; a phase without any has no '/'")
             self.fail("how many trials? The number comes first, as in 10AB, and before a '#'")
         count = 1 if found is None else int(found[0])
-        if count < 1:
-            self.fail("at least 1 trial", start)
+        if not 1 <= count <= MOST:
+            self.fail(f"at least 1 trial, and {MOST} at the most", start)
         if self.peek("(") and not NAME.match(self.text, self.at):
             return self.block() * count
         start = self.at

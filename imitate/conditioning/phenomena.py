@@ -84,6 +84,7 @@ class Phenomenon:
         also: Responses to show beside those that are compared.
         settings: Parameters that an illustration needs, by the model's name.
         subjects: Of each group, where trials are randomised; responses are their means.
+        alike: Whether different cues are compared, so that `share` must give all of them the same parameters.
     """
 
     title: str
@@ -94,6 +95,7 @@ class Phenomenon:
     also: tuple[Response, ...] = ()
     settings: Mapping[str, Values] = field(default_factory=dict)
     subjects: int | None = None
+    alike: bool = False
 
     @cached_property
     def responses(self) -> tuple[Response, ...]:
@@ -139,7 +141,7 @@ class Result:
         responses: Of each group and probe that is compared.
         differences: more − less of each contrast.
         holds: Whether every contrast exceeds its margin.
-        expected: Whether it was to hold; None where nobody said.
+        expected: Whether it was to hold; None with parameters of one's own.
     """
 
     responses: Mapping[Response, float]
@@ -190,19 +192,21 @@ def share(
     stream = Stream(seed, "points")
     held = 0
     for start in range(0, points, at_once):
-        values = sample_points(contender.model, schedule, min(at_once, points - start), stream)
+        values = sample_points(contender.model, schedule, min(at_once, points - start), stream, alike=phenomenon.alike)
         found = {r: v.reshape(len(v), -1).mean(1) for r, v in _measure(phenomenon, contender, schedule, values).items()}
         good = [c.difference(found) > c.margin for c in phenomenon.contrasts]
         held += int(torch.stack(good).all(0).sum())
     return held / points
 
 
-def sample_points(model: Model, schedule: Schedule, points: int, stream: Stream) -> dict[str, Tensor]:
-    """Points of the parameter space, as `share` describes it: [P, 1, ...], and [P, 1, ..., C] of each cue."""
+def sample_points(
+    model: Model, schedule: Schedule, points: int, stream: Stream, *, alike: bool = False
+) -> dict[str, Tensor]:
+    """Points of the parameter space, see `share`: [P, 1, ...], and [P, 1, ..., C] of each cue, or 1 if `alike`."""
     values = {}
-    lanes = (1,) * (len(schedule.lanes) - 1)
+    lanes, cues = (1,) * (len(schedule.lanes) - 1), 1 if alike else len(schedule.cues)
     for name, parameter in model.parameters.items():
-        u = stream.uniform(points, *lanes, *((len(schedule.cues),) if parameter.each_cue else ())).to(schedule.stimuli)
+        u = stream.uniform(points, *lanes, *((cues,) if parameter.each_cue else ())).to(schedule.stimuli)
         if math.isfinite(parameter.high):
             values[name] = parameter.low + (parameter.high - parameter.low) * u
         else:

@@ -56,7 +56,7 @@ COMPOUND: dict[str, Phenomenon] = {
         passes=all_but("pavlov", "pavlov-inhibition"),
     ),
     "unblocking-by-decrease": Phenomenon(
-        "So does a smaller outcome, although the cue announces a loss.",
+        "A smaller outcome, too, lets a cue be learned that would be blocked.",
         Design({"smaller": "lambda=2/20A(US) | 20AB(US) | 1#B", "same": "20A(US) | 20AB(US) | 1#B"}),
         (Contrast(Response("#B", "smaller"), Response("#B", "same")),),
         "Dickinson, Hall & Mackintosh 1976",
@@ -85,7 +85,7 @@ COMPOUND: dict[str, Phenomenon] = {
         passes=all_but("pavlov", "pavlov-inhibition", "mackintosh", "pearce-configural"),
     ),
     "recovery-from-overexpectation": Phenomenon(
-        "Extinction of one of them brings the other back.",
+        "Extinction of one of two cues that lost together brings the other back.",
         Design("10A(US)/10B(US) | 10AB(US) | 1#B | 10A | 1#B"),
         (Contrast(Response("#B"), Response("#B", phase=2)),),
         "Blaisdell, Denniston & Miller 2001",

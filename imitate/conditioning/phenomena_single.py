@@ -112,6 +112,7 @@ SINGLE: dict[str, Phenomenon] = {
         (Contrast(Response("#A", "delay"), Response("#T", "trace")),),
         "Pavlov 1927",
         passes=only("td-presence", "td-microstimuli"),
+        alike=True,
     ),
     "temporal-primacy": Phenomenon(
         "A trained cue loses when one that comes earlier joins it.",
@@ -128,7 +129,7 @@ SINGLE: dict[str, Phenomenon] = {
         passes=only("td", "td-presence", "td-microstimuli"),
     ),
     "sensory-preconditioning": Phenomenon(
-        "Even if the two cues were paired before either meant anything.",
+        "A cue announces what its companion came to announce after they were paired.",
         Design("10B>A | 10A(US) | 1#B"),
         (Contrast(Response("#B"), 0.0),),
         "Brogden 1939",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ from torch import Tensor
 
 from imitate.core.names import closest
 
-__all__ = ["column", "frame", "numbers"]
+__all__ = ["column", "frame", "numbers", "read_csv", "stack"]
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise ValueError("pandas: not installed; pip install 'imitate[fit]'.") from None
+    return pandas
 
 
 def frame(columns: Mapping[str, Any], index: Sequence[Hashable], name: str = "subject") -> Any:
@@ -20,12 +29,28 @@ def frame(columns: Mapping[str, Any], index: Sequence[Hashable], name: str = "su
     Raises:
         ValueError: pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError:
-        raise ValueError("pandas: not installed; pip install 'imitate[fit]'.") from None
+    pandas = _pandas()
     arrays = {key: c.detach().cpu().numpy() if isinstance(c, Tensor) else c for key, c in columns.items()}
     return pandas.DataFrame(arrays, index=pandas.Index(list(index), name=name))
+
+
+def stack(tables: Sequence[Any]) -> Any:
+    """DataFrames one below the other; what one lacks is empty there."""
+    return _pandas().concat(tables)
+
+
+def read_csv(path: Path) -> Any:
+    """A DataFrame from a file; its rows are named by their lines.
+
+    Raises:
+        ValueError: pandas is not installed, or there is no such file, or it is no table.
+    """
+    pandas = _pandas()
+    if not path.is_file():
+        raise ValueError(f"data: there is no file '{path}'.")
+    table = pandas.read_csv(path)
+    table.index = pandas.RangeIndex(2, len(table) + 2)  # the header is line 1
+    return table
 
 
 def column(table: Any, name: str) -> Any:

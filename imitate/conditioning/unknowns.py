@@ -101,8 +101,9 @@ class Unknowns:
     def starts(self, count: int, seed: int, units: Mapping[str, float]) -> Tensor:
         """Where to begin, [count, K]: the defaults in units of the record, then a Latin hypercube.
 
-        It is uniform over the middle nine tenths of a bounded parameter, log-normal about the default of a half-bounded
-        one (σ = 1.5), and normal about that of an unbounded one (σ = 2 units).
+        It is uniform in z from −4 to 4 for a bounded parameter (a rate of .02 has a basin of its own, that starts
+        uniform in the rate miss), log-normal about the default of a half-bounded one (σ = 1.5), and normal about that of
+        an unbounded one (σ = 2 units).
         """
         stream = Stream(seed, "fit")
         rank = stream.uniform(count - 1, len(self.free)).argsort(0)
@@ -112,8 +113,8 @@ class Unknowns:
             unit = units.get(name, 1.0)
             default = torch.tensor([parameter.default], dtype=torch.float64)
             if math.isfinite(parameter.high):
-                inside = torch.cat([(default - parameter.low) / (parameter.high - parameter.low), u])
-                columns.append(torch.logit(0.05 + 0.9 * inside))
+                inside = (default - parameter.low) / (parameter.high - parameter.low)
+                columns.append(torch.cat([torch.logit(inside.clamp(0.02, 0.98)), 8 * u - 4]))
             elif math.isfinite(parameter.low):
                 centre = ((default - parameter.low).clamp(min=1e-3) * unit).log()
                 columns.append(torch.cat([centre, centre + 1.5 * normal(u)]))

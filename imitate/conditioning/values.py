@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -37,8 +38,12 @@ def one_hot(action: Tensor, actions: int, dtype: torch.dtype) -> Tensor:
     In memory the actions lie outermost: all that follows them keeps that order, so every operation on [..., A] runs
     along the lanes.
     """
-    every = torch.arange(actions, device=action.device).reshape(-1, *(1,) * action.dim())
-    return (action == every).to(dtype).movedim(0, -1)
+    return (action == _every(actions, action.dim(), action.device)).to(dtype).movedim(0, -1)
+
+
+@lru_cache(maxsize=64)
+def _every(actions: int, dims: int, device: torch.device) -> Tensor:
+    return torch.arange(actions, device=device).reshape(-1, *(1,) * dims)
 
 
 def wide(theta: Theta, name: str) -> Tensor:

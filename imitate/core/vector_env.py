@@ -67,7 +67,7 @@ def time_limit(envs: AnyVectorEnv, spec: EnvSpec | None) -> int:
     if limit is None and spec is not None:
         limit = spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
         if limit is None and _is_ale(envs):
-            limit = spec.kwargs["max_num_frames_per_episode"] // spec.kwargs["frameskip"]
+            limit = (spec.kwargs["max_num_frames_per_episode"] or 0) // spec.kwargs["frameskip"]
     return _FOREVER if limit is None or limit < 1 else int(limit)
 
 

@@ -1,4 +1,7 @@
-"""Losses of return distributions, unreduced. Letters: Z atoms, Q quantiles of the estimate, P of the target."""
+"""Losses of return distributions, unreduced.
+
+Letters: Z atoms, Q quantiles or expectiles of the estimate, P of the target, E edges of shares.
+"""
 
 from __future__ import annotations
 
@@ -85,18 +88,18 @@ class _QuantileHuber(torch.autograd.Function):
 
 
 def fraction_loss(
-    tau: Float[Tensor, "*batch Q+1"], at_tau: Float[Tensor, "*batch Q-1"], at_middle: Float[Tensor, "*batch Q"]
+    tau: Float[Tensor, "*batch E"], at_tau: Float[Tensor, "*batch E-2"], at_middle: Float[Tensor, "*batch E-1"]
 ) -> Float[Tensor, "*batch"]:
     """Σ_i τ_i [2 θ(τ_i) − θ(τ̂_i) − θ(τ̂_{i−1})], whose slope in τ_i is that of the Wasserstein-1 distance.
 
     The distance is the one between a quantile function θ and its staircase with a step from τ_i to τ_{i+1} at the
-    height θ(τ̂_i), τ̂_i = (τ_i + τ_{i+1})/2. Only the slope has a meaning; the value has none.
+    height θ(τ̂_i), τ̂_i = (τ_i + τ_{i+1})/2. The value of this loss has no meaning.
     Source: Yang et al. (2019), proposition 1.
 
     Args:
-        tau: τ_0 = 0 < τ_1 < … < τ_Q = 1.
-        at_tau: θ at τ_1 … τ_{Q−1}, constant.
-        at_middle: θ at τ̂_0 … τ̂_{Q−1}, constant.
+        tau: The edges τ_0 = 0 < τ_1 < … < 1.
+        at_tau: θ at the inner edges, constant.
+        at_middle: θ at τ̂_0, τ̂_1, …, constant.
     """
     slope = 2 * at_tau - at_middle[..., 1:] - at_middle[..., :-1]
     return (tau[..., 1:-1] * slope.detach()).sum(-1)

@@ -4,6 +4,7 @@ Letters: T time, M members, N environments, B batch, A actions, K parameters of 
 """
 
 import dataclasses
+import itertools
 import math
 from typing import ClassVar
 
@@ -13,12 +14,14 @@ import torch
 
 from envs.base import Box, Discrete
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.baselines.fqf import FQFConfig, fqf
 from imitate.core import checkpoint, rollout, tree
 from imitate.core.noise import Stream, normal
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
 from imitate.laws import QuantileLaw
-from imitate.nets.heads import Atoms, Implicit, Quantiles, Scalar
+from imitate.losses.distributional import impute_expectiles
+from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
 from tests.oracles import Bandit, Identity, Recorded, Sliced, Walk
 
 A = 3
@@ -39,14 +42,24 @@ FAMILY = {
     "qr": ({}, Quantiles(5)),
     "qr-dueling": ({"dueling": True, "double": True, "priority": 0.5}, Quantiles(5, 0.2)),
     "iqn": ({}, Implicit(4, 6)),
+    "iqn-noisy": (NOISY, Implicit(3, 6)),
     "iqn-all": ({**NOISY, "double": True, "dueling": True, "priority": 0.5}, Implicit(3, 6, 0.3)),
+    "fqf": ({}, Fractions(4, 6, 0.3)),
+    "fqf-all": ({**NOISY, "double": True, "dueling": True, "priority": 0.5}, Fractions(3, 6)),
+    "expectile": ({}, Expectiles(5, 0.1)),
+    "expectile-all": ({**NOISY, "double": True, "dueling": True, "priority": 0.5}, Expectiles(3, 0.2)),
 }
 
 
 def dqn(env=None, config=CONFIG, head=None, members=1, num_envs=4, seed=0, **change):
     env = env or Walk()
     source = TensorSource(env, id=type(env).__name__, num_envs=num_envs, members=members, seed=seed)
-    return DQN(source, dataclasses.replace(config, **change), head=head)
+    config = dataclasses.replace(config, **change)
+    if isinstance(head, Fractions):
+        own = {"fractions": head.count, "cosines": head.cosines, "kappa": head.kappa, "fraction_lr": 1e-2}
+        shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        return fqf(source, FQFConfig(**shared, **own, entropy=0.1))
+    return DQN(source, config, head=head)
 
 
 # A textbook
@@ -62,6 +75,9 @@ class Textbook:
         }
         self.target = {name: value[0].detach().clone() for name, value in algorithm.target.named_parameters()}
         self.adam = torch.optim.Adam(self.online.values(), lr=self.config.lr)
+        if isinstance(self.head, Fractions):
+            self.proposal = [value for name, value in self.online.items() if name.startswith("proposal")]
+            self.other_adam = torch.optim.Adam(self.proposal, lr=1e-2, betas=(0.0, 0.95), eps=1e-5)
         self.updates = 0
 
     def layer(self, weights, name, x, uniforms):
@@ -77,15 +93,23 @@ class Textbook:
             del uniforms[: inputs + outputs]
         return x @ w + b
 
-    def law(self, weights, obs, uniforms):
-        """Parameters [A, K] of the laws at one observation, and the levels of its quantiles."""
+    def shares(self, weights, obs):
+        """Shares of probability [K] at one observation."""
+        x = torch.relu(self.layer(weights, "hidden.0", obs, None)).detach()
+        return torch.softmax(self.layer(weights, "proposal", x, None), 0)
+
+    def law(self, weights, obs, uniforms, at=None):
+        """Parameters [A, K] of the laws at one observation, and the levels of its quantiles, by default its own."""
         uniforms = None if uniforms is None else uniforms.tolist()
         levels = [None]
         if isinstance(self.head, Implicit):
             count = self.head.count
             levels = [(i + 0.5) / count for i in range(count)] if uniforms is None else uniforms[:count]
             uniforms = None if uniforms is None else uniforms[count:]
-        answers = []
+        if isinstance(self.head, Fractions):
+            upper = np.cumsum([0.0, *self.shares(weights, obs).tolist()])
+            levels = [(low + high) / 2 for low, high in itertools.pairwise(upper)]
+        levels, answers = levels if at is None else at, []
         for tau in levels:
             left = Uniforms(uniforms) if uniforms else None
             x = torch.relu(self.layer(weights, "hidden.0", obs, left))
@@ -99,9 +123,16 @@ class Textbook:
             answers.append(out)
         if isinstance(self.head, Quantiles):
             levels = [(i + 0.5) / self.head.count for i in range(self.head.count)]
+        if isinstance(self.head, Expectiles):
+            first, count = self.head.edge, self.head.count
+            levels = [first + (1 - 2 * first) * i / (count - 1) for i in range(count)]
         return torch.cat(answers, 1), levels
 
-    def mean(self, parameters):
+    def mean(self, parameters, weights, obs):
+        if isinstance(self.head, Fractions):
+            return parameters @ self.shares(weights, obs)
+        if isinstance(self.head, Expectiles):
+            return parameters[:, self.head.count // 2]
         if isinstance(self.head, Atoms):
             return parameters.softmax(1) @ torch.linspace(self.head.low, self.head.high, self.head.count)
         return parameters.mean(1)
@@ -114,8 +145,14 @@ class Textbook:
         taken = parameters[action]
         with torch.no_grad():
             after, _ = self.law(self.target, batch.next_obs[0, b], following_uniforms)
-            chooser = self.law(self.online, batch.next_obs[0, b], None)[0] if config.double else after
-            best = after[int(self.mean(chooser).argmax())]
+            who, choosing = (self.online, None) if config.double else (self.target, following_uniforms)
+            # An action is never chosen by the levels that are bootstrapped from.
+            at = [(i + 0.5) / head.count for i in range(head.count)] if isinstance(head, Implicit) else None
+            chooser, _ = self.law(who, batch.next_obs[0, b], choosing, at)
+            best = after[int(self.mean(chooser, who, batch.next_obs[0, b]).argmax())]
+            shares = [1 / len(best)] * len(best)
+            if isinstance(head, Fractions):
+                shares = self.shares(self.target, batch.next_obs[0, b]).tolist()
             if isinstance(head, Scalar):
                 value = float(best[0])
                 if config.munchausen:
@@ -138,15 +175,22 @@ class Textbook:
                 low = min(math.floor(at), head.count - 2)
                 m[low] += p * (low + 1 - at)
                 m[low + 1] += p * (at - low)
-            loss = -(torch.as_tensor(m, dtype=torch.float32) * taken.log_softmax(0)).sum()
+            loss = sum(p * (math.log(p) - log_q) for p, log_q in zip(m, taken.log_softmax(0), strict=True) if p > 0)
+            return loss, float(loss.detach())
+        if isinstance(head, Expectiles):
+            loss, samples = torch.zeros(()), impute_expectiles(best, torch.tensor(levels))
+            for value, tau in zip(taken, levels, strict=True):
+                for sample, p in zip(*(x.tolist() for x in samples), strict=True):
+                    u = reward + discount * sample - value
+                    loss = loss + p * abs(tau - (float(u.detach()) < 0)) * u**2 / len(taken)
             return loss, float(loss.detach())
         loss, kappa = torch.zeros(()), head.kappa
         for value, tau in zip(taken, levels, strict=True):
-            for sample in best.tolist():
+            for sample, share in zip(best.tolist(), shares, strict=True):
                 u = reward + discount * sample - value
                 size = abs(float(u.detach()))
                 huber = 0.5 * u**2 if size <= kappa else kappa * (u.abs() - 0.5 * kappa)
-                loss = loss + abs(tau - (float(u.detach()) < 0)) * huber / kappa / len(best) / len(taken)
+                loss = loss + abs(tau - (float(u.detach()) < 0)) * huber / kappa * share / len(taken)
         return loss, float(loss.detach())
 
     def update(self, batch, uniforms, following_uniforms):
@@ -163,10 +207,30 @@ class Textbook:
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.online.values(), self.config.max_grad_norm)
         self.adam.step()
+        if isinstance(self.head, Fractions):
+            self.propose(batch)
         self.updates += 1
         if self.updates % self.config.target_every == 0:
             self.target = {name: value.detach().clone() for name, value in self.online.items()}
         return total.item(), priorities, norm.item()
+
+    def propose(self, batch):
+        """One gradient step of the shares, after that of the values (Yang et al. 2019, proposition 1)."""
+        total, size = torch.zeros(()), batch.reward.shape[1]
+        for b in range(size):
+            obs, action = batch.obs[0, b], int(batch.action[0, b])
+            shares = self.shares(self.online, obs)
+            tau = shares.cumsum(0)
+            with torch.no_grad():
+                middle = self.law(self.online, obs, None)[0][action]
+                edge = self.law(self.online, obs, None, tau.tolist())[0][action]
+            loss = 0.1 * (shares * shares.log()).sum()
+            for i in range(len(shares) - 1):
+                loss = loss + tau[i] * float(2 * edge[i] - middle[i] - middle[i + 1])
+            total = total + batch.weight[0, b] * loss / size
+        self.other_adam.zero_grad()
+        total.backward()
+        self.other_adam.step()
 
 
 class Uniforms:
@@ -229,7 +293,7 @@ def test_updates_are_the_textbooks(name, monkeypatch, generator):
 # Members
 
 
-@pytest.mark.parametrize("name", ["dqn", "rainbow", "iqn-all", "munchausen"])
+@pytest.mark.parametrize("name", ["dqn", "rainbow", "iqn-all", "fqf-all", "expectile", "munchausen"])
 def test_members_are_single_runs_on_the_same_noise(name, monkeypatch):
     """Fourteen updates, with numbers of their own for each member."""
     options, head = FAMILY[name]
@@ -262,7 +326,9 @@ def test_members_are_single_runs_on_the_same_noise(name, monkeypatch):
 # The same run later
 
 
-@pytest.mark.parametrize("name", ["prioritised", "rainbow", "iqn-all", "qr-dueling", "munchausen"])
+@pytest.mark.parametrize(
+    "name", ["prioritised", "rainbow", "iqn-all", "fqf-all", "qr-dueling", "expectile", "munchausen"]
+)
 def test_a_resumed_run_is_the_uninterrupted_one_in_every_number(name, tmp_path):
     """Parameters, moments, priorities, ring and streams, saved within a window and after the ring has wrapped."""
     options, head = FAMILY[name]
@@ -527,7 +593,7 @@ def test_evaluation_takes_the_greedy_action_of_the_mean(head):
         ({"target_every": 0}, "target_every: at least 1"),
         ({"n_step": 0}, "n_step: at least 1"),
         ({"capacity": 20}, "capacity: 20 hold 20 windows at most, fewer than a batch"),
-        ({"capacity": 4}, "capacity: 4 does not hold"),
+        ({"capacity": 3}, "capacity: 3 does not hold"),
         ({"lr": (1e-3, 1e-3, 1e-3)}, "lr: 3 values for 2 members"),
         ({"gamma": (0.9,)}, "gamma: 1 values"),
         ({"munchausen": 0.9, "double": True}, "double: munchausen"),

@@ -102,8 +102,8 @@ def test_models_side_by_side():
 def test_bad_evidences():
     with pytest.raises(ValueError, match=r"subjects by two models or more, \[S, J\], not \(4, 1\)"):
         random_effects(EVIDENCE[:, :1])
-    with pytest.raises(ValueError, match="of subject 1 under model 2 it is nan"):
-        random_effects(np.where(EVIDENCE[1, 2] == EVIDENCE, np.nan, EVIDENCE))
+    with pytest.raises(ValueError, match="of subject 1 under model 1 it is nan"):
+        random_effects(np.where(EVIDENCE == 0.5, np.nan, EVIDENCE))
 
 
 @pytest.mark.slow

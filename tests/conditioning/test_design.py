@@ -81,6 +81,7 @@ def test_settings_of_a_phase():
         ("3(A+/B", 2, "not closed"),
         ("10A(US", 4, "a name in parentheses"),
         ("0A", 1, "at least 1"),
+        ("1000001A", 1, "at the most"),
         ("10A(US)+", 8, "there already"),
         ("10A(US)-", 8, "there is one"),
         ("10AA", 4, "'A' is there already"),

@@ -26,8 +26,8 @@ def test_python_blocks_run_as_written(capsys):
     for block in blocks("python"):
         exec(compile(block, str(PAGE), "exec"), namespace)
     out = capsys.readouterr().out
-    assert "B at the end: 0.021 blocked, 0.396 control" in out
-    assert "blocked A(US) [0.0, 0.2" in out
+    assert "B at the end: 0.026 blocked, 0.398 control" in out
+    assert "blocked A(US) [0.0, 0.24, 0.422]" in out
     assert "rescorla-wagner True" in out
     assert namespace["found"].alpha_.shape == (3,)
 

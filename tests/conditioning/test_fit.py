@@ -35,7 +35,7 @@ def subjects(count, trials, seed=0, low=1.0, high=10.0):
 
 @pytest.fixture(scope="module")
 def fitted():
-    truth, data = subjects(12, 60)
+    truth, data = subjects(12, 40)
     return truth, data, fit(Q, data, fixed=HALF)
 
 
@@ -152,7 +152,7 @@ def test_padding_does_not_change_a_fit(fitted):
     again, plain = fit(Q, masked, fixed=HALF, starts=1), fit(Q, data, fixed=HALF, starts=1)
     assert torch.equal(again.z, plain.z)
     assert torch.equal(again.bic, plain.bic)
-    assert again.counts.tolist() == [60] * 12
+    assert again.counts.tolist() == [40] * 12
 
 
 def test_a_choice_bias_has_a_closed_form():
@@ -224,7 +224,7 @@ def test_tables_and_arrays(fitted):
     assert rows.index.name == "subject"
     assert rows["alpha"].to_numpy() == pytest.approx(found.alpha_)
     assert rows["beta_se"].to_numpy() == pytest.approx(found.se["beta"].numpy(), nan_ok=True)
-    assert rows["counts"].tolist() == [60] * 12
+    assert rows["counts"].tolist() == [40] * 12
     assert isinstance(found.beta_, np.ndarray)
     assert found.aic_ == pytest.approx(4 - 2 * found.log_likelihood_)
     for missing in ("gamma_", "gamma", "_x_"):
@@ -285,7 +285,7 @@ def test_samples_have_the_covariance_of_the_fit(fitted):
     torch.testing.assert_close(z.mean(0), found.z, rtol=0, atol=0.03)
     torch.testing.assert_close(torch.cov(z[:, 4].T), found.covariance[4], rtol=0.05, atol=0.01)
     few = found.sample(3)
-    assert one_step(Q, few, data).shape == (60, 3, 12, 2)
+    assert one_step(Q, few, data).shape == (40, 3, 12, 2)
     assert simulate_choices(Q, few, BANDIT, 5).action.shape == (5, 3, 12)
 
 
@@ -293,46 +293,37 @@ def test_samples_have_the_covariance_of_the_fit(fitted):
 
 
 def responses(scale=1.0):
-    shape = (30, 4)
+    shape = (20, 6)
     generator = torch.Generator().manual_seed(2)
     cues = torch.zeros(*shape, 2, dtype=torch.float64)
-    cues[:15, :, 0] = 1
-    cues[15:] = 1
+    cues[:10, :, 0] = 1
+    cues[10:] = 1
     outcome = (torch.rand(*shape, 1, generator=generator) < 0.8).double()
-    model = GaussianResponse(RescorlaWagner(), ("A", "B"))
     truth = {"alpha_A": 0.5, "alpha_B": 0.3, "gain": 8.0, "offset": 2.0, "sigma": 0.5}
-    mean = one_step(model, truth, Responses(cues, outcome, torch.zeros(shape).double()))
+    mean = one_step(BOTH, truth, Responses(cues, outcome, torch.zeros(shape).double()))
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     return Responses(cues, outcome, scale * (mean + 0.5 * noise))
 
 
-@pytest.mark.parametrize("scale", [10.0])
-def test_criteria_do_not_depend_on_the_unit_of_the_data(scale):
-    free = ["gain", "offset", "sigma"]
-    two, one = GaussianResponse(RescorlaWagner(), ("A", "B")), GaussianResponse(RescorlaWagner())
+FREE = ["gain", "offset", "sigma"]
+BOTH = GaussianResponse(RescorlaWagner(), ("A", "B"))
+
+
+def test_criteria_do_not_depend_on_the_unit_of_the_data():
     gaps, fits = [], []
-    for data in (responses(), responses(scale)):
-        rich, poor = fit(two, data, free=["alpha_A", "alpha_B", *free], starts=3), fit(one, data, free=["alpha", *free])
+    for data in (responses(), responses(10.0)):
+        rich = fit(BOTH, data, free=["alpha_A", "alpha_B", *FREE], starts=1)
+        poor = fit(BOTH, data, free=["alpha_A", *FREE], starts=1)
         gaps.append((rich.aic - poor.aic, rich.bic - poor.bic))
         fits.append(rich)
     torch.testing.assert_close(gaps[0], gaps[1], rtol=0, atol=1e-4)
-    torch.testing.assert_close(fits[1].theta["sigma"], scale * fits[0].theta["sigma"], rtol=1e-4, atol=0)
-    torch.testing.assert_close(fits[1].aic - fits[0].aic, torch.full((4,), 60 * math.log(scale)).double())
-
-
-def test_a_response_model_finds_its_parameters():
-    found = fit(
-        GaussianResponse(RescorlaWagner(), ("A", "B")),
-        responses(),
-        free=["alpha_A", "alpha_B", "gain", "offset", "sigma"],
-        starts=3,
-    )
-    assert found.alpha_A_ == pytest.approx(0.5, abs=0.2)
-    assert found.gain_ == pytest.approx(8, abs=1)
-    assert found.sigma_ == pytest.approx(0.5, abs=0.25)
+    torch.testing.assert_close(fits[1].theta["sigma"], 10 * fits[0].theta["sigma"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(fits[1].aic - fits[0].aic, torch.full((6,), 40 * math.log(10)).double())
+    assert fits[0].alpha_A_.mean() == pytest.approx(0.5, abs=0.1)
+    assert fits[0].gain_.mean() == pytest.approx(8, abs=0.5)
     # The maximum-likelihood σ is the root mean square residual.
-    residual = responses().response - one_step(found.model, found.theta, responses())
-    torch.testing.assert_close(found.theta["sigma"], residual.square().mean(0).sqrt(), rtol=1e-4, atol=0)
+    residual = responses().response - one_step(BOTH, fits[0].theta, responses())
+    torch.testing.assert_close(fits[0].theta["sigma"], residual.square().mean(0).sqrt(), rtol=1e-4, atol=0)
 
 
 # Recovery

