@@ -1,12 +1,15 @@
 """Fit two-parameter Q-learning to many subjects at once, and check it subject by subject against SciPy's L-BFGS-B.
 
-python -m benchmarks.fit --out benchmarks/results/fit.json
+One thread: the tensors of a step are too small to share, and on a busy machine threads wait for each other.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.fit --out benchmarks/results/fit.json
 """
 
 from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,9 @@ from scipy import optimize
 from envs.bandits import StationaryBandit
 from imitate.conditioning.agent import simulate_choices
 from imitate.conditioning.choice import Softmax
+from imitate.conditioning.data import Choices
 from imitate.conditioning.fit import fit
+from imitate.conditioning.likelihood import log_likelihood
 from imitate.conditioning.values import QLearning
 from imitate.core.noise import Stream
 from imitate.experiment.report import versions
@@ -85,6 +90,19 @@ def main(options: Options) -> None:
     errors = {name: error.cpu() for name, error in found.se.items()}
     seconds = time.perf_counter() - begin
 
+    lanes = Choices(data.action.repeat(1, options.starts), data.reward.repeat(1, options.starts), 2)
+
+    def gradient() -> float:
+        """Seconds of one value and gradient of all lanes."""
+        each = torch.ones(options.subjects * options.starts, dtype=torch.float64, device=options.device)
+        theta = {"alpha": (0.3 * each).requires_grad_(), "beta": (3 * each).requires_grad_()}
+        begin = time.perf_counter()
+        value = log_likelihood(model, {**theta, "Q0": each.new_tensor(0.5)}, lanes).sum()
+        float(torch.autograd.grad(value, list(theta.values()))[0].sum())  # waits for the device
+        return time.perf_counter() - begin
+
+    once = statistics.median(gradient() for _ in range(5))
+
     starts = found.unknowns.starts(options.starts, options.seed, data.units).numpy()
     action, reward = (x[:, : options.compared].T.tolist() for x in (data.action, data.reward))
     begin = time.perf_counter()
@@ -99,6 +117,7 @@ def main(options: Options) -> None:
         "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
         "threads": torch.get_num_threads(),
         "seconds": seconds,
+        "trial_updates_per_second_with_gradient": options.subjects * options.trials * options.starts / once,
         "scipy_subjects": len(theirs),
         "scipy_seconds": scipy_seconds,
         "largest_nll_above_scipy": float(difference.max()),

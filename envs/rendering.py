@@ -53,5 +53,7 @@ class Renderer:
 
 def _id(env: Env) -> str | None:
     """The id under which Gymnasium has this environment too; it knows no other map than ours has by default."""
-    named = ((name, kind) for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry)
+    same = ((name, kind) for name, kind in ENVS.items() if type(env) is kind and name in gymnasium.registry)
+    # Not a namesake that another package has registered.
+    named = ((n, kind) for n, kind in same if str(gymnasium.registry[n].entry_point).startswith("gymnasium."))
     return next((name for name, kind in named if getattr(env, "desc", None) == getattr(kind, "desc", None)), None)

@@ -1,4 +1,4 @@
-"""The command line: `imitate train | clone | dagger | distill | evaluate | demo | condition | fit | list`."""
+"""The command line: `imitate train | clone | dagger | distill | evaluate | calibrate | demo | condition | …`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import tyro
 from imitate.commands import Clone, DAggerCommand, Demo, Distill, Evaluate, List, Train
 from imitate.commands_conditioning import Condition
 from imitate.commands_fit import FitCommand
+from imitate.commands_values import Calibrate
 from imitate.common import Common, env_of
 from imitate.configs import config_for
 from imitate.nets.policy_network import Architecture
@@ -23,7 +24,7 @@ from imitate.students import BehaviourCloningConfig, DAggerConfig, PolicyDistill
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "clone", "dagger", "distill", "evaluate", "demo", "condition", "fit", "list")
+COMMANDS = ("train", "clone", "dagger", "distill", "evaluate", "calibrate", "demo", "condition", "fit", "list")
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:
@@ -72,6 +73,7 @@ def _commands(arguments: Sequence[str]) -> Any:
             ),
         ),
         "evaluate": (Evaluate, Evaluate(missing, env=env)),
+        "calibrate": (Calibrate, Calibrate(missing)),
         "demo": (Demo, Demo()),
         "condition": (Condition, Condition()),
         "fit": (FitCommand, FitCommand(missing, missing)),

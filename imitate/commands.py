@@ -24,6 +24,7 @@ from imitate.losses.imitation import ImitationLoss, negative_log_likelihood, squ
 from imitate.make import make
 from imitate.nets.policy_network import Architecture
 from imitate.registry import BASELINES, closest
+from imitate.risk import risk_sensitive
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -210,6 +211,7 @@ class Evaluate:
         episodes: Of each member.
         members: By default the policy's.
         stochastic: Draw actions instead of taking the most likely.
+        risk: Go by a risk measure of each action's return: cvar:0.1, wang:-0.75, power:-2, cpw:0.71, mean-variance:0.1.
         seed: Of the noise.
         device: Where it runs.
         json: Print JSON instead of a line.
@@ -222,6 +224,7 @@ class Evaluate:
     episodes: int = 100
     members: int | None = None
     stochastic: bool = False
+    risk: str | None = None
     seed: int = 1_000_003
     device: Device = "auto"
     json: bool = False
@@ -234,6 +237,8 @@ class Evaluate:
         members = self.members or members_of(self.policy) or 1
         source = make(self.env, num_envs=1, members=members, seed=self.seed, device=self.device)
         learnt = teacher_for(self.policy, source, self.vec_normalize)
+        if self.risk is not None:
+            learnt = risk_sensitive(learnt, self.risk)
         against = None if self.teacher is None else teacher_for(self.teacher, source, None)
         found = evaluate(
             learnt, source, self.episodes, teacher=against, deterministic=not self.stochastic, seed=self.seed

@@ -9,7 +9,7 @@ Letters: A actions, K levels; `...` any leading shape.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,11 +18,12 @@ from torch import Tensor
 from imitate.core.names import closest
 from imitate.distributions import Categorical
 from imitate.laws import Law, midpoints
+from imitate.nets.heads import Scalar
 from imitate.nets.value_network import ValuePolicy
 
 __all__ = [
-    "RISKS",
     "CPW",
+    "RISKS",
     "CVaR",
     "Distorted",
     "Distortion",
@@ -32,6 +33,7 @@ __all__ = [
     "RiskSensitive",
     "Wang",
     "risk",
+    "risk_sensitive",
 ]
 
 LEVELS = 64  # midpoints of equal shares at which an expectation over levels is taken
@@ -185,6 +187,17 @@ def risk(text: str) -> Risk:
     except ValueError:
         raise ValueError(f"risk: '{text}' needs a number after its name, as in {name}:0.5.") from None
     return RISKS[name](value)
+
+
+def risk_sensitive(policy: object, text: str) -> RiskSensitive:
+    """A policy that goes by the risk measure `text`, see `risk`.
+
+    Raises:
+        ValueError: The policy has learnt no distribution of the return.
+    """
+    if not isinstance(policy, ValuePolicy) or isinstance(policy.architecture.head, Scalar):
+        raise ValueError("risk: this policy has learnt no distribution of the return.")
+    return RiskSensitive(policy, risk(text))
 
 
 class RiskSensitive:

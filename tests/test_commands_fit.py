@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import torch
 
 from envs.bandits import StationaryBandit
 from imitate.__main__ import main
@@ -12,8 +13,9 @@ from imitate.conditioning.fit import fit
 
 @pytest.fixture(scope="module")
 def choices():
+    epsilon = torch.tensor([0.02, 0.4, 0.9])
     return simulate_choices(
-        CHOICE_MODELS["win-stay-lose-shift"], {"epsilon": 0.1}, StationaryBandit((0.3, 0.7)), 20, subjects=3
+        CHOICE_MODELS["win-stay-lose-shift"], {"epsilon": epsilon}, StationaryBandit((0.3, 0.7)), 20
     )
 
 
@@ -39,7 +41,10 @@ def test_models_are_fitted_compared_and_written(choices, table, tmp_path, capsys
 
 
 def test_a_population(table, capsys):
-    assert main(["fit", str(table), "--actions", "2", "--model", "win-stay-lose-shift", "--population"]) == 0
+    assert (
+        main(["fit", str(table), "--actions", "2", "--model", "win-stay-lose-shift", "--population", "--starts", "1"])
+        == 0
+    )
     assert "epsilon" in capsys.readouterr().out
 
 
@@ -47,7 +52,7 @@ def test_a_population(table, capsys):
     ("arguments", "message"),
     [
         (["--actions", "2", "--model", "q-lerning"], "model: 'q-lerning' is unknown; did you mean"),
-        (["--actions", "2", "--set", "Q1=1"], "set: 'Q1' is unknown; did you mean 'Q0'?"),
+        (["--actions", "2", "--set", "alhpa=1"], "set: 'alhpa' is unknown; did you mean 'alpha'?"),
         (["--actions", "2", "--set", "Q0"], "set: 'Q0' is no NAME=NUMBER, as Q0=0.5 is."),
         (["--actions", "2", "--set", "alpha=2", "--model", "q-learning"], "alpha: 2 is outside [0, 1]."),
         (["--actions", "1"], "action: row "),

@@ -12,11 +12,11 @@ LAYERS = [
     ["envs"],
     ["imitate.core"],
     ["imitate.distributions", "imitate.laws", "imitate.nets", "imitate.losses"],
-    ["imitate.behaviours", "imitate.make", "imitate.teachers"],
+    ["imitate.behaviours", "imitate.make", "imitate.risk", "imitate.teachers"],
     ["imitate.experiment"],
     ["imitate.students", "imitate.baselines", "imitate.conditioning"],
     ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.commands_conditioning", "imitate.commands_fit"]
-    + ["imitate.common", "imitate.demo", "imitate.__main__"],
+    + ["imitate.commands_values", "imitate.common", "imitate.demo", "imitate.__main__"],
     ["imitate"],
 ]
 UNPICKLERS = {

@@ -20,7 +20,7 @@ from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.types import Metrics, Source, fold, mean_metrics
 from imitate.laws import Expected, Law, fresh_mean
 from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
-from imitate.nets.heads import Head, Scalar
+from imitate.nets.heads import Atoms, Head, Scalar
 from imitate.nets.layers import Activation
 from imitate.nets.value_network import ValueArchitecture, ValuePolicy
 
@@ -172,7 +172,9 @@ class DQN:
     @property
     def notes(self) -> tuple[str, ...]:
         """What there is to say before a run."""
-        return (str(self.replay),)
+        head = self.policy.architecture.head
+        support = f"support: {head.count} returns from {head.low:g} to {head.high:g}" if isinstance(head, Atoms) else ""
+        return tuple(note for note in (str(self.replay), support) if note)
 
     @property
     def budget(self) -> int:

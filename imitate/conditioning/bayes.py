@@ -86,11 +86,12 @@ def sample_posterior(
             raise ValueError(f"upper: '{name}' is not estimated; known: {', '.join(unknowns.free)}.")
     bounded = {name: replace(p, high=(upper or {}).get(name, p.high)) for name, p in unknowns.free.items()}
     objective = Objective.of(model, data, unknowns, None, 0)
-    subjects = objective.packed.shape[2]
+    subjects, device = objective.packed.shape[2], objective.packed.device
+    constants = {name: value.to(device) for name, value in unknowns.constants.items()}
 
     def theta(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
         z = group["mean"].unsqueeze(-2) + group["log_scale"].exp().unsqueeze(-2) * group["own"]
-        return {**unknowns.constants, **_values(bounded, z)}
+        return {**constants, **_values(bounded, z)}
 
     def potential(group: Mapping[str, Tensor]) -> Tensor:
         likelihood, _ = data.run(model, theta(group), objective.packed)
@@ -105,7 +106,7 @@ def sample_posterior(
         for _ in range(chains):  # pyro's own way would be processes, each with a copy of the record
             start = {key: 0.1 * torch.randn(shape, dtype=torch.float64) for key, shape in shapes.items()}
             start["log_scale"] += math.log(GROUP_SCALE)
-            start = {key: value.to(objective.packed.device) for key, value in start.items()}
+            start = {key: value.to(device) for key, value in start.items()}
             sampler = MCMC(NUTS(potential_fn=potential), draws, warmup, initial_params=start, disable_progbar=True)
             sampler.run()
             samples.append(sampler.get_samples())

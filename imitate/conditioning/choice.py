@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imitate.conditioning.model import Parameter, State, Theta
+from imitate.conditioning.model import ChoiceModel, Parameter, State, Theta
 from imitate.conditioning.values import QLearning, Term, one_hot, wide
 
 __all__ = ["CHOICE_MODELS", "Bias", "ChoiceKernel", "Perseveration", "Softmax", "WinStayLoseShift"]
@@ -186,7 +186,7 @@ class WinStayLoseShift:
         return torch.where(reward.unsqueeze(-1) > 0, chosen, shift).expand_as(state)
 
 
-CHOICE_MODELS = {
+CHOICE_MODELS: dict[str, ChoiceModel] = {
     "random": Softmax(Bias(1)),
     "win-stay-lose-shift": WinStayLoseShift(),
     "q-learning": Softmax(QLearning()),

@@ -38,7 +38,11 @@ class Objective:
 
     @classmethod
     def of(cls, model: Any, data: Data, unknowns: Unknowns, prior: Prior | None, at_once: int) -> Objective:
-        """After a look at the shapes."""
+        """After a look at the record.
+
+        Raises:
+            ValueError: Shapes do not suit.
+        """
         packed = data.packed(torch.float64)
         if packed.dim() != 3:
             raise ValueError(f"data: lanes of shape {tuple(packed.shape[2:])}; a fit needs trials by subjects, [T, S].")
@@ -205,7 +209,7 @@ class Fit:
     @property
     def bic(self) -> Tensor:
         """K log n − 2 log-likelihood, [S], where n counts the scored trials of the subject."""
-        return self.z.shape[1] * self.counts.log() - 2 * self.log_likelihood
+        return self.z.shape[1] * self.counts.to(self.z).log() - 2 * self.log_likelihood
 
     @property
     def log_evidence(self) -> Tensor:
@@ -283,6 +287,9 @@ def fit(
     if starts < 1:
         raise ValueError(f"starts: at least 1, not {starts}.")
     objective = Objective.of(model, data, Unknowns.of(model, free, fixed), prior, at_once)
+    if not data.counts.all():
+        who = data.subjects[int((data.counts == 0).nonzero()[0])]
+        raise ValueError(f"data: subject {who!r} has no trial that is scored; leave it out.")
     count, device = objective.packed.shape[2], objective.packed.device
     z = objective.unknowns.starts(starts, seed, data.units).to(device).repeat_interleave(count, 0)
     found = objective.minimise(z, torch.arange(count, device=device).repeat(starts), None, tolerance)

@@ -101,9 +101,9 @@ class Unknowns:
     def starts(self, count: int, seed: int, units: Mapping[str, float]) -> Tensor:
         """Where to begin, [count, K]: the defaults in units of the record, then a Latin hypercube.
 
-        It is uniform in z from −4 to 4 for a bounded parameter (a rate of .02 has a basin of its own, that starts
-        uniform in the rate miss), log-normal about the default of a half-bounded one (σ = 1.5), and normal about that of
-        an unbounded one (σ = 2 units).
+        It is uniform in z from −4 to 4 for a bounded parameter, since a rate of .02 may have a basin of its own that
+        starts uniform in the rate miss; log-normal about the default of a half-bounded one (σ = 1.5); and normal about
+        that of an unbounded one (σ = 2 units).
         """
         stream = Stream(seed, "fit")
         rank = stream.uniform(count - 1, len(self.free)).argsort(0)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.torch import load_file
 from torch import Tensor
 
 from imitate.core import tree
@@ -25,6 +25,11 @@ from imitate.core.types import Stateful
 __all__ = ["load_state", "read", "state_of", "write"]
 
 FORMAT = 1
+_PIECE = 2**26  # bytes that are copied at a time
+_TYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 def _stateful(thing: Any) -> dict[str, Any]:
@@ -84,18 +89,57 @@ def write(directory: Path | str, name: str, state: dict[str, Any], description: 
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {path: value.detach().cpu().contiguous().clone() for path, value in tree.flatten(state)}
-    content = save_tensors(tensors)
-    digest = hashlib.sha256(content).hexdigest()
+    json.dumps(description, allow_nan=False)  # what is no JSON is found before anything is written
+    staged = directory / f".{name}.safetensors.{os.getpid()}.tmp"
+    digest = _stage(staged, dict(tree.flatten(state)))
     tensor_file = f"{name}-{digest[:12]}.safetensors"
     document = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
     # allow_nan=False: a NaN would make JSON that no other program reads.
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    _replace(directory / tensor_file, content)
+    staged.replace(directory / tensor_file)
     _replace(directory / f"{name}.json", text.encode())
     for old in directory.glob(f"{name}-{'?' * 12}.safetensors"):
         if old.name != tensor_file:
             old.unlink(missing_ok=True)
+
+
+def _stage(path: Path, tensors: dict[str, Tensor]) -> str:
+    """Write a safetensors file piece by piece, since a replay may take most of the memory; the hash of its content."""
+    header, offset = {}, 0
+    # Large numbers first, so that each begins at a multiple of its size.
+    order = sorted(tensors, key=lambda key: (-tensors[key].element_size(), key))
+    for key in order:
+        x, begin = tensors[key], offset
+        offset += x.numel() * x.element_size()
+        header[key] = {"dtype": _TYPES[x.dtype], "shape": list(x.shape), "data_offsets": [begin, offset]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+
+        def put(content: bytes | memoryview) -> None:
+            digest.update(content)
+            file.write(content)
+
+        put(len(text).to_bytes(8, "little") + text)
+        for key in order:
+            for piece in _pieces(tensors[key].detach()):
+                put(piece.view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _pieces(x: Tensor) -> Iterator[Tensor]:
+    """Flat parts on the CPU, in order, each of at most 64 MiB."""
+    size = x.numel() * x.element_size()
+    if size <= _PIECE or x.dim() == 0:
+        yield x.cpu().clone(memory_format=torch.contiguous_format).view(-1)
+    elif len(x) == 1:
+        yield from _pieces(x[0])
+    else:
+        for part in x.split(max(1, len(x) * _PIECE // size)):
+            yield from _pieces(part)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -105,6 +149,14 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(_PIECE):
+            digest.update(content)
+    return digest.hexdigest()
 
 
 def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -129,11 +181,10 @@ def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -
     tensor_file = path.parent / Path(str(description["tensors"])).name
     if not tensor_file.is_file():
         raise ValueError(f"'{tensor_file}' is missing; '{path}' cannot be read without it.")
-    content = tensor_file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != description["sha256"]:
+    if _hash(tensor_file) != description["sha256"]:
         raise ValueError(f"'{tensor_file}' is truncated or was changed: it does not match '{path}'.")
     try:
-        tensors = load_tensors(content)
+        tensors = load_file(tensor_file)  # mapped, not read: a large state is copied once, into its place
     except SafetensorError as error:
         raise ValueError(f"'{tensor_file}' is not a safetensors file: {error}") from error
     return tree.unflatten({key: value.to(device) for key, value in tensors.items()}), description

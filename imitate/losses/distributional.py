@@ -131,14 +131,14 @@ def impute_expectiles(
 ) -> tuple[Float[Tensor, "*batch Q-1"], Float[Tensor, "*batch Q-1"]]:
     """A law that has the given expectiles: Q − 1 samples in increasing order, and their probabilities.
 
-    The equation of an expectile, (1 − τ) E(ε − Z)⁺ = τ E(Z − ε)⁺, says with the mean μ what the integrated CDF is there:
+    An expectile solves (1 − τ) E(ε − Z)⁺ = τ E(Z − ε)⁺. With the mean μ that says what the integrated CDF is there:
 
         P(ε_i) = E(ε_i − Z)⁺ = τ_i (μ − ε_i) / (1 − 2τ_i)
 
     So a law has these expectiles if and only if its P, which is convex with slopes from 0 to 1, passes through these
-    points. We take the one that is straight between them, and beyond them until it meets its asymptotes, 0 and z − μ: its
-    kinks are the samples. No root has to be searched for, and a law of two points is found exactly. Values that no law
-    has as its expectiles are mended: sorted about the mean, and P replaced by its greatest convex minorant.
+    points. We take the one that is straight between them, and beyond them until it meets its asymptotes, 0 and z − μ:
+    its kinks are the samples. No root has to be searched for, and a law of two points is found exactly. Values that no
+    law has as its expectiles are mended: sorted about the mean, and P replaced by its greatest convex minorant.
     Source of the task: Rowland et al. (2019), §3.3, who search for samples of equal weight.
 
     Args:

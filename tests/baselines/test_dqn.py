@@ -6,11 +6,10 @@ import torch
 import imitate
 from imitate.__main__ import main
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
 from imitate.experiment.run import load_checkpoint, save_checkpoint
 from imitate.laws import QuantileLaw
-from imitate.nets.heads import Atoms, Implicit, Quantiles, Scalar
+from imitate.nets.heads import Atoms, Expectiles, Implicit, Quantiles, Scalar
 from tests.oracles import snapshot, unsaved_changes
 
 SMALL = {"rollout": 4, "updates": 2, "batch_size": 8, "learning_starts": 8, "hidden": (8,), "target_every": 3}
@@ -21,6 +20,7 @@ KINDS = {
     "c51": ({"double": True, "priority": 0.5}, Atoms(11, 0, 20)),
     "qr": ({"n_step": 2, "dueling": True}, Quantiles(5)),
     "iqn": ({"noisy": True, "priority": 0.6}, Implicit(4, 8)),
+    "expectile": ({"double": True}, Expectiles(5)),
 }
 
 
@@ -141,46 +141,6 @@ def test_members_are_single_runs_apart():
     assert not torch.equal(first, second)
 
 
-class Coin:
-    """One step: action 0 pays 0 or 10 with equal chance, action 1 pays 4."""
-
-    observation = imitate.make("CartPole-v1").observation
-    action = imitate.make("CartPole-v1").action
-    step_noise, reset_noise, max_steps = 1, 0, 1
-
-    def reset(self, noise):
-        return torch.ones(*noise.shape[:-1], 4)
-
-    def observe(self, state):
-        return state
-
-    def step(self, state, action, noise):
-        paid = torch.where(action == 0, 10.0 * (noise[..., 0] < 0.5), 4.0)
-        return state, paid, torch.ones_like(action, dtype=torch.bool)
-
-
-@pytest.mark.parametrize(
-    "head", [Atoms(51, 0, 10), Quantiles(20, 0.1), Implicit(16, 16, 0.1)], ids=lambda h: type(h).__name__
-)
-def test_the_law_of_a_coin_is_learnt(head):
-    """Wasserstein-1 of the learnt law to {0, 10} with chance ½ each is below .3, and the arms are ranked by mean."""
-    source = TensorSource(Coin(), id="Coin", num_envs=16, members=4)
-    config = DQNConfig(
-        steps=32_000, rollout=2, updates=1, batch_size=128, lr=3e-3, anneal_lr=True, hidden=(32,), epsilon=0.5,
-        epsilon_end=0.5, learning_starts=500, capacity=20_000,
-    )  # fmt: skip
-    algorithm = DQN(source, config, head=head)
-    while not algorithm.finished:
-        algorithm.step()
-    with torch.no_grad():
-        law = algorithm.policy.law(torch.ones(4, 1, 4))
-        tau = ((torch.arange(1_000) + 0.5) / 1_000).expand(4, 1, -1)
-        learnt = law.take(torch.zeros(4, 1, dtype=torch.int64)).quantile(tau)
-        distance = (learnt - torch.where(tau < 0.5, 0.0, 10.0)).abs().mean(-1)
-    assert float(distance.mean()) < 0.3, distance
-    torch.testing.assert_close(law.mean[..., 1], torch.full((4, 1), 4.0), atol=0.2, rtol=0)
-
-
 def test_a_huber_loss_pulls_quantiles_inwards_by_what_theory_says():
     """With κ = 1 the quantiles of the coin end at τ/(1 − τ) and 10 − (1 − τ)/τ."""
     tau = (torch.arange(20) + 0.5) / 20
@@ -194,7 +154,7 @@ def test_a_huber_loss_pulls_quantiles_inwards_by_what_theory_says():
     torch.testing.assert_close(values.detach(), expected, atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["dqn", "c51", "qr-dqn", "iqn"])
+@pytest.mark.parametrize("name", ["dqn", "c51", "qr-dqn", "iqn", "fqf", "er-dqn"])
 def test_the_command_line_trains_it_and_it_teaches(name, tmp_path, capsys):
     run, pupil = str(tmp_path / "run"), str(tmp_path / "pupil")
     tiny = ["--members", "2", "--num-envs", "2", "--episodes", "2"]

@@ -348,14 +348,23 @@ def test_recovery():
 
 @pytest.mark.slow
 def test_recovery_at_the_size_of_wilson_and_collins():
-    """T = 1000, α ~ U(0, 1), β ~ Exp(10); and T = 200, β ~ U(1, 10)."""
+    """T = 1000, α ~ U(0, 1), β ~ Exp(10); and T = 200, β ~ U(1, 10); under wide priors.
+
+    Without one some subjects are likeliest at α → 1 and β → ∞, where the last two rewards decide.
+    """
+    wide = {"alpha": torch.distributions.Beta(1.2, 1.2).log_prob, "beta": torch.distributions.Gamma(1.2, 0.05).log_prob}
+    options = {"fixed": HALF, "prior": Densities(wide), "starts": 4}
     u = torch.rand(2, 500, generator=torch.Generator().manual_seed(18), dtype=torch.float64)
-    found = recover(Q, {"alpha": u[0], "beta": -10 * torch.log1p(-u[1])}, BANDIT, 1_000, fixed=HALF)
+    beta = -10 * torch.log1p(-u[1])
+    found = recover(Q, {"alpha": u[0], "beta": beta}, BANDIT, 1_000, **options)
     print(found.to_pandas())
     assert found.correlation("alpha") >= 0.95
     assert found.rank_correlation("beta") >= 0.95
-    assert float((found.error("alpha").abs() > 0.25).double().mean()) < 0.02
-    short = recover(Q, {"alpha": u[0], "beta": 1 + 9 * u[1]}, BANDIT, 200, fixed=HALF)
+    # One subject in twenty has a β below 0.5, chooses nearly at random, and shows no learning rate.
+    far = found.error("alpha").abs() > 0.25
+    print("far off:", float(far.double().mean()), "of those with β > 0.5:", float(far[beta > 0.5].double().mean()))
+    assert far[beta > 0.5].double().mean() < 0.02
+    short = recover(Q, {"alpha": u[0], "beta": 1 + 9 * u[1]}, BANDIT, 200, **options)
     print(short.to_pandas())
     assert short.correlation("alpha") >= 0.90
     assert short.correlation("beta", log=True) >= 0.85
@@ -390,5 +399,8 @@ def test_bad_arguments(fitted):
     ):
         with pytest.raises(ValueError, match=message):
             fit(Q, data, **arguments)
+    silent = torch.ones_like(data.scored).index_fill(1, torch.tensor([4]), False)
+    with pytest.raises(ValueError, match="data: subject 4 has no trial that is scored; leave it out"):
+        fit(Q, Choices(data.action, data.reward, 2, silent, silent))
     with pytest.raises(ValueError, match="a fit needs trials by subjects"):
         fit(Q, Choices(data.action[:, 0], data.reward[:, 0], 2))

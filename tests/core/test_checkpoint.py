@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from imitate.core import tree
+from imitate.core import checkpoint, tree
 from imitate.core.checkpoint import load_state, read, state_of, write
 from imitate.core.noise import Stream
 from imitate.nets.layers import MLP
@@ -40,6 +40,22 @@ def test_what_is_written_is_read(tmp_path):
     assert description["steps"] == 5
     assert description["name"] == "é"
     assert description["list"] == [1, None]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 24, 2**26])
+def test_a_large_state_is_written_in_pieces(tmp_path, monkeypatch, piece):
+    """The same file whatever the pieces, and one that safetensors reads; a view of a part of a ring is one case."""
+    ring = torch.arange(2 * 3 * 5 * 4, dtype=torch.int16).reshape(2, 3, 5, 4)
+    mine = {**state(), "used": ring[:, :, :3], "scalar": torch.tensor(3.5), "half": torch.rand(3, 2).bfloat16()}
+    write(tmp_path / "whole", "run", mine, {})
+    monkeypatch.setattr(checkpoint, "_PIECE", piece)
+    write(tmp_path / "parts", "run", mine, {})
+    whole, parts = (next((tmp_path / name).glob("run-*")) for name in ("whole", "parts"))
+    assert whole.name == parts.name
+    assert whole.read_bytes() == parts.read_bytes()
+    found = load_file(parts)
+    for path, value in leaves(mine).items():
+        torch.testing.assert_close(found[path], value, rtol=0, atol=0, equal_nan=True)
 
 
 def test_views_of_one_tensor_are_written_apart(tmp_path):

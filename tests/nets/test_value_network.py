@@ -10,14 +10,14 @@ import torch
 import imitate
 from envs.base import Box, Discrete
 from imitate.core.noise import Stream, normal
-from imitate.laws import AtomsLaw, Expected, QuantileLaw
-from imitate.nets.heads import Atoms, Implicit, Quantiles, Scalar
+from imitate.laws import AtomsLaw, Expected, ExpectileLaw, QuantileLaw
+from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
 from imitate.nets.noisy import NoisyLinear
 from imitate.nets.value_network import ValueArchitecture, ValuePolicy
 
 M, B, A = 3, 4, 2
 OBS = Box((5,))
-HEADS = [Scalar(), Atoms(11, 0, 10), Quantiles(7), Implicit(6, 8)]
+HEADS = [Scalar(), Atoms(11, 0, 10), Quantiles(7), Implicit(6, 8), Fractions(5, 8), Expectiles(7)]
 
 
 def make(head=HEADS[0], members=M, **options):
@@ -34,7 +34,9 @@ def test_members_are_networks_of_their_own(head, dueling, noisy):
     noise = torch.rand(M, B, policy.law_noise)
     for given in (None, noise):
         law = policy.law(obs, given)
-        assert isinstance(law, {Scalar: Expected, Atoms: AtomsLaw}.get(type(head), QuantileLaw))
+        assert isinstance(
+            law, {Scalar: Expected, Atoms: AtomsLaw, Expectiles: ExpectileLaw}.get(type(head), QuantileLaw)
+        )
         assert law.mean.shape == (M, B, A)
         for m in range(M):
             alone = make(head, members=1, dueling=dueling, noisy=noisy)
@@ -147,6 +149,9 @@ def test_uniforms_are_counted():
 
 def test_noisy_weights_begin_as_the_paper_has_them():
     layer = NoisyLinear(2, 16, 3, init=Stream(0, "init"))
+    for parameter in (layer.mean.weight, layer.mean.bias):
+        assert 0.25 * 0.8 < parameter.abs().max() <= 0.25
+        assert parameter.min() < 0 < parameter.max()
     torch.testing.assert_close(layer.sigma_weight, torch.full((2, 16, 3), 0.5 / 4))
     torch.testing.assert_close(layer.sigma_bias, torch.full((2, 1, 3), 0.5 / 4))
 
@@ -242,3 +247,63 @@ def test_files_that_do_not_fit(tmp_path):
 def test_more_bad_input(observation, change, message):
     with pytest.raises(ValueError, match=message):
         ValuePolicy(observation, Discrete(2), 1, ValueArchitecture(**change), Stream(0, "init"))
+
+
+@pytest.mark.parametrize("head", [Implicit(6, 8), Fractions(6, 8)])
+def test_an_observation_of_zeros_has_a_law_that_is_no_point(head):
+    """From the start, and every parameter behind the first product learns of it."""
+    policy = make(head)
+    law = policy.law(torch.zeros(M, B, 5))
+    values = law.network(torch.tensor([0.1, 0.9]))
+    assert (values[..., 0] - values[..., 1]).abs().min() > 1e-5
+    grads = torch.autograd.grad(values.square().sum(), list(policy.embedding.parameters()))
+    assert all((grad.flatten(1).abs().sum(1) > 0).all() for grad in grads)
+
+
+def test_shares_are_proposed_for_each_observation():
+    """Softmax of a linear map of the first layer's features; a level is the middle of its share."""
+    policy = make(Fractions(5, 8))
+    with torch.no_grad():
+        policy.proposal.linear.weight.mul_(100)  # they begin nearly equal
+    obs = torch.randn(M, B, 5)
+    law = policy.law(obs)
+    shares = torch.softmax(policy.proposal.linear(torch.relu(policy.hidden[0](obs, None))), -1)
+    torch.testing.assert_close(law.weights, shares.unsqueeze(-2))
+    for at in np.ndindex(M, B):
+        edge = 0.0
+        for k in range(5):
+            share = float(shares[at][k].detach())
+            assert law.tau[at][0, k].item() == pytest.approx(edge + share / 2, abs=1e-5)
+            edge += share
+    assert not law.tau.requires_grad
+    torch.testing.assert_close(law.values, law.network(law.tau))
+    torch.testing.assert_close(law.mean, (law.values * shares.unsqueeze(-2)).sum(-1))
+    fresh = make(Fractions(5, 8)).law(obs).weights
+    torch.testing.assert_close(fresh, torch.full_like(fresh, 0.2), atol=0.02, rtol=0)
+
+
+def test_each_action_may_be_asked_at_levels_of_its_own():
+    law = make(Implicit(6, 8), noisy=True).law(
+        torch.randn(M, B, 5), torch.rand(M, B, make(Implicit(6, 8), noisy=True).law_noise)
+    )
+    own = torch.rand(M, B, A, 3)
+    found = law.quantile(own)
+    for a in range(A):
+        torch.testing.assert_close(found[:, :, a], law.quantile(own[:, :, a : a + 1])[:, :, a])
+    torch.testing.assert_close(law.quantile(own[0, 0, 0])[..., :2], law.quantile(own[0, 0, 0, :2]))
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (Expectiles(4), "odd"),
+        (Expectiles(1), "too few"),
+        (Expectiles(5, 0.5), "edge"),
+        (Fractions(1), "too few"),
+        (Fractions(4, 0), "cosines"),
+        (Implicit(4, 8, 0.0), "kappa"),
+    ],
+)
+def test_heads_that_do_not_fit(head, message):
+    with pytest.raises(ValueError, match=f"head: .*{message}"):
+        make(head)

@@ -26,7 +26,12 @@ def beside(parameter: Tensor) -> Tensor:
 
 def expected(cues: Tensor, strengths: Tensor) -> Tensor:
     """Σ_i x_i V_i: cues [..., C] and strengths [..., C, O] -> [..., O]."""
-    return (cues.unsqueeze(-1) * strengths).sum(-2)
+    if strengths.shape[-2] > 8:
+        return (cues.unsqueeze(-1) * strengths).sum(-2)
+    total = cues[..., :1] * strengths[..., 0, :]  # a sum over a few numbers costs more than adding them up
+    for i in range(1, strengths.shape[-2]):
+        total = torch.addcmul(total, cues[..., i : i + 1], strengths[..., i, :])
+    return total
 
 
 def others(cues: Tensor, strengths: Tensor) -> Tensor:

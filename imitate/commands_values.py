@@ -1,0 +1,71 @@
+"""Commands about what value policies have learnt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from imitate.common import OUT, Device, env_of, must_exist
+from imitate.experiment.calibrate import calibrate
+from imitate.make import make
+from imitate.nets.files import load
+from imitate.nets.value_network import ValuePolicy
+
+__all__ = ["Calibrate"]
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Compare the learnt law of the return with the returns that follow; writes calibration.json and .png to the run.
+
+    Args:
+        run: The folder of a run of c51, rainbow, qr-dqn, iqn, fqf or er-dqn.
+        env: Environment id; by default that of the run.
+        gamma: Discount; by default that of the run.
+        episodes: Of each member.
+        seed: Of the noise.
+        device: Where it runs.
+    """
+
+    run: Positional[str]
+    env: str | None = None
+    gamma: float | None = None
+    episodes: int = 50
+    seed: int = 1_000_003
+    device: Device = "auto"
+
+    def __call__(self) -> None:
+        """Calibrate."""
+        must_exist("run", self.run)
+        if self.episodes < 1:
+            raise ValueError(f"episodes: at least 1, not {self.episodes}.")
+        config = _config(Path(self.run))
+        gamma = config.get("gamma") if self.gamma is None else self.gamma
+        if gamma is None:
+            raise ValueError(f"gamma: '{self.run}' does not say with which discount it was trained; pass --gamma.")
+        env = self.env or env_of(self.run)
+        if env is None:
+            raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
+        policy = load(self.run)
+        if not isinstance(policy, ValuePolicy):
+            raise ValueError(f"run: '{self.run}' holds no policy that has learnt values.")
+        source = make(env, num_envs=self.episodes, members=policy.members, seed=self.seed, device=self.device)
+        clip = bool(config.get("clip_reward", False))
+        found = calibrate(policy.to(source.device), source, gamma, clip_reward=clip)
+        about = {"env": env, "episodes": self.episodes, "gamma": gamma, "seed": self.seed}
+        found.write(Path(self.run), about)
+        OUT.print(f"calibration: {found}", markup=False, soft_wrap=True)
+
+
+def _config(run: Path) -> dict[str, Any]:
+    """The hyper-parameters of a run; empty where it does not tell them."""
+    try:
+        document = json.loads((run / "run.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    config = document.get("config") if isinstance(document, dict) else None
+    return config if isinstance(config, dict) else {}
