@@ -79,7 +79,7 @@ def scipy_fit(action: list[int], reward: list[float], starts: NDArray[np.float64
 
 def main(options: Options) -> None:
     """Measure, print, write JSON."""
-    model, fixed = Softmax(QLearning()), {"Q0": 0.5}
+    model, fixed = Softmax(QLearning()), {"Q0": torch.tensor(0.5, dtype=torch.float64)}
     u = Stream(options.seed, "truth").uniform(2, options.subjects).double()
     truth = {"alpha": u[0], "beta": 1 + 9 * u[1], **fixed}
     bandit = StationaryBandit((0.2, 0.8))

@@ -321,7 +321,11 @@ def spoilt(teacher, tmp_path):
 CARTPOLE = ["--env", "CartPole-v1"]
 CASES = [
     # names
-    (["frobnicate"], "command: 'frobnicate' is unknown; known: clone, dagger, demo, distill, evaluate, list, train."),
+    (
+        ["frobnicate"],
+        "command: 'frobnicate' is unknown; known: calibrate, clone, condition, dagger, demo, distill, evaluate, fit, "
+        "list, train.",
+    ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
     (["train", *CARTPOLE, "pppo"], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),

@@ -75,6 +75,7 @@ class Learner(Generic[Batch]):
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         # βᵗ of both moments as running products: a power of a tensor costs more than the rest of the step.
         self.bias = torch.ones(2, dtype=torch.float64, device=device)
+        self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps so far
         self._decay = torch.tensor(betas, dtype=torch.float64, device=device)
 
     def __call__(self, batch: Batch) -> Metrics:
@@ -96,6 +97,7 @@ class Learner(Generic[Batch]):
         beta1, beta2 = self.betas
         self.mean.lerp_(grad, 1 - beta1)
         self.square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        self.count += 1
         correction1, correction2 = (1 - self.bias.mul_(self._decay)).unbind()
         lr = self.lr.unsqueeze(1)
         if self.decays:
@@ -104,8 +106,8 @@ class Learner(Generic[Batch]):
         self.flat.addcdiv_(self.mean * (lr / correction1), denominator, value=-1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments, their bias and the learning rate; the parameters are saved by their modules."""
-        return {"mean": self.mean, "square": self.square, "bias": self.bias, "lr": self.lr}
+        """Moments, their bias, count and learning rate; the parameters are saved by their modules."""
+        return {"mean": self.mean, "square": self.square, "bias": self.bias, "count": self.count, "lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, in place."""

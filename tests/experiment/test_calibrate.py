@@ -65,7 +65,7 @@ def source(members=3, episodes=300, **options):
 def test_a_law_that_is_true_is_found_calibrated():
     """A return has no memory here: one law for all states. 1,000 states a member, atoms and all."""
     found = calibrate(Told(), source(), GAMMA)
-    assert all(900 < len(u) < 1_100 for u in found.transforms)
+    assert all(800 < len(u) < 1_200 for u in found.transforms)
     np.testing.assert_allclose(found.histogram, 0.1, atol=0.04)
     np.testing.assert_allclose(found.coverage(0.5), 0.5, atol=0.05)
     np.testing.assert_allclose(found.coverage(0.9), 0.9, atol=0.03)
@@ -100,8 +100,8 @@ def test_returns_are_a_loop_over_the_same_episodes():
         expected = []
         for e in range(9):
             last = int(seen.done[:, m, e].nonzero()[0])
-            for t in range(last + 1):
-                expected.append(sum(gamma**k * float(seen.reward[t + k, m, e]) for k in range(last - t + 1)))
+            rewards = seen.reward[: last + 1, m, e].tolist()
+            expected += [sum(gamma**k * r for k, r in enumerate(rewards[t:])) for t in range(last + 1)]
         np.testing.assert_allclose(np.sort(found.returns[m]), np.sort(expected), rtol=1e-6)
 
 
@@ -118,7 +118,7 @@ class Walking:
 
 
 def test_returns_that_the_clock_cuts_are_left_out_whatever_came_of_them():
-    """γ = ½: behind 7 steps less than 1 % remains. Of a limit of 9 that leaves the first three steps of all episodes."""
+    """γ = ½: behind 7 steps less than 1 % remains. So of a limit of 9 the first three steps of all are left."""
     at = source(members=1, episodes=200, max_steps=9)
     found = calibrate(Told(), at, 0.5)
     seen = source(members=1, episodes=200, max_steps=9).collect(Walking(), 9)
@@ -181,7 +181,7 @@ def test_a_continuous_law_has_uniform_transforms(generator):
 
 def test_measures_by_hand(tmp_path):
     found = Calibration(
-        [np.array([0.05, 0.5, 0.7, 0.96]), np.array([0.3, 0.31])],
+        [np.array([0.05, 0.5, 0.7, 0.96]), np.array([0.32, 0.31])],
         [np.array([0.0, 1.0, 2.0, 3.0]), np.array([5.0, 6.0])],
         [np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), np.array([[5.0, 8.0], [6.0, 6.0]])],
         np.array([0.25, 0.0]),
