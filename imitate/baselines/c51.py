@@ -62,7 +62,7 @@ def return_range(source: Source, gamma: float, clipped: bool = False) -> tuple[f
     """
     env: object = getattr(source, "env", None)  # a TensorSource's
     if not isinstance(env, KnownRewards):
-        raise ValueError(f"low, high: the rewards of {source.id} are unknown; pass --config.low and --config.high.")
+        raise ValueError(f"low, high: the rewards of {source.id} are unknown; pass --low and --high.")
     steps = 1 / (1 - gamma) if gamma < 1 else float(source.max_steps)
     bound = 1.0 if clipped else math.inf
     running, final = (
@@ -70,5 +70,5 @@ def return_range(source: Source, gamma: float, clipped: bool = False) -> tuple[f
     )
     low, high = min(steps * running[0], final[0]), max(steps * running[1], final[1])
     if low >= high:
-        raise ValueError(f"low, high: every return in {source.id} is {low}; pass --config.low and --config.high.")
+        raise ValueError(f"low, high: every return in {source.id} is {low}; pass --low and --high.")
     return low, high

@@ -66,7 +66,7 @@ def test_it_is_as_wide_as_the_widest_member_needs():
 
 def test_an_environment_that_does_not_know_its_rewards():
     source = imitate.make("CartPole-v1", num_envs=2, native=False)
-    with pytest.raises(ValueError, match=r"low, high: .*CartPole-v1 are unknown; pass --config.low and --config.high"):
+    with pytest.raises(ValueError, match=r"low, high: .*CartPole-v1 are unknown; pass --low and --high"):
         c51(source)
     source.envs.close()
     source = imitate.make("Bandit-v0", num_envs=2)
