@@ -89,9 +89,10 @@ class Calibration:
             ("within central 90 %", self.coverage(0.9)),
         ):
             low, high = interval(np.mean, values)
-            parts.append(f"{name} {values.mean():.3g} [{low:.3g}, {high:.3g}]")
+            parts.append(f"{name} {values.mean():.3g}" + (f" [{low:.3g}, {high:.3g}]" if len(values) > 1 else ""))
         states, members = sum(len(u) for u in self.transforms), len(self.transforms)
-        text = f"{', '.join(parts)}  ({members} members, {states} states, 95 % interval over members)"
+        over = f"{members} members, {states} states, 95 % interval over members" if members > 1 else f"{states} states"
+        text = f"{', '.join(parts)}  ({over})"
         share = float(self.left_out.mean())
         return text if share == 0 else f"{text}; {share:.0%} of the states left out, their returns cut by a time limit"
 

@@ -60,7 +60,7 @@ KINDS = {
     "c51": (c51, C51Config(**LEARNT, low=0.0, high=10.0)),
     "qr-dqn": (qr_dqn, QRDQNConfig(**LEARNT, quantiles=20, kappa=0.1)),
     "iqn": (iqn, IQNConfig(**LEARNT, levels=32, cosines=64, kappa=0.1)),
-    "fqf": (fqf, FQFConfig(**LEARNT, fractions=24, cosines=64, kappa=0.1, fraction_lr=1e-3)),
+    "fqf": (fqf, FQFConfig(**LEARNT, fractions=24, cosines=64, kappa=0.1, fraction_lr=3e-3, entropy=1.0)),
     "er-dqn": (er_dqn, ERDQNConfig(**LEARNT, expectiles=9, edge=0.1)),
 }
 

@@ -199,6 +199,10 @@ def test_measures_by_hand(tmp_path):
     assert (tmp_path / "calibration.png").read_bytes()[:4] == b"\x89PNG"
     assert str(found).startswith("Wasserstein-1 0.5 [")
     assert "(2 members, 6 states" in str(found)
+    alone = Calibration(found.transforms[:1], found.returns[:1], found.quantiles[:1], np.zeros(1))
+    assert str(alone) == "Wasserstein-1 0.25, within central 50 % 0.5, within central 90 % 0.75  (4 states)"
+    alone.write(tmp_path, {})
+    assert json.loads((tmp_path / "calibration.json").read_text())["wasserstein"]["ci_low"] is None
 
 
 def test_gymnasium_environments_serve_as_well():
