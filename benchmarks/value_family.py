@@ -1,6 +1,6 @@
 """The value-based family on one environment: each refinement alone, all together, and the laws of the return.
 
-    python -m benchmarks.value_family --env CartPole-v1 --out benchmarks/results/value_CartPole-v1.json
+    python -m benchmarks.value_family --env CartPole-v1
 
 The settings are those of `imitate/configs`, as on the command line, where `dqn` has 5-step returns; a refinement is one
 switch on that. What the file holds already is not run again.
@@ -48,7 +48,7 @@ class Options:
         seed: Of the source.
         episodes: Of each member in the evaluation, after the last step.
         threads: Of torch.
-        out: Where to write.
+        out: Where to write; by default benchmarks/results/value_ENV.json.
     """
 
     env: str = "CartPole-v1"
@@ -57,18 +57,19 @@ class Options:
     seed: int = 0
     episodes: int = 100
     threads: int = 1
-    out: Path = Path("benchmarks/results/value_CartPole-v1.json")
+    out: Path | None = None
 
 
 def main(options: Options) -> None:
     """Run, print and write one row a variant."""
     torch.set_num_threads(options.threads)
     asked = {"env": options.env, "members": options.members, "seed": options.seed, "episodes": options.episodes}
+    out = options.out or Path(f"benchmarks/results/value_{options.env}.json")
     rows: list[dict[str, Any]] = []
-    if options.out.exists():
-        document = json.loads(options.out.read_text("utf-8"))
+    if out.exists():
+        document = json.loads(out.read_text("utf-8"))
         if {key: document.get(key) for key in asked} != asked:
-            raise SystemExit(f"out: '{options.out}' is of another env, seed or number; pass another --out.")
+            raise SystemExit(f"out: '{out}' is of another env, seed or number; pass another --out.")
         rows = document["rows"]
     for variant in options.variants:
         name, switches = VARIANTS[variant]
@@ -97,9 +98,9 @@ def main(options: Options) -> None:
         }
         rows = [*(old for old in rows if old["variant"] != variant), row]
         rows.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
-        options.out.parent.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
         document = {**asked, "threads": options.threads, "versions": versions(), "rows": rows}
-        options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
         scores = " ".join(f"{score:.0f}" for score in row["scores"])
         print(f"{variant:11} {row['mean']:.1f} [{low:.1f}, {high:.1f}] in {seconds:.0f} s: {scores}", flush=True)
 

@@ -155,7 +155,7 @@ class AtomsLaw:
     def distance(self, target: AtomsLaw) -> Tensor:
         """Kullback-Leibler divergence of self from target: algorithm 1's cross-entropy less a constant.
 
-        It is 0 where the target is met, so that prioritised replay can go by it (Hessel et al. 2018, §4).
+        It is 0 where the target is met, so that prioritised replay can go by it (Hessel et al. 2018).
         """
         probs = target.probs
         divergence = (torch.xlogy(probs, probs) - probs * self.log_probs).sum(-1)
@@ -184,7 +184,7 @@ class QuantileLaw:
         kappa: κ of the loss. Errors below it pull quantiles towards the mean: with κ = 1 a fair coin that pays 0 or 10
             is learnt as τ/(1 − τ) and 10 − (1 − τ)/τ, .386 away in Wasserstein-1; a small κ mends that.
         weights: Probabilities, of the shape of `tau`: the width of the share that each level is the middle of
-            (Yang et al. 2019, eq. 4).
+            (Yang et al. 2019).
         network: Quantiles at any levels, where a network makes them. It answers `quantile` itself, unless there are
             weights: then it has been trained at no level but these, and the law is the staircase that they make.
     """

@@ -55,7 +55,7 @@ class Distortion(Protocol):
 
 @dataclass(frozen=True)
 class Distorted:
-    """E F⁻¹(β(τ)), τ uniform (Dabney et al. 2018b, eq. 5), over the midpoints of equal shares.
+    """E F⁻¹(β(τ)), τ uniform (Dabney et al. 2018b), over the midpoints of equal shares.
 
     Args:
         distortion: β; below τ it makes averse to risk, above it seek it.
@@ -128,7 +128,7 @@ class Wang:
 
 @dataclass(frozen=True)
 class Power:
-    """β(τ) = τ^{1/(1 + |η|)} where η ≥ 0, else 1 − (1 − τ)^{1/(1 + |η|)} (Dabney et al. 2018b, §3.1).
+    """β(τ) = τ^{1/(1 + |η|)} where η ≥ 0, else 1 − (1 − τ)^{1/(1 + |η|)} (Dabney et al. 2018b).
 
     Args:
         eta: η; negative is averse to risk.

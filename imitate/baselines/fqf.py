@@ -31,7 +31,7 @@ class FQFConfig(DQNConfig):
         cosines: Width of the embedding of levels.
         kappa: κ of the quantile Huber loss, in units of return.
         fraction_lr: Learning rate of the proposals.
-        entropy: Bonus on the entropy of the shares, in units of return: it keeps them from vanishing (§4).
+        entropy: Bonus on the entropy of the shares, in units of return: it keeps them from vanishing.
     """
 
     fractions: int = 16
@@ -44,8 +44,8 @@ class FQFConfig(DQNConfig):
 def fqf(source: Source, config: FQFConfig | None = None) -> DQN:
     """Learn quantiles, and where they say most about the law of the return; arguments and errors as of `DQN`.
 
-    In a target each quantile counts with the width of its share, as the law has it; eq. 10 of the paper counts all
-    alike, which is another law as soon as shares differ.
+    In a target each quantile counts with the width of its share, as the law has it; the paper's loss counts all alike,
+    which is another law as soon as shares differ.
     """
     config = config or FQFConfig()
 

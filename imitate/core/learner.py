@@ -73,7 +73,7 @@ class Learner(Generic[Batch]):
         self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
         self.decays = bool(self.weight_decay.any())
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        # βᵗ of both moments as running products: a power of a tensor costs more than the rest of the step.
+        # βᵗ of both moments as running products: powers of a tensor cost far more.
         self.bias = torch.ones(2, dtype=torch.float64, device=device)
         self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps so far
         self._decay = torch.tensor(betas, dtype=torch.float64, device=device)

@@ -63,7 +63,7 @@ def quantile_huber(
 
 
 class _QuantileHuber(torch.autograd.Function):
-    """The loss with its slope written out: a third of the time of recording each pairwise operation.
+    """The loss with its slope written out, which saves recording and replaying each pairwise operation.
 
     With c = clip(u, −κ, κ) and w = |τ − 1(u < 0)| the Huber loss is w·c·(u − c/2), its slope in u w·c.
     """
@@ -113,7 +113,7 @@ def expectile_regression(
 ) -> Float[Tensor, "*batch"]:
     """Σ_i Σ_j p_j |τ_i − 1(u_ij < 0)| u_ij²,   u_ij = target_j − values_i.
 
-    Source: Newey & Powell (1987), eq. 2.3; Rowland et al. (2019), definition 3.3.
+    Source: Newey & Powell (1987); Rowland et al. (2019).
 
     Args:
         values: Estimated expectiles ε_i.
@@ -139,7 +139,7 @@ def impute_expectiles(
     points. We take the one that is straight between them, and beyond them until it meets its asymptotes, 0 and z − μ:
     its kinks are the samples. No root has to be searched for, and a law of two points is found exactly. Values that no
     law has as its expectiles are mended: sorted about the mean, and P replaced by its greatest convex minorant.
-    Source of the task: Rowland et al. (2019), §3.3, who search for samples of equal weight.
+    Source of the task: Rowland et al. (2019), who search for samples of equal weight.
 
     Args:
         values: ε_i.

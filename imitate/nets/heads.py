@@ -234,7 +234,7 @@ class CosineEmbedding(nn.Module):
 
 
 class Proposal(nn.Module):
-    """Shares of probability for each observation: softmax of a linear map of its features (Yang et al. 2019, §3.3).
+    """Shares of probability for each observation: softmax of a linear map of its features (Yang et al. 2019).
 
     The features are taken as constant: what is learnt here changes no value.
 

@@ -35,6 +35,7 @@ FAMILY = {
     "double": ({"double": True}, Scalar()),
     "dueling": ({"dueling": True}, Scalar()),
     "prioritised": ({"priority": 0.6, "n_step": 2}, Scalar()),
+    "persistent": ({"persistent": True, "epsilon": 0.5, "epsilon_end": 0.3}, Scalar()),
     "noisy": (NOISY, Scalar()),
     "munchausen": ({"munchausen": 0.9, "munchausen_temperature": 0.1}, Scalar()),
     "c51": ({"double": True}, Atoms(7, -1.0, 2.0)),
@@ -327,7 +328,7 @@ def test_members_are_single_runs_on_the_same_noise(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["prioritised", "rainbow", "iqn-all", "fqf-all", "qr-dueling", "expectile", "munchausen"]
+    "name", ["prioritised", "persistent", "rainbow", "iqn-all", "fqf-all", "qr-dueling", "expectile", "munchausen"]
 )
 def test_a_resumed_run_is_the_uninterrupted_one_in_every_number(name, tmp_path):
     """Parameters, moments, priorities, ring and streams, saved within a window and after the ring has wrapped."""
@@ -605,3 +606,16 @@ def test_evaluation_takes_the_greedy_action_of_the_mean(head):
 def test_bad_numbers_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         dqn(members=2, **{"batch_size": 21, **change})
+
+
+def test_persistent_exploration_goes_on_from_one_rollout_to_the_next():
+    """ε = 1: bouts of one action only. One that the end of a rollout cuts goes on in the next."""
+    algorithm = dqn(persistent=True, epsilon=1.0, epsilon_end=1.0, num_envs=200)
+    first = algorithm.source.collect(algorithm.driver, 5).clone()
+    left, lasting, _ = algorithm.source.carry.memory
+    on = (left > 0)[0]
+    assert 20 < int(on.sum()) < 200
+    second = algorithm.source.collect(algorithm.driver, 1)
+    assert first.extras["explored"].all()
+    assert second.extras["explored"].all()
+    assert torch.equal(second.action[0, 0][on], lasting[0][on])

@@ -96,7 +96,7 @@ def backed_up(values, tau, impute):
 
 
 def test_along_a_chain_imputation_keeps_the_spread_and_naive_bootstrapping_loses_it():
-    """Fifteen states before a reward of N(0, 1): exact dynamic programming (Rowland et al. 2019, §4.2)."""
+    """Fifteen states before a reward of N(0, 1): exact dynamic programming (Rowland et al. 2019)."""
     tau = levels(9, 0.1)
     reward = torch.special.ndtri((torch.arange(500, dtype=torch.float64) + 0.5) / 500)
     true = expectiles(reward, np.full(500, 1 / 500), tau)
