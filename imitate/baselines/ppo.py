@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from envs.base import Discrete
 from imitate.core import tree
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.types import Metrics, Source, Transition, fold, mean_metrics, unfold
-from imitate.losses.policy import approximate_kl, clipped_surrogate
+from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
-from imitate.nets.layers import Activation, RunningNorm, network
+from imitate.nets.dense import FUSED
+from imitate.nets.layers import MLP, Activation, RunningNorm, network
 from imitate.nets.policy_network import NetworkPolicy, policy
 
 __all__ = ["PPO", "PPOConfig", "RewardScale"]
@@ -122,11 +124,12 @@ class PPO:
             return per_member(getattr(config, name), name, source.members, source.device).unsqueeze(1)
 
         self.gamma, self.lam, self.clip = member_axis("gamma"), member_axis("lam"), member_axis("clip")
-        self.entropy, self.value = member_axis("entropy").squeeze(1), member_axis("value").squeeze(1)
+        self.entropy, self.value = member_axis("entropy"), member_axis("value")
         self.lr, self.epsilon = member_axis("lr").squeeze(1), self.clip.clone()
         self.learner = Learner(
             [self.policy, self.critic],
             self._loss,
+            gradient=self._gradient if _plain(self.policy, self.critic) else None,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,
@@ -154,18 +157,13 @@ class PPO:
 
         seen = self.source.collect(self.policy, self.config.rollout)
         batch, explained = self._prepare(seen)
-        updates = [
-            self.learner(tree.map(lambda x: x[:, i : i + self.config.batch_size], shuffled))  # noqa: B023
-            for _ in range(self.config.epochs)
-            for shuffled in [self._permute(batch)]
-            for i in range(0, batch.advantage.shape[1], self.config.batch_size)
-        ]
+        updates = [self.learner(part) for _ in range(self.config.epochs) for part in self._minibatches(batch)]
         if self.policy.normaliser is not None:
             # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
             self.policy.normaliser.update(fold(seen.obs))
         self.steps += self.config.rollout * self.source.num_envs
         return {
-            **mean_metrics(updates),
+            **self._measure(updates),
             "explained_variance": explained,
             "reward": seen.reward.mean((0, 2)),
         }
@@ -183,29 +181,50 @@ class PPO:
         explained = 1 - (target - value).var(1) / (target.var(1) + 1e-8)
         return _Batch(x, action, log_prob, target - value, target), explained
 
-    def _permute(self, batch: _Batch) -> _Batch:
-        """The batch in an order of its own for each member."""
+    def _minibatches(self, batch: _Batch) -> list[_Batch]:
+        """The batch in an order of its own for each member, in parts, the advantages of each part standardised."""
         members, size = batch.advantage.shape
         order = self.shuffle.uniform(members, size).argsort(1)
-        rows = torch.arange(members, device=order.device).unsqueeze(1)
-        return tree.map(lambda x: x[rows, order], batch)
+        rows = (order + size * torch.arange(members, device=order.device).unsqueeze(1)).flatten()
+        parts = size // self.config.batch_size
+
+        def shuffled(x: Tensor) -> Tensor:
+            return x.flatten(0, 1).index_select(0, rows).unflatten(0, (members, parts, -1))
+
+        split = tree.map(shuffled, batch)
+        std, mean = torch.std_mean(split.advantage, -1, keepdim=True)
+        split = replace(split, advantage=(split.advantage - mean) / (std + 1e-8))
+        return [tree.map(lambda x: x[:, i], split) for i in range(parts)]  # noqa: B023
 
     def _loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
         distribution = self.policy.on_features(batch.x)
-        log_ratio = distribution.log_prob(batch.action) - batch.log_prob
-        std, mean = torch.std_mean(batch.advantage, 1, keepdim=True)
-        advantage = (batch.advantage - mean) / (std + 1e-8)
-        surrogate = clipped_surrogate(log_ratio, advantage, self.epsilon).mean(1)
-        value_error = (self.critic(batch.x).squeeze(-1) - batch.target).square().mean(1)
-        entropy = distribution.entropy().mean(1)
-        with torch.no_grad():
-            metrics = {
-                "entropy": entropy,
-                "value_error": value_error,
-                "kl": approximate_kl(log_ratio).mean(1),
-                "clipped": ((log_ratio.exp() - 1).abs() > self.epsilon).float().mean(1),
-            }
-        return surrogate + self.value * value_error - self.entropy * entropy, tree.map(Tensor.detach, metrics)
+        log_ratio, entropy = distribution.log_prob(batch.action) - batch.log_prob, distribution.entropy()
+        surrogate = clipped_surrogate(log_ratio, batch.advantage, self.epsilon) - self.entropy * entropy
+        value_error = (self.critic(batch.x).squeeze(-1) - batch.target).square()
+        metrics = {"entropy": entropy.detach(), "value_error": value_error.detach(), "log_ratio": log_ratio.detach()}
+        return (surrogate + self.value * value_error).mean(1), metrics
+
+    def _gradient(self, batch: _Batch) -> tuple[Tensor, Metrics, list[Tensor]]:
+        """The same with its gradient written out, for choices by multilayer perceptrons."""
+        actor, critic = cast(MLP, self.policy.network), cast(MLP, self.critic)
+        thought, valued = actor.outputs(batch.x), critic.outputs(batch.x)
+        found = categorical_surrogate(
+            thought[-1], batch.action, batch.log_prob, batch.advantage, self.epsilon, self.entropy
+        )
+        error, size = valued[-1].squeeze(-1) - batch.target, self.config.batch_size
+        slope = (error * (2 / size * self.value)).unsqueeze(-1)
+        grads = [*actor.gradients(thought, found.slope / size), *critic.gradients(valued, slope)]
+        value_error = error.square()
+        metrics = {"entropy": found.entropy, "value_error": value_error, "log_ratio": found.log_ratio}
+        return (found.loss + self.value * value_error).mean(1), metrics, grads
+
+    @torch.no_grad()
+    def _measure(self, updates: list[Metrics]) -> Metrics:
+        """Means over the updates; what is not needed to learn is computed here, once a rollout."""
+        log_ratio = torch.stack([update.pop("log_ratio") for update in updates])
+        kl, clipped = approximate_kl(log_ratio), (log_ratio.expm1().abs() > self.epsilon).float()
+        means = {name: value if value.dim() == 1 else value.mean(1) for name, value in mean_metrics(updates).items()}
+        return {**means, "kl": kl.mean((0, 2)), "clipped": clipped.mean((0, 2))}
 
 
 class RewardScale:
@@ -235,6 +254,12 @@ class RewardScale:
         """Restore."""
         self.statistics.load_state_dict(state["statistics"])
         self.so_far.copy_(state["so_far"])
+
+
+def _plain(policy: NetworkPolicy, critic: nn.Module) -> bool:
+    """Whether the gradient of the loss is known: choices, from multilayer perceptrons that are fused."""
+    networks = (policy.network, critic)
+    return isinstance(policy.action, Discrete) and all(isinstance(n, MLP) and n.activation in FUSED for n in networks)
 
 
 def _fresh_policy(source: Source, config: PPOConfig) -> NetworkPolicy:

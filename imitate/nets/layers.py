@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from envs.base import Box, Discrete, Space
 from imitate.core.noise import Stream, integers
+from imitate.nets import dense
 from imitate.nets.convolution import Conv2d, Convolutions, orthogonal
 
 __all__ = [
@@ -58,9 +59,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply each member's map to its own batch."""
-        if len(self.weight) == len(x):
-            return torch.baddbmm(self.bias, x, self.weight)
-        return torch.baddbmm(self.bias.expand(len(x), -1, -1), x, self.weight.expand(len(x), -1, -1))
+        return dense.dense(x, (self.weight, self.bias), torch.relu)
 
 
 class MLP(nn.Module):
@@ -95,10 +94,15 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of each member on its own batch."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = self.activation(layer(x))
-        return cast(Tensor, last(x))
+        return dense.dense(x, list(self.parameters()), self.activation)
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """The input and what each layer makes of it, for `gradients`; the activation must be one of `dense.FUSED`."""
+        return dense.outputs(x, list(self.parameters()), self.activation)
+
+    def gradients(self, found: list[Tensor], grad: Tensor) -> list[Tensor]:
+        """Gradients of all parameters in their order, given what `outputs` found and that of the last output."""
+        return dense.gradients(found, list(self.parameters())[::2], grad, self.activation)[0]
 
 
 class CNN(nn.Module):

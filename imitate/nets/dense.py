@@ -1,0 +1,162 @@
+"""A chain of affine maps with an activation between them, and its gradient written out.
+
+Networks here are small and there are many, so a step costs what it launches rather than what it multiplies: activations
+and their slopes in place, nothing kept but the outputs of each layer, and one node in autograd's graph, or none.
+
+Letters: M members, B batch, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+__all__ = ["FUSED", "affine", "dense", "gradients", "outputs"]
+
+Activate = Callable[[Tensor, Tensor, Tensor], Tensor]
+Slope = Callable[[Tensor, Tensor, Tensor], None]
+
+_NARROW = 8  # outputs up to which the transposed product is the faster one on a CPU
+_TALL = 32  # and rows from which on
+_MINUS_ONE = torch.tensor(-1.0)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor, scale: float = 1.0) -> Tensor:
+    """`scale`·(x w + b): [M, B, I], [M, I, O] and [M, 1, O] -> [M, B, O].
+
+    A product with very few columns, such as the logits of two actions, takes a CPU's library as long as one with 64;
+    its transpose does not.
+    """
+    if weight.shape[2] <= _NARROW and x.shape[1] >= _TALL and not x.is_cuda:
+        product = torch.baddbmm(bias.mT, weight.mT.contiguous(), x.mT, beta=scale, alpha=scale)
+        return product.mT.contiguous()
+    return torch.baddbmm(bias, x, weight, beta=scale, alpha=scale)
+
+
+def _tanh(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """In float32 on a CPU 2σ(2z) − 1 takes a third of the time of tanh z, and is 10⁻⁷ away."""
+    if x.is_cuda or x.dtype != torch.float32:
+        return affine(x, weight, bias).tanh_()
+    z = affine(x, weight, bias, 2.0).sigmoid_()
+    return torch.add(_MINUS_ONE, z, alpha=2, out=z)
+
+
+def _relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return affine(x, weight, bias).relu_()
+
+
+def _tanh_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:
+    torch.ops.aten.tanh_backward.grad_input(grad, y, grad_input=out)
+
+
+def _relu_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=out)
+
+
+# Activations whose slope follows from what they give: the affine map with the activation behind it, and the slope.
+FUSED: dict[Callable[[Tensor], Tensor], tuple[Activate, Slope]] = {
+    torch.tanh: (_tanh, _tanh_slope),
+    torch.relu: (_relu, _relu_slope),
+}
+
+
+def outputs(
+    x: Tensor, parameters: Sequence[Tensor], activation: Callable[[Tensor], Tensor], *, last: bool = False
+) -> list[Tensor]:
+    """The input [M, B, I] and what each layer makes of it; the last one [M, B, O].
+
+    Args:
+        x: Inputs.
+        parameters: Weight [M, I, O] and bias [M, 1, O] of each layer, in turn.
+        activation: One of `FUSED`, between the layers.
+        last: Behind the last layer too.
+    """
+    activate = FUSED[activation][0]
+    found = [x]
+    for i in range(0, len(parameters), 2):
+        layer = activate if last or i + 2 < len(parameters) else affine
+        found.append(layer(found[-1], parameters[i], parameters[i + 1]))
+    return found
+
+
+def gradients(
+    found: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    grad: Tensor,
+    activation: Callable[[Tensor], Tensor],
+    *,
+    last: bool = False,
+    wrt_input: bool = False,
+) -> tuple[list[Tensor], Tensor | None]:
+    """Gradients of what `outputs` found, given that of the last output.
+
+    Args:
+        found: What `outputs` returned.
+        weights: Of each layer.
+        grad: Gradient of the last output, [M, B, O].
+        activation: As in `outputs`.
+        last: As in `outputs`.
+        wrt_input: Whether that of the input is wanted.
+
+    Returns:
+        Gradients in the order of the parameters, and that of the input.
+    """
+    slope = FUSED[activation][1]
+    by_parameter: list[Tensor] = []
+    if last:
+        slope(grad, found[-1], grad := torch.empty_like(grad))
+    for i in reversed(range(len(weights))):
+        x, weight = found[i], weights[i]
+        narrow = weight.shape[2] <= _NARROW and not x.is_cuda
+        by_parameter += [grad.sum(1, keepdim=True), torch.bmm(grad.mT, x).mT if narrow else torch.bmm(x.mT, grad)]
+        if i > 0:
+            grad = torch.bmm(grad, weight.mT)
+            slope(grad, x, grad)
+    by_input = torch.bmm(grad, weights[0].mT) if wrt_input else None
+    return by_parameter[::-1], by_input
+
+
+class _Dense(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, activation: Callable[[Tensor], Tensor], last: bool, x: Tensor, *parameters: Tensor) -> Tensor:
+        found = outputs(x, parameters, activation, last=last)
+        ctx.activation, ctx.last = activation, last
+        ctx.save_for_backward(*found, *parameters[::2])
+        return found[-1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        found, weights = saved[: len(saved) // 2 + 1], saved[len(saved) // 2 + 1 :]
+        by_parameter, by_input = gradients(
+            found, weights, grad, ctx.activation, last=ctx.last, wrt_input=ctx.needs_input_grad[2]
+        )
+        return None, None, by_input, *by_parameter
+
+
+def dense(
+    x: Tensor, parameters: Sequence[Tensor], activation: Callable[[Tensor], Tensor], *, last: bool = False
+) -> Tensor:
+    """Affine maps with an activation between them: [M, B, I] -> [M, B, O].
+
+    Differentiable once, where the activation is one of `FUSED`; by autograd, as often as wanted, otherwise.
+
+    Args:
+        x: Inputs.
+        parameters: Weight [M, I, O] and bias [M, 1, O] of each layer, in turn; those of one member serve any M.
+        activation: Between the layers.
+        last: Behind the last layer too.
+    """
+    if activation in FUSED and len(x) == len(parameters[0]):
+        if torch.is_grad_enabled():
+            return cast(Tensor, _Dense.apply(activation, last, x, *parameters))  # type: ignore[no-untyped-call]
+        return outputs(x, parameters, activation, last=last)[-1]
+    for i in range(0, len(parameters), 2):
+        weight, bias = (p if len(p) == len(x) else p.expand(len(x), -1, -1) for p in parameters[i : i + 2])
+        x = torch.baddbmm(bias, x, weight)
+        if last or i + 2 < len(parameters):
+            x = activation(x)
+    return x
