@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types suite test-slow clean
+.PHONY: demo test lint types suite test-slow peers bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/imitate demo
@@ -38,6 +38,26 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
 	$(PIP) -e ".[test]"
 	touch $@ $(VENV)/.installed
+
+# What `make bench` compares with, each in an environment of its own; `imitation` pins an old Stable-Baselines3.
+peers: .peers/sb3/.installed .peers/imitation/.installed
+
+.peers/%/.torch: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+.peers/%/.installed: benchmarks/peers_%.txt .peers/%/.torch
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PRECIOUS: .peers/%/.torch
+
+# Beside the peers, what scales how, and the tables for the README; about an hour on one idle core.
+bench: $(VENV)/.installed peers
+	$(BIN)/python -m benchmarks.versus --out benchmarks/results/versus.json
+	$(BIN)/python -m benchmarks.scaling --out benchmarks/results/scaling.json
+	$(BIN)/python -m benchmarks.table --speed benchmarks/results/versus.json
 
 clean:
 	rm -rf $(VENV) runs

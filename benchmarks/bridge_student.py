@@ -134,8 +134,9 @@ def _watch(policy: Policy, members: int, num_envs: int, seed: int) -> tuple[Tran
     width = ENV.step_noise + ENV.reset_noise
     for _ in range(BANDIT.max_steps):
         better.append(carry.state.inner.means.argmax(-1))
-        uniform = decisions.uniform(members, num_envs, policy.noise), dynamics.uniform(members, num_envs, width)
-        carry, seen = advance(ENV, policy, carry, *uniform)
+        decision = decisions.uniform(members, num_envs, policy.noise)
+        noise, first = dynamics.uniform(members, num_envs, width).split([ENV.step_noise, ENV.reset_noise], -1)
+        carry, seen = advance(ENV, policy, carry, decision, noise, ENV.reset(first))
         steps.append(replace(seen, extras={}))
     return tree.stack(steps), torch.stack(better)
 

@@ -1,6 +1,7 @@
-"""Markdown tables of what `imitate demo` measured.
+"""Markdown tables of what `imitate demo` and `benchmarks.versus` measured.
 
 python -m benchmarks.table benchmarks/results/demo/*.json
+python -m benchmarks.table --speed benchmarks/results/versus.json
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import tyro
 from tyro.conf import Positional
 
+from benchmarks.versus import arrived
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,14 +24,25 @@ class Options:
     Args:
         reports: Files that `imitate demo` wrote.
         summary: One line an environment instead of one a policy.
+        speed: File that `benchmarks.versus` wrote; its table is printed instead.
+        into: A file whose lines between <!-- speed --> and <!-- /speed --> become that table.
     """
 
-    reports: Positional[tuple[Path, ...]]
+    reports: Positional[tuple[Path, ...]] = ()
     summary: bool = False
+    speed: Path | None = None
+    into: Path | None = None
 
 
 def main(options: Options) -> None:
     """Print the tables."""
+    if options.speed is not None:
+        table = speed_table(json.loads(options.speed.read_text("utf-8")))
+        if options.into is None:
+            print(table)
+        else:
+            options.into.write_text(between(options.into.read_text("utf-8"), table), "utf-8")
+        return
     documents = [json.loads(path.read_text("utf-8")) for path in options.reports]
     if options.summary:
         print("| environment | PPO teacher | BC | BC, thinned | DAgger | distilled |")
@@ -48,6 +62,42 @@ def main(options: Options) -> None:
                 f"| {row['name']} | {row['parameters']:,} | {row['labels']:,} | {row['env_steps']:,} "
                 f"| {row['seconds']:.1f} | {_interval(row)} | {row['iqm']:.1f} | {share} |"
             )
+
+
+def speed_table(document: dict[str, Any]) -> str:
+    """One line a contestant; of ours with the ratio to each peer, its range over the rounds in brackets."""
+    found = ["| work | who | speed | times as fast |", "| --- | --- | ---: | ---: |"]
+    notes = []
+    for row in document["rows"]:
+        for number, one in enumerate(row["contestants"]):
+            speed = f"{one['median']:,.1f} s" if row["unit"] == "seconds" else f"{one['median']:,.0f} {row['unit']}"
+            peers = [c["name"] for c in row["contestants"] if c["who"] != "ours"]
+            ratios = [r for r in row["ratios"] if r["name"] == one["name"] and r["against"] in peers]
+            named = len(peers) > 1
+            cell = "<br>".join(_ratio(ratio) + (f" {ratio['against']}" if named else "") for ratio in ratios)
+            found.append(f"| {row['title'] if number == 0 else ''} | {one['name']} | {speed}{arrived(one)} | {cell} |")
+        notes.append(f"- {row['title']}: {row['note']}")
+    return "\n".join([*found, "", *notes])
+
+
+def between(text: str, table: str) -> str:
+    """A text with the table between its marks.
+
+    Raises:
+        ValueError: It has no marks.
+    """
+    begin, end = "<!-- speed -->\n", "<!-- /speed -->"
+    before, mark, rest = text.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not mark or not closing:
+        raise ValueError(
+            f"into: there is no line {begin.strip()} with {end} after it; write them where it shall stand."
+        )
+    return f"{before}{begin}{table}\n{end}{after}"
+
+
+def _ratio(ratio: dict[str, Any]) -> str:
+    return f"{ratio['ratio']:.3g} [{ratio['low']:.3g}, {ratio['high']:.3g}]"
 
 
 def _interval(row: dict[str, Any]) -> str:

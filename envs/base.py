@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-__all__ = ["Box", "Discrete", "Env", "KnownRewards", "Space", "State"]
+__all__ = ["Box", "Discrete", "Env", "KnownRewards", "Space", "State", "constant"]
 
 State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading shape
 
@@ -117,3 +119,13 @@ class KnownRewards(Protocol):
     @property
     def final_reward_range(self) -> tuple[float, float]:
         """Least and greatest reward of a step that does."""
+
+
+def constant(value: float | tuple[float, ...], like: Tensor) -> Tensor:
+    """A constant as a tensor of the type and device of `like`, made once: torch converts a plain number at every use."""
+    return _constant(value, like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _constant(value: float | tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(value, dtype=dtype, device=device)

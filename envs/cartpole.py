@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from envs.base import Box, Discrete
+from envs.base import Box, Discrete, constant
 
 __all__ = ["CartPole"]
 
@@ -74,10 +74,12 @@ class CartPole:
         x, velocity, angle, spin = state.unbind(-1)
         sin, cos = angle.sin(), angle.cos()
         # Fused forms, here and in the other files: a step of a small batch costs what it launches in kernels.
-        a = torch.add(spin * spin * sin * lever, 2 * action - 1, alpha=self.force / mass)
-        inertia = torch.rsub(cos * cos, 4 / 3 * self.half_length, alpha=lever)
-        spin_dot = torch.addcmul(self.gravity * sin, cos, a, value=-1) / inertia
+        push = torch.add(constant(-self.force / mass, x), action, alpha=2 * self.force / mass)
+        a = torch.addcmul(push, spin * spin, sin, value=lever)
+        inertia = torch.addcmul(constant(4 / 3 * self.half_length, x), cos, cos, value=-lever)
+        spin_dot = torch.addcmul(constant(self.gravity, x) * sin, cos, a, value=-1).div_(inertia)
         velocity_dot = torch.addcmul(a, spin_dot, cos, value=-lever)
         state = torch.add(state, torch.stack([velocity, velocity_dot, spin, spin_dot], -1), alpha=self.dt)
-        fallen = (state[..., 0].abs() > self.x_limit) | (state[..., 2].abs() > self.angle_limit)
+        limits = constant((self.x_limit, self.angle_limit), x)
+        fallen = (state[..., ::2].abs() > limits).any(-1)
         return state, torch.ones_like(x), fallen

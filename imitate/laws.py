@@ -21,6 +21,7 @@ from imitate.losses.distributional import (
     expectile_regression,
     impute_expectiles,
     quantile_huber,
+    quantile_huber_slope,
 )
 from imitate.losses.value import huber
 
@@ -106,6 +107,12 @@ class Expected:
     def distance(self, target: Expected) -> Tensor:
         """Huber loss of the temporal difference (Mnih et al. 2015)."""
         return huber(target.value - self.value)
+
+    def regress(self, target: Expected) -> tuple[Tensor, Tensor]:
+        """The distance [...] and its slope in the value, [..., 1]."""
+        error = self.value - target.value
+        clipped = error.clamp(-1, 1)
+        return clipped * (error - 0.5 * clipped), clipped.unsqueeze(-1)
 
     def cdf(self, x: Tensor) -> Tensor:
         """A step at the mean."""
@@ -219,6 +226,12 @@ class QuantileLaw:
         """Quantile Huber loss, divided by the number of quantiles so that it does not grow with it."""
         tau = self.tau.expand(*self.values.shape)
         return quantile_huber(self.values, tau, target.values, self.kappa, target.weights) / self.values.shape[-1]
+
+    def regress(self, target: QuantileLaw) -> tuple[Tensor, Tensor]:
+        """The distance [...] and its slope in each value, [..., Q]."""
+        loss, slope = quantile_huber_slope(self.values, self.tau, target.values, self.kappa, target.weights)
+        count = self.values.shape[-1]
+        return loss / count, slope.div_(count)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Share of the values up to x."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from imitate.baselines import (
     DQN,
     PPO,
+    BootstrappedConfig,
     C51Config,
     DoubleQLearning,
     DQNConfig,
@@ -28,6 +29,7 @@ from imitate.baselines import (
     TDLambda,
     TDLambdaConfig,
     TraceConfig,
+    bootstrapped_dqn,
     c51,
     er_dqn,
     fqf,
@@ -56,6 +58,7 @@ BASELINES: dict[str, Baseline] = {
     "iqn": Baseline(iqn, IQNConfig),
     "fqf": Baseline(fqf, FQFConfig),
     "er-dqn": Baseline(er_dqn, ERDQNConfig),
+    "bootstrapped-dqn": Baseline(bootstrapped_dqn, BootstrappedConfig),
     "monte-carlo": Baseline(MonteCarlo, MonteCarloConfig),
     "td-lambda": Baseline(TDLambda, TDLambdaConfig),
     "sarsa": Baseline(Sarsa, SarsaConfig),

@@ -1,5 +1,6 @@
 """Reinforcement learning baselines: one algorithm, one file."""
 
+from imitate.baselines.bootstrapped import BootstrappedConfig, bootstrapped_dqn
 from imitate.baselines.c51 import C51Config, c51
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.baselines.expectile import ERDQNConfig, er_dqn
@@ -15,6 +16,7 @@ from imitate.baselines.tabular import TabularConfig, TraceConfig
 __all__ = [
     "DQN",
     "PPO",
+    "BootstrappedConfig",
     "C51Config",
     "DQNConfig",
     "DoubleQLearning",
@@ -36,6 +38,7 @@ __all__ = [
     "TDLambdaConfig",
     "TabularConfig",
     "TraceConfig",
+    "bootstrapped_dqn",
     "c51",
     "er_dqn",
     "fqf",

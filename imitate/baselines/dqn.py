@@ -17,9 +17,10 @@ from imitate.behaviours import Mixture, Persistent, Random
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import Sample, SequenceReplay
-from imitate.core.types import Metrics, Source, fold, mean_metrics
+from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
 from imitate.laws import Expected, Law, fresh_mean
 from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
+from imitate.nets.ensemble import EnsembleLaw
 from imitate.nets.heads import Atoms, Head, Scalar
 from imitate.nets.layers import Activation
 from imitate.nets.value_network import ValueArchitecture, ValuePolicy
@@ -43,7 +44,8 @@ class DQNConfig:
         lr: Learning rate of Adam.
         anneal_lr: Let the learning rate, of proposals too, fall linearly to zero.
         gamma: Discount γ.
-        target_every: Gradient steps between two copies of the network to the target network.
+        target_every: Gradient steps between two moves of the target network towards the network.
+        tau: How far it moves: 1 copies (Mnih et al. 2015), little and often follows (Lillicrap et al. 2016, §3).
         max_grad_norm: Bound on the gradient's norm.
         epsilon: ε at the start: the probability of a random action.
         epsilon_end: ε at the end.
@@ -74,6 +76,7 @@ class DQNConfig:
     anneal_lr: bool = False
     gamma: PerMember = 0.99
     target_every: int = 100
+    tau: float = 1.0
     max_grad_norm: float = 10.0
     epsilon: PerMember = 1.0
     epsilon_end: PerMember = 0.05
@@ -104,6 +107,7 @@ class DQN:
         config: Hyper-parameters.
         head: What is learnt about a return.
         proposals: Makes the learner of the head's proposals (FQF), which takes the same batches as that of the values.
+        driver: Makes what acts where no random action is taken; by default it is greedy.
 
     Raises:
         ValueError: The actions are continuous, or a number of the config does not fit.
@@ -116,11 +120,14 @@ class DQN:
         *,
         head: Head | None = None,
         proposals: Callable[[ValuePolicy], Learner[Sample]] | None = None,
+        driver: Callable[[ValuePolicy], Policy] | None = None,
     ) -> None:
         config, head = config or DQNConfig(), head or Scalar()
         for name in ("steps", "rollout", "updates", "batch_size", "target_every"):
             if getattr(config, name) < 1:
                 raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
+        if not 0 < config.tau <= 1:
+            raise ValueError(f"tau: a share in (0, 1], not {config.tau}.")
         if config.munchausen and not isinstance(head, Scalar):
             raise ValueError("munchausen: only for expected values; its soft target is no law of a return.")
         if config.munchausen and config.double:
@@ -144,7 +151,13 @@ class DQN:
 
         self.gamma, self.lr = member("gamma"), member("lr")
         self.epsilon, self.epsilon_end = member("epsilon"), member("epsilon_end")
-        self.learner = Learner(self.policy.estimators, self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.learner = Learner(
+            self.policy.estimators,
+            self._loss,
+            gradient=self._gradient if self.policy.has_slopes else None,
+            lr=config.lr,
+            max_grad_norm=config.max_grad_norm,
+        )
         self.proposals = None if proposals is None else proposals(self.policy)
         self.proposals_lr = None if self.proposals is None else self.proposals.lr.clone()
         self.replay = SequenceReplay(
@@ -158,7 +171,8 @@ class DQN:
         room = (self.replay.slots - config.n_step + 1) * source.num_envs
         if room < config.batch_size:
             raise ValueError(f"capacity: {config.capacity} hold {room} windows at most, fewer than a batch.")
-        greedy, epsilon = _Greedy(self.policy), self.epsilon.clone()
+        greedy: Policy = _Greedy(self.policy) if driver is None else driver(self.policy)
+        epsilon = self.epsilon.clone()
         self.driver = (
             Persistent(greedy, source.action, epsilon)
             if config.persistent
@@ -209,11 +223,11 @@ class DQN:
             names = ["loss", "grad_norm", "value", *(["entropy"] if self.proposals is not None else [])]
             return {**dict.fromkeys(names, nothing), "epsilon": self.driver.beta.clone()}
         importance = config.importance + (1 - config.importance) * min(done, 1.0)
-        metrics = [self._update(importance) for _ in range(config.updates)]
+        batches = self.replay.batches(config.batch_size, config.updates, importance)
+        metrics = [self._update(batch) for batch in batches]
         return {**mean_metrics(metrics), "epsilon": self.driver.beta.clone()}
 
-    def _update(self, importance: float) -> Metrics:
-        batch = self.replay.sample(self.config.batch_size, importance)
+    def _update(self, batch: Sample) -> Metrics:
         metrics = self.learner(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
@@ -222,7 +236,7 @@ class DQN:
         if int(self.updates) % self.config.target_every == 0:
             with torch.no_grad():
                 for mine, new in zip(self.target.parameters(), self.policy.parameters(), strict=True):
-                    mine.copy_(new)
+                    mine.lerp_(new, self.config.tau)
         return metrics
 
     def _noise(self, batch: Sample) -> Tensor | None:
@@ -239,6 +253,16 @@ class DQN:
         priority = (wanted - value).abs() if isinstance(self.policy.architecture.head, Scalar) else error.detach()
         return (batch.weight * error).mean(1), {"value": value.mean(1), "priority": priority}
 
+    def _gradient(self, batch: Sample) -> tuple[Tensor, Metrics, list[Tensor]]:
+        """The same with its gradient written out, for means and quantiles by multilayer perceptrons."""
+        target = self._target(batch)
+        weight = batch.weight / self.config.batch_size
+        taken, error, grads = self.policy.slopes(batch.obs, batch.action, target, weight)
+        value, priority = taken.mean, error
+        if isinstance(taken, Expected):
+            priority = (target.mean - value).abs_() if self.config.priority > 0 else error
+        return batch.weight * error, {"value": value, "priority": priority}, grads
+
     def _target(self, batch: Sample) -> Law:
         """The law of the n-step reward and what follows it."""
         following = self.target.law(batch.next_obs, self._noise(batch))
@@ -247,6 +271,10 @@ class DQN:
             bonus = munchausen_bonus(self.target.law(batch.obs).mean, batch.action, tau)
             reward = batch.reward + self.config.munchausen * bonus
             return Expected(soft_value(following.mean, tau)).after(reward, batch.discount)
+        if isinstance(following, EnsembleLaw):
+            # Each value function goes on as it would choose itself.
+            online: Any = self.policy.law(batch.next_obs) if self.config.double else following
+            return following.greedy(online).after(batch.reward, batch.discount)
         values = self.policy.law(batch.next_obs).mean if self.config.double else fresh_mean(following)
         return following.take(greedy_action(values)).after(batch.reward, batch.discount)
 

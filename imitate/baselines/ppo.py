@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from envs.base import Discrete
 from imitate.core import tree
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
-from imitate.core.types import Metrics, Source, Transition, fold, mean_metrics, unfold
+from imitate.core.types import Metrics, Source, Transition, fold, mean_metrics, parts, unfold
 from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
-from imitate.nets.dense import FUSED
 from imitate.nets.layers import MLP, Activation, RunningNorm, network
 from imitate.nets.policy_network import NetworkPolicy, policy
 
@@ -129,13 +127,14 @@ class PPO:
         self.learner = Learner(
             [self.policy, self.critic],
             self._loss,
-            gradient=self._gradient if _plain(self.policy, self.critic) else None,
+            gradient=self._gradient if self.policy.plain and isinstance(self.critic, MLP) else None,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,
         )
         self.reward_scale = RewardScale(source, self.gamma) if config.normalise_reward else None
         self.shuffle = Stream(source.seed, "shuffle", source.device)
+        self._first_rows = torch.arange(source.members, device=source.device).unsqueeze(1)  # times the size of a batch
         self.steps = torch.zeros((), dtype=torch.int64)
         self.labels = torch.zeros(source.members, dtype=torch.int64)
 
@@ -184,17 +183,13 @@ class PPO:
     def _minibatches(self, batch: _Batch) -> list[_Batch]:
         """The batch in an order of its own for each member, in parts, the advantages of each part standardised."""
         members, size = batch.advantage.shape
-        order = self.shuffle.uniform(members, size).argsort(1)
-        rows = (order + size * torch.arange(members, device=order.device).unsqueeze(1)).flatten()
-        parts = size // self.config.batch_size
-
-        def shuffled(x: Tensor) -> Tensor:
-            return x.flatten(0, 1).index_select(0, rows).unflatten(0, (members, parts, -1))
-
-        split = tree.map(shuffled, batch)
-        std, mean = torch.std_mean(split.advantage, -1, keepdim=True)
-        split = replace(split, advantage=(split.advantage - mean) / (std + 1e-8))
-        return [tree.map(lambda x: x[:, i], split) for i in range(parts)]  # noqa: B023
+        rows = self.shuffle.uniform(members, size).argsort(1).add_(self._first_rows * size).view(-1)
+        shuffled = tree.map(lambda x: x.flatten(0, 1).index_select(0, rows).view(x.shape), batch)
+        minibatches = parts(shuffled, size // self.config.batch_size)
+        advantage = shuffled.advantage.unflatten(1, (-1, self.config.batch_size))
+        std, mean = torch.std_mean(advantage, -1, keepdim=True)
+        advantage.sub_(mean).div_(std + 1e-8)  # in place: the minibatches are views
+        return minibatches
 
     def _loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
         distribution = self.policy.on_features(batch.x)
@@ -216,15 +211,14 @@ class PPO:
         grads = [*actor.gradients(thought, found.slope / size), *critic.gradients(valued, slope)]
         value_error = error.square()
         metrics = {"entropy": found.entropy, "value_error": value_error, "log_ratio": found.log_ratio}
-        return (found.loss + self.value * value_error).mean(1), metrics, grads
+        return torch.addcmul(found.loss, self.value, value_error), metrics, grads
 
     @torch.no_grad()
     def _measure(self, updates: list[Metrics]) -> Metrics:
         """Means over the updates; what is not needed to learn is computed here, once a rollout."""
         log_ratio = torch.stack([update.pop("log_ratio") for update in updates])
         kl, clipped = approximate_kl(log_ratio), (log_ratio.expm1().abs() > self.epsilon).float()
-        means = {name: value if value.dim() == 1 else value.mean(1) for name, value in mean_metrics(updates).items()}
-        return {**means, "kl": kl.mean((0, 2)), "clipped": clipped.mean((0, 2))}
+        return {**mean_metrics(updates), "kl": kl.mean((0, 2)), "clipped": clipped.mean((0, 2))}
 
 
 class RewardScale:
@@ -254,12 +248,6 @@ class RewardScale:
         """Restore."""
         self.statistics.load_state_dict(state["statistics"])
         self.so_far.copy_(state["so_far"])
-
-
-def _plain(policy: NetworkPolicy, critic: nn.Module) -> bool:
-    """Whether the gradient of the loss is known: choices, from multilayer perceptrons that are fused."""
-    networks = (policy.network, critic)
-    return isinstance(policy.action, Discrete) and all(isinstance(n, MLP) and n.activation in FUSED for n in networks)
 
 
 def _fresh_policy(source: Source, config: PPOConfig) -> NetworkPolicy:

@@ -2,7 +2,8 @@
 
 A file holds `num_envs`, and by the name of a command the fields of that command's config:
 `ppo`, `clone`, `dagger`, `distill`, `student` (fields of `Architecture`), those of the baselines. With `base` a section
-adds to another one. The games of the Arcade Learning Environment, `ALE/<Game>-v5`, share the file `ALE.json`.
+adds to another one. Games share a file: those of the Arcade Learning Environment, `ALE/<Game>-v5`, the file `ALE.json`,
+those of MinAtar, `MinAtar/<Game>-v0` and -v1, the file `MinAtar.json`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from importlib import resources
 from typing import Any, TypeVar
 
 __all__ = ["available", "config_for", "settings"]
+
+_FAMILIES = ("ALE", "MinAtar")
 
 C = TypeVar("C")
 
@@ -26,7 +29,8 @@ def available() -> list[str]:
 def settings(env: str) -> dict[str, Any]:
     """All settings for an environment; empty where there are none."""
     env = env.removeprefix("imitate/")  # an id of ours, as Gymnasium registers it
-    env = "ALE" if env.startswith("ALE/") else env
+    family = env.partition("/")[0]
+    env = family if family in _FAMILIES else env
     if env not in available():
         return {}
     loaded: dict[str, Any] = json.loads((resources.files(__name__) / f"{env}.json").read_text("utf-8"))

@@ -40,8 +40,9 @@ class Learner(Generic[Batch]):
     Args:
         modules: Member-axis modules, trained together.
         loss: Batch -> loss of each member [M], and metrics [M] to report.
-        gradient: The same with one gradient a parameter, in the order of `parameters`, where the algorithm has it
-            written out; autograd finds it otherwise, at a cost that on small networks exceeds theirs.
+        gradient: Batch -> loss [M] or [M, B], metrics, and one gradient a parameter in the order of `parameters`, where
+            the algorithm has it written out; autograd finds it otherwise, at a cost that on small networks exceeds
+            theirs.
         lr: Learning rate. `learner.lr` is a tensor [M]: change it in place.
         max_grad_norm: Bound on the norm of each member's whole gradient.
         weight_decay: Decoupled weight decay.
@@ -78,10 +79,10 @@ class Learner(Generic[Batch]):
         self.decays = bool(self.weight_decay.any())
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), device=device)  # steps so far; the fused kernel wants a float
-        self._step, self._ones = torch.empty_like(self.flat), torch.ones(members, device=device)
+        self._ones = torch.ones(members, device=device)
 
     def __call__(self, batch: Batch) -> Metrics:
-        """Take one step; metrics [M] of the loss before it."""
+        """Take one step; metrics [M] or [M, B] of the loss before it."""
         if self.gradient is not None:
             with torch.no_grad():
                 loss, metrics, grads = self.gradient(batch)
@@ -106,7 +107,7 @@ class Learner(Generic[Batch]):
         member goes as far as its own rate says.
         """
         self.count += 1
-        step = self._step.zero_()
+        step = torch.zeros_like(self.flat)
         torch._fused_adam_(
             [step],
             [grad],

@@ -54,8 +54,12 @@ def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
     """One draw from each categorical distribution by the inverse CDF: logits [..., A], uniform [...] -> [...] (int64).
 
     The first choice whose cumulative probability exceeds the uniform, which is scaled to the rounded total; so a choice
-    of probability zero is never drawn, not even at the ends of what a uniform takes.
+    of probability zero is never drawn, not even at the ends of what a uniform takes. Of two choices the first has the
+    logistic of the difference, which costs a quarter of the sums.
     """
+    if logits.shape[-1] == 2:
+        first, second = logits.unbind(-1)
+        return (uniform >= (first - second).sigmoid()).long()
     cdf = logits.softmax(-1).cumsum(-1)
     return (cdf <= uniform.unsqueeze(-1) * cdf[..., -1:]).sum(-1).clamp_(max=logits.shape[-1] - 1)
 

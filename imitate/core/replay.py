@@ -6,6 +6,7 @@ Letters: M members, B batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from imitate.core import tree
 from imitate.core.noise import Stream, integers
-from imitate.core.types import Transition
+from imitate.core.types import Transition, parts
 
-__all__ = ["Dataset", "Examples", "Ring"]
+__all__ = ["AT_ONCE", "Dataset", "Examples", "Ring"]
+
+AT_ONCE = 16 * 2**20  # bytes of observations of several batches that are drawn together
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
@@ -149,6 +152,14 @@ class Dataset:
             raise ValueError("demonstrations: a member has no examples to learn from.")
         index = integers(self.size.unsqueeze(1), self.stream.uniform(self.members, batch_size))
         return tree.map(lambda x: _rows(x, index), self._examples)
+
+    def batches(self, batch_size: int, count: int) -> Iterator[Examples]:
+        """`count` batches in turn, as of `sample`; as many as fit into `AT_ONCE` bytes are drawn together."""
+        each = 1 if self._examples is None else self._examples.obs[:, :1].nbytes * batch_size
+        together = max(1, min(count, AT_ONCE // each))
+        for done in range(0, count, together):
+            these = min(together, count - done)
+            yield from parts(self.sample(batch_size * these), these)
 
     def all(self) -> tuple[Examples, Tensor]:
         """All examples [M, C], and which of them count [M, C]; C is the largest member's size.

@@ -58,7 +58,9 @@ def begin(env: Env, policy: Policy, noise: Tensor) -> Carry:
     return Carry(state, env.observe(state), elapsed, policy.memory(*shape))
 
 
-def advance(env: Env, policy: Policy, carry: Carry, decision: Tensor, dynamics: Tensor) -> tuple[Carry, Transition]:
+def advance(
+    env: Env, policy: Policy, carry: Carry, decision: Tensor, dynamics: Tensor, fresh: Any
+) -> tuple[Carry, Transition]:
     """One step of every environment, with auto-reset.
 
     Args:
@@ -66,18 +68,25 @@ def advance(env: Env, policy: Policy, carry: Carry, decision: Tensor, dynamics: 
         policy: Who acts.
         carry: Where the last step ended.
         decision: Uniforms for the policy, [M, N, policy.noise].
-        dynamics: Uniforms for the environment, [M, N, step_noise + reset_noise].
+        dynamics: Uniforms for the environment, [M, N, step_noise].
+        fresh: First states [M, N] of the episodes that follow on those that end here.
     """
     action, memory, extras = policy.act(carry.obs, decision, carry.memory)
-    step_noise, reset_noise = dynamics.split([env.step_noise, env.reset_noise], dim=-1)
-    state, reward, terminated = env.step(carry.state, clip(env.action, action), step_noise)
+    state, reward, terminated = env.step(carry.state, clip(env.action, action), dynamics)
     elapsed = carry.elapsed + 1
-    truncated = (elapsed >= env.max_steps) & ~terminated
-    transition = Transition(carry.obs, action, reward, env.observe(state), terminated, truncated, extras)
-    done = terminated | truncated
-    state = tree.where(done, env.reset(reset_noise), state)
-    memory = tree.where(done, policy.memory(*done.shape), memory)
-    return Carry(state, env.observe(state), elapsed * ~done, memory), transition
+    done = terminated | (elapsed >= env.max_steps)
+    transition = Transition(carry.obs, action, reward, env.observe(state), terminated, done ^ terminated, extras)
+    state = tree.where(done, fresh, state)
+    memory = memory if memory is None else tree.where(done, policy.memory(*done.shape), memory)
+    return Carry(state, env.observe(state), elapsed.masked_fill_(done, 0), memory), transition
+
+
+def _draw(env: Env, policy: Policy, decisions: Stream, dynamics: Stream, *shape: int) -> tuple[Tensor, Tensor, Any]:
+    """What `advance` takes for T steps, [T, M, N]: uniforms of the policy, of the environment, and first states."""
+    decision = decisions.uniform(*shape, policy.noise)
+    noise = dynamics.uniform(*shape, env.step_noise + env.reset_noise)
+    step_noise, reset_noise = noise.split([env.step_noise, env.reset_noise], dim=-1)
+    return decision, step_noise, env.reset(reset_noise)
 
 
 class TensorSource:
@@ -150,19 +159,12 @@ class TensorSource:
                 self._saved_memory = []
             self.carry = Carry(self.carry.state, self.carry.obs, self.carry.elapsed, memory)
             self._driver = policy
-        shape = (steps, self.members, self.num_envs)
-        noise = torch.cat(
-            [
-                self.decisions.uniform(*shape, policy.noise),
-                self.dynamics.uniform(*shape, self.env.step_noise + self.env.reset_noise),
-            ],
-            dim=-1,
-        )
+        drawn = _draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
 
-        def step(carry: Carry, u: Tensor) -> tuple[Carry, Transition]:
-            return advance(self.env, policy, carry, u[..., : policy.noise], u[..., policy.noise :])
+        def step(carry: Carry, one: tuple[Tensor, Tensor, Any]) -> tuple[Carry, Transition]:
+            return advance(self.env, policy, carry, *one)
 
-        self.carry, trajectory = scan(step, self.carry, noise)
+        self.carry, trajectory = scan(step, self.carry, drawn)
         return trajectory
 
     @torch.no_grad()
@@ -184,10 +186,8 @@ class TensorSource:
         for start in range(0, self.max_steps, block):
             if start and not alive.any():
                 break
-            u = decisions.uniform(block, *shape, policy.noise)
-            v = dynamics.uniform(block, *shape, self.env.step_noise + self.env.reset_noise)
-            for t in range(block):
-                carry, seen = advance(self.env, policy, carry, u[t], v[t])
+            for one in tree.unbind(_draw(self.env, policy, decisions, dynamics, block, *shape)):
+                carry, seen = advance(self.env, policy, carry, *one)
                 total += seen.reward * alive
                 alive &= ~seen.done
         return total

@@ -13,22 +13,23 @@ from imitate.core import tree
 __all__ = ["linear_recurrence", "scan"]
 
 C = TypeVar("C")
+X = TypeVar("X")
 Y = TypeVar("Y")
 
 
-def scan(step: Callable[[C, Tensor], tuple[C, Y]], carry: C, xs: Tensor) -> tuple[C, Y]:
+def scan(step: Callable[[C, X], tuple[C, Y]], carry: C, xs: X) -> tuple[C, Y]:
     """Thread `carry` through `step` over the first dimension of `xs` and stack what the steps give.
 
     Args:
         step: (carry, x) -> (carry, y), with y a tree of tensors.
         carry: What the first step receives.
-        xs: [T, ...], one slice a step.
+        xs: A tree of tensors [T, ...], one slice a step.
 
     Returns:
         The last carry, and the tree of all y with a leading T.
     """
     ys = []
-    for x in xs.unbind(0):
+    for x in tree.unbind(xs):
         carry, y = step(carry, x)
         ys.append(y)
     return carry, tree.stack(ys)

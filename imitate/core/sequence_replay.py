@@ -6,6 +6,7 @@ Letters: T time, M members, N environments of one member, B batch, K frames of o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from imitate.core import memory
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream
 from imitate.core.priorities import blocks, search
-from imitate.core.types import Source, Transition
+from imitate.core.replay import AT_ONCE
+from imitate.core.types import Source, Transition, parts
 
 __all__ = ["Sample", "SequenceReplay"]
 
@@ -217,6 +219,18 @@ class SequenceReplay:
             index = (oldest + ((uniform * self.num_envs - env) * count).long()) * self.num_envs + env
             weight = torch.ones_like(uniform, dtype=torch.float32)
         return self._windows(index, weight)
+
+    def batches(self, batch_size: int, count: int, beta: float = 1.0) -> Iterator[Sample]:
+        """`count` batches in turn, as of `sample`.
+
+        Without priorities nothing that happens between two of them changes what is drawn, so as many as fit into
+        `AT_ONCE` bytes are drawn together: for small observations that takes a tenth of the time.
+        """
+        each = 2 * batch_size * len(self.gamma) * _size(self.frames.shape, self.frames.store.dtype)
+        together = 1 if self.alpha > 0 else max(1, min(count, AT_ONCE // each))
+        for done in range(0, count, together):
+            these = min(together, count - done)
+            yield from parts(self.sample(batch_size * these, beta), these)
 
     def _windows(self, index: Tensor, weight: Tensor) -> Sample:
         """Sum up to n steps from each index, stopping at episode ends."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-__all__ = ["flatten", "leaves", "map", "stack", "unflatten", "where"]
+__all__ = ["flatten", "leaves", "map", "stack", "unbind", "unflatten", "where"]
 
 Tree = Any
 T = TypeVar("T")
@@ -63,6 +63,25 @@ def leaves(tree: Tree) -> list[Tensor]:
 def stack(trees: Sequence[T], dim: int = 0) -> T:
     """Stack trees of one structure along a new dimension."""
     return map(lambda *tensors: torch.stack(tensors, dim), trees[0], *trees[1:])
+
+
+def unbind(tree: T) -> list[T]:
+    """The inverse of `stack`: one tree for each entry of the leaves' first dimension.
+
+    Raises:
+        ValueError: The tree has no tensors.
+    """
+    if isinstance(tree, Tensor):
+        return cast("list[T]", list(tree.unbind(0)))
+    columns = [leaf.unbind(0) for leaf in leaves(tree)]
+    if not columns:
+        raise ValueError("A tree without tensors has no first dimension.")
+
+    def refill(row: tuple[Tensor, ...]) -> T:
+        each = iter(row)
+        return map(lambda _: next(each), tree)
+
+    return [refill(row) for row in zip(*columns, strict=True)]
 
 
 def where(mask: Tensor, new: T, old: T) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,9 +22,11 @@ __all__ = [
     "Transition",
     "fold",
     "mean_metrics",
+    "parts",
     "unfold",
 ]
 
+T = TypeVar("T")
 Memory = Any  # a tree of tensors [M, N, ...]; None for a memoryless policy
 Metrics = dict[str, Tensor]  # each [M], on the device
 
@@ -39,9 +41,15 @@ def unfold(x: Tensor, time: int) -> Tensor:
     return x.reshape(len(x), time, -1, *x.shape[2:]).transpose(0, 1)
 
 
+def parts(tree_: T, count: int) -> list[T]:
+    """[M, count·B, ...] -> `count` trees [M, B, ...]."""
+    return tree.unbind(tree.map(lambda x: x.unflatten(1, (count, -1)).transpose(0, 1), tree_))
+
+
 def mean_metrics(updates: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric over updates; stays on the device."""
-    return {name: torch.stack([m[name] for m in updates]).mean(0) for name in updates[0]}
+    """The mean of each metric, [M] or [M, B], over updates and batches: [M]; stays on the device."""
+    stacked = {name: torch.stack([update[name] for update in updates]) for name in updates[0]}
+    return {name: value.mean(0) if value.dim() == 2 else value.mean((0, 2)) for name, value in stacked.items()}
 
 
 @dataclass(frozen=True)

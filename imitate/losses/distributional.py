@@ -17,6 +17,7 @@ __all__ = [
     "fraction_loss",
     "impute_expectiles",
     "quantile_huber",
+    "quantile_huber_slope",
 ]
 
 
@@ -35,10 +36,15 @@ def categorical_projection(
         atoms: z_j, usually r + γ times the support.
         support: z_i, increasing by a constant Δz.
     """
-    spacing = support[1] - support[0]
+    spacing = (support[-1] - support[0]) / (len(support) - 1)
     atoms = atoms.clamp(support[0], support[-1])
-    distance = (atoms.unsqueeze(-2) - support.unsqueeze(-1)).abs() / spacing  # [..., Z, P]
-    return ((1 - distance).clamp(min=0) * probs.unsqueeze(-2)).sum(-1)
+    if atoms.is_cuda:  # sums in any order are not the same twice; all pairs are cheap there
+        distance = (atoms.unsqueeze(-2) - support.unsqueeze(-1)).abs() / spacing  # [..., Z, P]
+        return ((1 - distance).clamp(min=0) * probs.unsqueeze(-2)).sum(-1)
+    index = ((atoms - support[0]) / spacing).long().clamp_(max=len(support) - 2)
+    upper = probs * ((atoms - support[index]) / spacing).clamp_(0, 1)  # from the point below: small numbers round less
+    shared = probs.new_zeros(*atoms.shape[:-1], len(support))
+    return shared.scatter_add_(-1, index, probs - upper).scatter_add_(-1, index + 1, upper)
 
 
 def quantile_huber(
@@ -62,29 +68,44 @@ def quantile_huber(
     return cast(Tensor, _QuantileHuber.apply(values, tau, target, kappa, weights))  # type: ignore[no-untyped-call]
 
 
-class _QuantileHuber(torch.autograd.Function):
-    """The loss with its slope written out, which saves recording and replaying each pairwise operation.
+def quantile_huber_slope(
+    values: Float[Tensor, "*batch Q"],
+    tau: Float[Tensor, "*#batch Q"],
+    target: Float[Tensor, "*batch P"],
+    kappa: float = 1.0,
+    weights: Float[Tensor, "*#batch P"] | None = None,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch Q"]]:
+    """The loss of `quantile_huber`, and its slope in each value, written out.
 
-    With c = clip(u, −κ, κ) and w = |τ − 1(u < 0)| the Huber loss is w·c·(u − c/2), its slope in u w·c.
+    With c = clip(u, −κ, κ) and w = |τ − 1(u < 0)| the Huber loss is w·c·(u − c/2), its slope in u is
+    w·c = (1 − τ) c + (2τ − 1) max(c, 0): comparing and choosing would take longer than all the rest.
     """
+    error = target.unsqueeze(-2) - values.unsqueeze(-1)  # [..., Q, P]
+    clipped, level = error.clamp(-kappa, kappa), tau.unsqueeze(-1)
+    if tau.dim() == 1:  # the same for all: written out once, every pair meets its level in memory's order
+        level = level.expand(error.shape[-2:]).contiguous()
+    slope = torch.addcmul(clipped * (1 - level), clipped.relu(), 2 * level - 1)
+    if weights is not None:
+        slope = slope * weights.unsqueeze(-2)
+    scale = 1 / (kappa * (target.shape[-1] if weights is None else 1))
+    loss = torch.linalg.vecdot(slope.flatten(-2), error.sub_(clipped, alpha=0.5).flatten(-2))
+    return loss * scale, slope.sum(-1).mul_(-scale)
+
+
+class _QuantileHuber(torch.autograd.Function):
+    """Saves recording and replaying each pairwise operation."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, tau: Tensor, target: Tensor, kappa: float, weights: Tensor | None) -> Tensor:
-        error = target.unsqueeze(-2) - values.unsqueeze(-1)  # [..., Q, P]
-        clipped = error.clamp(-kappa, kappa)
-        level = tau.unsqueeze(-1)
-        slope = torch.where(error < 0, 1 - level, level) * clipped
-        if weights is not None:
-            slope = slope * weights.unsqueeze(-2)
-        scale = 1 / (kappa * (target.shape[-1] if weights is None else 1))
-        ctx.save_for_backward(slope.sum(-1) * scale)
-        return (slope * error.sub_(clipped, alpha=0.5)).sum((-1, -2)) * scale
+        loss, slope = quantile_huber_slope(values, tau, target, kappa, weights)
+        ctx.save_for_backward(slope)
+        return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return -gradient.unsqueeze(-1) * slope, None, None, None, None
+        return gradient.unsqueeze(-1) * slope, None, None, None, None
 
 
 def fraction_loss(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from envs.base import Box, Space
+from envs.base import Box, Space, constant
 from imitate.distributions import Distribution, Normal, TanhNormal
 
-__all__ = ["ImitationLoss", "default_loss", "negative_log_likelihood", "squared_error"]
+__all__ = ["ImitationLoss", "categorical_likelihood", "default_loss", "negative_log_likelihood", "squared_error"]
 
 ImitationLoss = Callable[[Distribution, Tensor], Tensor]
 
@@ -18,6 +19,30 @@ ImitationLoss = Callable[[Distribution, Tensor], Tensor]
 def negative_log_likelihood(student: Distribution, action: Tensor) -> Float[Tensor, "*batch"]:
     """−log π(a|s), in nats (Pomerleau 1991, as maximum likelihood)."""
     return -student.log_prob(action)
+
+
+def categorical_likelihood(
+    logits: Float[Tensor, "*batch A"], action: Int[Tensor, "*batch"], weight: Float[Tensor, "*#batch"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch A"]]:
+    """`negative_log_likelihood` of a choice less its weighted entropy, with the slope written out.
+
+        ∂/∂z = p − e_a + c (log p + H) ⊙ p
+
+    Args:
+        logits: z, as constants.
+        action: a.
+        weight: c, of the entropy H.
+
+    Returns:
+        −log π(a|s) and H, in nats, and the slope of their weighted difference.
+    """
+    # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0.
+    log_probs = logits.log_softmax(-1).clamp_(min=torch.finfo(logits.dtype).min)
+    probs, chosen = log_probs.exp(), action.unsqueeze(-1)
+    error = log_probs.gather(-1, chosen).squeeze(-1).neg_()
+    entropy = torch.linalg.vecdot(probs, log_probs).neg_()
+    slope = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).add_(1).mul_(probs)
+    return error, entropy, slope.scatter_add_(-1, chosen, constant(-1.0, slope).expand(chosen.shape))
 
 
 def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batch"]:

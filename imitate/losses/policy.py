@@ -67,11 +67,15 @@ def categorical_surrogate(
     # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0.
     log_probs = logits.log_softmax(-1).clamp_(min=torch.finfo(logits.dtype).min)
     probs, chosen = log_probs.exp(), action.unsqueeze(-1)
-    log_ratio = log_probs.gather(-1, chosen).squeeze(-1) - log_prob
-    entropy = (probs * log_probs).sum(-1).neg_()
+    log_ratio = log_probs.gather(-1, chosen).squeeze(-1).sub_(log_prob)
+    entropy = torch.linalg.vecdot(probs, log_probs).neg_()
     ratio = log_ratio.exp()
-    plain = ratio * advantage
-    bound = torch.minimum(plain, ratio.clamp_(1 - epsilon, 1 + epsilon).mul_(advantage))
-    d = torch.where(plain <= bound, -plain, 0).unsqueeze(-1)
-    slope = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).sub_(d).mul_(probs)
-    return Surrogate(-bound - weight * entropy, slope.scatter_add_(-1, chosen, d), log_ratio, entropy)
+    bound = ratio.clamp(1 - epsilon, 1 + epsilon).mul_(advantage)
+    plain = ratio.mul_(advantage)
+    moves = plain <= bound
+    bound = torch.minimum(plain, bound)
+    d = plain.mul_(moves).unsqueeze(-1)  # −d of the formula
+    slope = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).add_(d).mul_(probs)
+    return Surrogate(
+        torch.addcmul(bound, weight, entropy).neg_(), slope.scatter_add_(-1, chosen, -d), log_ratio, entropy
+    )

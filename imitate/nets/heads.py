@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from imitate.core.noise import Stream
 from imitate.laws import AtomsLaw, Expected, ExpectileLaw, Law, QuantileLaw, midpoints
+from imitate.nets.ensemble import Ensemble
 from imitate.nets.layers import Linear
 
 __all__ = [
     "HEADS",
     "Atoms",
     "CosineEmbedding",
+    "Ensemble",
     "Expectiles",
     "Fractions",
     "Head",
@@ -204,9 +206,9 @@ class Expectiles:
         return ExpectileLaw(out, points)
 
 
-Head = Scalar | Atoms | Quantiles | Implicit | Fractions | Expectiles
+Head = Scalar | Atoms | Quantiles | Implicit | Fractions | Expectiles | Ensemble
 HEADS: dict[str, type[Head]] = {
-    kind.__name__: kind for kind in (Scalar, Atoms, Quantiles, Implicit, Fractions, Expectiles)
+    kind.__name__: kind for kind in (Scalar, Atoms, Quantiles, Implicit, Fractions, Expectiles, Ensemble)
 }
 
 

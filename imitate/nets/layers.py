@@ -91,18 +91,19 @@ class MLP(nn.Module):
         layers = [Linear(members, i, o, init=init) for i, o in pairwise(widths)]
         self.layers = nn.ModuleList([*layers, Linear(members, widths[-1], outputs, init=init, gain=last_gain)])
         self.activation = ACTIVATIONS[activation]
+        self._chain = list(self.parameters())  # weight, bias, weight, …; walking the modules costs as much as a layer
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of each member on its own batch."""
-        return dense.dense(x, list(self.parameters()), self.activation)
+        return dense.dense(x, self._chain, self.activation)
 
     def outputs(self, x: Tensor) -> list[Tensor]:
         """The input and what each layer makes of it, for `gradients`; the activation must be one of `dense.FUSED`."""
-        return dense.outputs(x, list(self.parameters()), self.activation)
+        return dense.outputs(x, self._chain, self.activation)
 
     def gradients(self, found: list[Tensor], grad: Tensor) -> list[Tensor]:
         """Gradients of all parameters in their order, given what `outputs` found and that of the last output."""
-        return dense.gradients(found, list(self.parameters())[::2], grad, self.activation)[0]
+        return dense.gradients(found, self._chain[::2], grad, self.activation)[0]
 
 
 class CNN(nn.Module):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,9 +21,11 @@ from envs.base import Discrete, Space
 from imitate.core import checkpoint, tree
 from imitate.core.noise import Stream
 from imitate.distributions import Categorical
-from imitate.laws import Law, QuantileLaw
+from imitate.laws import Expected, Law, QuantileLaw
+from imitate.nets import dense
 from imitate.nets.convolution import Convolutions
-from imitate.nets.heads import HEADS, CosineEmbedding, Fractions, Head, Implicit, Proposal, Scalar
+from imitate.nets.ensemble import Ensemble, EnsembleLaw
+from imitate.nets.heads import HEADS, CosineEmbedding, Fractions, Head, Implicit, Proposal, Quantiles, Scalar
 from imitate.nets.layers import ACTIVATIONS, Activation, RunningNorm, features, image_shape
 from imitate.nets.noisy import NoisyLinear, PlainLinear
 from imitate.nets.policy_network import predict, space_from_json, space_to_json
@@ -120,6 +122,13 @@ class ValuePolicy(nn.Module):
         if isinstance(head, Fractions):
             self.proposal = Proposal(members, widths[1], head.count, init=init)
         self.register_buffer("points", head.points(), persistent=False)
+        # Where nothing but affine maps follow on each other they are one operation: weight, bias, weight, …
+        plain = not (architecture.noisy or architecture.dueling or image or isinstance(head, Implicit | Fractions))
+        self._chain = list(self.parameters()) if plain else []
+        self.prior = None
+        if isinstance(head, Ensemble) and head.prior > 0:
+            alike = replace(architecture, head=Ensemble(head.count), dueling=False, noisy=False, normalise=False)
+            self.prior = ValuePolicy(observation, action, members, alike, init).requires_grad_(False)
         self.to(init.generator.device)
 
     @property
@@ -129,8 +138,8 @@ class ValuePolicy(nn.Module):
 
     @property
     def estimators(self) -> Sequence[nn.Module]:
-        """What the loss of the values trains: all but the proposals, which have a loss of their own."""
-        return [child for child in self.children() if child is not self.proposal]
+        """What the loss of the values trains: neither the proposals, which have a loss of their own, nor the prior."""
+        return [child for child in self.children() if child is not self.proposal and child is not self.prior]
 
     @property
     def law_noise(self) -> int:
@@ -156,10 +165,48 @@ class ValuePolicy(nn.Module):
     @property
     def parameters_per_member(self) -> int:
         """Learnable numbers of one member."""
-        return sum(p.numel() for p in self.parameters()) // self.members
+        return sum(p.numel() for p in self.parameters() if p.requires_grad) // self.members
 
     def memory(self, *shape: int) -> None:
         """Memoryless."""
+
+    @property
+    def has_slopes(self) -> bool:
+        """Whether `slopes` knows the gradient: multilayer perceptrons for means and quantiles."""
+        known = isinstance(self.architecture.head, Scalar | Quantiles)
+        return known and bool(self._chain) and ACTIVATIONS[self.architecture.activation] in dense.FUSED
+
+    def features(self, obs: Tensor) -> Tensor:
+        """Observations [M, B, *obs] as the network takes them: normalised, flat unless they are images."""
+        if self.normaliser is not None:
+            obs = self.normaliser(obs)
+        x = features(self.observation, obs)
+        return x if self.trunk is not None else x.flatten(2)
+
+    def slopes(
+        self, obs: Tensor, action: Tensor, target: Law, weight: Tensor
+    ) -> tuple[Expected | QuantileLaw, Tensor, list[Tensor]]:
+        """The laws of the chosen actions, their distances to a target, and the gradient of these, written out.
+
+        Args:
+            obs: Observations [M, B, *obs].
+            action: Choices [M, B].
+            target: Constant laws [M, B] of the same kind.
+            weight: Of each distance in the sum over the batch, [M, B].
+
+        Returns:
+            The laws [M, B], the distances [M, B], and one gradient a parameter.
+        """
+        activation, head = ACTIVATIONS[self.architecture.activation], self.architecture.head
+        found = dense.outputs(self.features(obs), self._chain, activation)
+        out = found[-1].unflatten(-1, (self.action.n, -1))
+        taken = cast(
+            "Expected | QuantileLaw", cast(Scalar | Quantiles, head).law(out, cast(Tensor, self.points)).take(action)
+        )
+        distance, slope = taken.regress(cast(Any, target))
+        index = action.view(*action.shape, 1, 1).expand(-1, -1, 1, out.shape[-1])
+        grad = torch.zeros_like(out).scatter_(2, index, (slope * weight.unsqueeze(-1)).unsqueeze(2))
+        return taken, distance, dense.gradients(found, self._chain[::2], grad.flatten(2), activation)[0]
 
     def law(self, obs: Tensor, noise: Tensor | None = None) -> Law:
         """Laws of the return [M, B, A] at observations [M, B, *obs].
@@ -168,16 +215,26 @@ class ValuePolicy(nn.Module):
             obs: Observations.
             noise: Uniforms [M, B, law_noise]; without them weights are at their means and levels at midpoints.
         """
-        if self.normaliser is not None:
-            obs = self.normaliser(obs)
-        x = features(self.observation, obs)
+        law = self._learnt(obs, noise)
+        if self.prior is None:
+            return law
+        obs = obs if self.normaliser is None else self.normaliser(obs)
+        beta = cast(Ensemble, self.architecture.head).prior
+        return EnsembleLaw(cast(EnsembleLaw, law).values + beta * cast(EnsembleLaw, self.prior.law(obs)).values)
+
+    def _learnt(self, obs: Tensor, noise: Tensor | None) -> Law:
+        """What the weights that are learnt say."""
+        x = self.features(obs)
+        head, points = self.architecture.head, cast(Tensor, self.points)
+        if self._chain and not isinstance(head, Implicit | Fractions):
+            out = dense.dense(x, self._chain, ACTIVATIONS[self.architecture.activation])
+            return head.law(out.unflatten(-1, (self.action.n, -1)), points)
         drawn = None
         if noise is not None:
             drawn, *parts = noise.split([self.levels, *(cast(int, layer.noise) for layer in self.layers)], -1)
         if noise is None or not self.architecture.noisy:
             parts = [None] * len(self.layers)
-        x = self.trunk(x) if self.trunk is not None else self._activation(self.hidden[0](x.flatten(2), parts[0]))
-        head, points = self.architecture.head, cast(Tensor, self.points)
+        x = self.trunk(x) if self.trunk is not None else self._activation(self.hidden[0](x, parts[0]))
         if not isinstance(head, Implicit | Fractions):
             return head.law(self._outputs(x, parts), points)
         weights = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,11 +13,12 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, mean_metrics
-from imitate.losses.imitation import ImitationLoss, default_loss
+from imitate.losses.imitation import ImitationLoss, categorical_likelihood, default_loss, negative_log_likelihood
+from imitate.nets.layers import MLP
 from imitate.nets.policy_network import NetworkPolicy
 from imitate.students.demonstrations import Demonstrations
 
-__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "held_out_error", "hold_out", "imitation_loss"]
+__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "held_out_error", "hold_out", "imitator"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class BehaviourCloning:
         )
         hold_out(self.data, self.held_out, demonstrations.examples, demonstrations.mask, config.validation)
         self.entropy = per_member(config.entropy, "entropy", source.members, source.device)
-        self.learner = Learner([student], self._loss, lr=config.lr, weight_decay=config.weight_decay)
+        self.learner = imitator(student, self.imitation, self.entropy, config.lr, config.weight_decay)
         self.best = self.learner.flat.clone()
         self.best_error = torch.full((source.members,), math.inf, device=source.device)
         self.waited = torch.zeros(source.members, dtype=torch.int64, device=source.device)
@@ -107,7 +109,7 @@ class BehaviourCloning:
     def step(self) -> Metrics:
         """`validate_every` gradient steps and a look at the held-out examples."""
         count = min(self.config.validate_every, self.config.updates - int(self.steps))
-        updates = [self.learner(self.data.sample(self.config.batch_size)) for _ in range(count)]
+        updates = [self.learner(batch) for batch in self.data.batches(self.config.batch_size, count)]
         self.steps += count
         error = self._validate()
         if self.finished:
@@ -128,9 +130,6 @@ class BehaviourCloning:
         self.waited.copy_(torch.where(better, 0, self.waited + 1))
         return error
 
-    def _loss(self, batch: Examples) -> tuple[Tensor, Metrics]:
-        return imitation_loss(self.policy, batch, self.imitation, self.entropy)
-
 
 def hold_out(data: Dataset, held_out: Dataset, examples: Examples, mask: Tensor, share: float) -> None:
     """Add examples to `data`, but a random share of each member's to `held_out`: at least one, and never all."""
@@ -144,14 +143,29 @@ def hold_out(data: Dataset, held_out: Dataset, examples: Examples, mask: Tensor,
     held_out.add(examples, held)
 
 
-def imitation_loss(
-    student: NetworkPolicy, batch: Examples, loss: ImitationLoss, entropy: Tensor
-) -> tuple[Tensor, Metrics]:
-    """Mean loss of each member [M] less its entropy bonus."""
-    distribution = student.distribution(batch.obs)
-    error = loss(distribution, batch.action).mean(1)
-    spread = distribution.entropy().mean(1)
-    return error - entropy * spread, {"error": error.detach(), "entropy": spread.detach()}
+def imitator(
+    student: NetworkPolicy, loss: ImitationLoss, entropy: Tensor, lr: PerMember, weight_decay: PerMember
+) -> Learner[Examples]:
+    """The learner of a student: the mean loss of each member less its entropy bonus, weighted by `entropy` [M].
+
+    Its gradient is written out for the likelihood of choices by a multilayer perceptron.
+    """
+    weight = entropy.unsqueeze(1)
+
+    def objective(batch: Examples) -> tuple[Tensor, Metrics]:
+        distribution = student.distribution(batch.obs)
+        error, spread = loss(distribution, batch.action), distribution.entropy()
+        return (error - weight * spread).mean(1), {"error": error.detach(), "entropy": spread.detach()}
+
+    def gradient(batch: Examples) -> tuple[Tensor, Metrics, list[Tensor]]:
+        network = cast(MLP, student.network)
+        found = network.outputs(student.features(batch.obs))
+        error, spread, slope = categorical_likelihood(found[-1], batch.action, weight)
+        grads = network.gradients(found, slope / error.shape[1])
+        return error - weight * spread, {"error": error, "entropy": spread}, grads
+
+    known = student.plain and loss is negative_log_likelihood
+    return Learner([student], objective, gradient=gradient if known else None, lr=lr, weight_decay=weight_decay)
 
 
 @torch.no_grad()

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from imitate.behaviours import Greedy, Mixture
-from imitate.core.learner import Learner, PerMember, per_member
+from imitate.core.learner import PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, fold, mean_metrics
 from imitate.distributions import Teacher
 from imitate.losses.imitation import ImitationLoss, default_loss
 from imitate.nets.policy_network import NetworkPolicy
-from imitate.students.behaviour_cloning import held_out_error, hold_out, imitation_loss
+from imitate.students.behaviour_cloning import held_out_error, hold_out, imitator
 from imitate.students.demonstrations import Demonstrations
 
 __all__ = ["Beta", "DAgger", "DAggerConfig", "Exponential", "FirstRoundOnly", "Linear"]
@@ -138,7 +138,7 @@ class DAgger:
         self.data = Dataset(members, config.capacity, Stream(source.seed, "shuffle", device))
         self.held_out = Dataset(members, config.capacity, Stream(source.seed, "held-out", device))
         self.entropy = per_member(config.entropy, "entropy", members, device)
-        self.learner = Learner([student], self._loss, lr=config.lr, weight_decay=config.weight_decay)
+        self.learner = imitator(student, self.imitation, self.entropy, config.lr, config.weight_decay)
         self.rounds = torch.zeros((), dtype=torch.int64)
         self.snapshots = torch.zeros(config.rounds if config.best_round else 0, *self._weights().shape, device=device)
         self.steps = torch.zeros((), dtype=torch.int64)
@@ -185,8 +185,8 @@ class DAgger:
 
     def _fit(self) -> Metrics:
         """`updates` gradient steps on the aggregate."""
-        updates = [self.learner(self.data.sample(self.config.batch_size)) for _ in range(self.config.updates)]
-        metrics = mean_metrics(updates)
+        batches = self.data.batches(self.config.batch_size, self.config.updates)
+        metrics = mean_metrics([self.learner(batch) for batch in batches])
         if self.config.validation > 0:
             metrics["held_out"] = held_out_error(self.policy, self.held_out, self.imitation)
         return metrics
@@ -214,6 +214,3 @@ class DAgger:
             errors.append(held_out_error(self.policy, self.held_out, self.imitation))
         best = torch.stack(errors).argmin(0)
         self._put_back(self.snapshots[best, torch.arange(len(best), device=best.device)])
-
-    def _loss(self, batch: Examples) -> tuple[Tensor, Metrics]:
-        return imitation_loss(self.policy, batch, self.imitation, self.entropy)

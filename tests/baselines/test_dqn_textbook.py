@@ -19,6 +19,7 @@ from imitate.core import checkpoint, rollout, tree
 from imitate.core.noise import Stream, normal
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
+from imitate.core.types import mean_metrics
 from imitate.laws import QuantileLaw
 from imitate.losses.distributional import impute_expectiles
 from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
@@ -260,7 +261,7 @@ def random_batch(generator, size=6):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_updates_are_the_textbooks(name, monkeypatch, generator):
+def test_updates_are_the_textbooks(name, generator):
     """Five updates and two copies of the target network: losses, gradient norms, priorities, all weights."""
     options, head = FAMILY[name]
     mine = dqn(head=head, **options)
@@ -272,18 +273,17 @@ def test_updates_are_the_textbooks(name, monkeypatch, generator):
             p.add_(0.1 * torch.randn(p.shape, generator=generator))  # zeros at the start would hide mistakes
     book = Textbook(mine)
     mine.weights_noise = Recorded(mine.weights_noise)
-    batches = []
-    monkeypatch.setattr(mine.replay, "sample", lambda *a: batches.append(random_batch(generator)) or batches[-1])
     for _ in range(5):
         mine.weights_noise.handed.clear()
-        metrics = mine._update(0.5)
+        batch = random_batch(generator)
+        metrics = mean_metrics([mine._update(batch)])
         uniforms = mine.weights_noise.handed or [None, None]
         assert len(uniforms) == 2
-        loss, priorities, norm = book.update(batches[-1], *uniforms)
+        loss, priorities, norm = book.update(batch, *uniforms)
         assert metrics["loss"].item() == pytest.approx(loss, rel=1e-3, abs=1e-5)
         assert metrics["grad_norm"].item() == pytest.approx(norm, rel=2e-3, abs=1e-5)
         if mine.config.priority:
-            stored = mine.replay.priority[0, batches[-1].index[0]]
+            stored = mine.replay.priority[0, batch.index[0]]
             expected = (torch.tensor(priorities) + 1e-6) ** mine.config.priority
             torch.testing.assert_close(stored, expected, rtol=2e-3, atol=1e-4)
     for weights, module in ((book.online, mine.policy), (book.target, mine.target)):

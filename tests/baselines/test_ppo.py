@@ -62,7 +62,7 @@ def test_ppo_is_the_textbooks(env, config, monkeypatch):
 
         def __call__(self, batch):
             metrics = learner(batch)
-            losses.append(metrics["loss"].item())
+            losses.append(metrics["loss"].mean().item())
             return metrics
 
     mine.learner = Watched()
@@ -100,16 +100,57 @@ def test_before_the_first_update_the_ratio_is_one():
                 assert metrics["clipped"].item() == 0
 
 
-@pytest.mark.parametrize(("scale", "shift"), [(1e-3, 0.0), (1e3, 0.0), (1.0, 5.0)])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-3, 0.0), (1e3, 0.0), (1.0, 5.0)])
 def test_advantages_are_standardised_whatever_their_size(scale, shift):
     mine = ppo(members=2)
     batch, _ = mine._prepare(mine.source.collect(mine.policy, 8))
+    batch = dataclasses.replace(batch, advantage=scale * batch.advantage + shift)
+    parts = mine._minibatches(batch)
+    assert len(parts) * mine.config.batch_size == batch.advantage.shape[1]
+    for part in parts:
+        torch.testing.assert_close(part.advantage.mean(1), torch.zeros(2), atol=1e-4, rtol=0)
+        torch.testing.assert_close(part.advantage.std(1), torch.ones(2), rtol=1e-3, atol=0)
+
+
+def test_minibatches_are_a_permutation_of_each_member():
+    mine = ppo(members=3)
+    batch, _ = mine._prepare(mine.source.collect(mine.policy, 8))
+    orders = []
+    for _ in range(2):
+        target = torch.cat([part.target for part in mine._minibatches(batch)], 1)
+        x = torch.cat([part.x for part in mine._minibatches(batch)], 1)
+        torch.testing.assert_close(target.sort(1).values, batch.target.sort(1).values, rtol=0, atol=0)
+        torch.testing.assert_close(x.sum(1), batch.x.sum(1))
+        orders.append(target)
+    assert not torch.equal(*orders)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("entropy", [0.0, 0.02])
+def test_the_gradient_written_out_is_that_of_autograd(activation, entropy):
+    config = dataclasses.replace(SMALL, activation=activation, entropy=entropy, hidden=(16, 8))
+    mine = ppo(members=3, config=config)
+    mine.step()
+    batch, _ = mine._prepare(mine.source.collect(mine.policy, 8))
+    part = mine._minibatches(batch)[0]
     with torch.no_grad():
-        mine.policy.network.layers[-1].bias.copy_(torch.tensor([0.3, 0.0, -0.3]))  # ratios that are not all 1
-    expected = mine._loss(batch)[0]
-    assert (expected - mine._loss(dataclasses.replace(batch, advantage=batch.advantage.flip(1)))[0]).abs().min() > 1e-3
-    found = mine._loss(dataclasses.replace(batch, advantage=scale * batch.advantage + shift))[0]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        mine.policy.network.layers[-1].bias.copy_(torch.tensor([0.9, 0.0, -0.9]))  # some ratios beyond the clip
+    loss, metrics = mine._loss(part)
+    expected = torch.autograd.grad(loss.sum(), mine.learner.parameters)
+    with torch.no_grad():
+        other, others, found = mine._gradient(part)
+    assert mine._measure([dict(others)])["clipped"].min() > 0.05
+    torch.testing.assert_close(other.mean(1), loss.detach(), rtol=1e-4, atol=1e-6)
+    for mine_, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine_, theirs, rtol=1e-4, atol=1e-6)
+    for name, value in metrics.items():
+        torch.testing.assert_close(others[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_other_networks_and_actions_go_by_autograd():
+    assert ppo().learner.gradient is not None
+    assert ppo(config=dataclasses.replace(SMALL, activation="elu")).learner.gradient is None
+    assert ppo(Reach()).learner.gradient is None
 
 
 def test_metrics_are_of_each_member_and_finite():

@@ -130,7 +130,7 @@ def test_a_member_that_is_done_stays_what_it_would_be_alone(monkeypatch):
         lengths.append(int(single.steps))
         torch.testing.assert_close(single.learner.flat[0], population.learner.flat[m], rtol=1e-4, atol=1e-4)
     assert max(lengths) == int(population.steps)
-    assert min(lengths) <= max(lengths) - 20, "one of them is to be done long before the others"
+    assert min(lengths) <= max(lengths) / 2, "one of them is to be done long before the others"
 
 
 def test_luck_after_patience_has_run_out_does_not_count(monkeypatch):
@@ -177,8 +177,8 @@ def test_an_update_is_the_textbooks(env, teacher, loss):
     discrete = isinstance(env.action, Discrete)
     log_std = nn.Parameter(torch.zeros(0 if discrete else 2))
     bc = BehaviourCloning(place, shown(env, teacher, 1), student, config, loss=loss)
-    batches, draw = [], bc.data.sample
-    bc.data.sample = lambda size: batches.append(draw(size)) or batches[-1]
+    batches, draw = [], bc.data.batches
+    bc.data.batches = lambda *a: batches.extend(draw(*a)) or batches
     bc.step()
     assert len(batches) == 20
     parameters = [*plain.parameters(), *([] if discrete else [log_std])]

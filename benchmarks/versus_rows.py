@@ -1,0 +1,212 @@
+"""What `benchmarks.versus` measures: the rows, and who takes part in each with what settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Who = Literal["ours", "sb3", "imitation"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One who is timed.
+
+    Args:
+        name: What a table calls it.
+        who: Whose worker times it.
+        task: Of the worker.
+        arguments: Of the task.
+    """
+
+    name: str
+    who: Who
+    task: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The same work for several contestants.
+
+    Args:
+        name: What `--rows` calls it, or the beginning of it.
+        title: What a table calls it.
+        unit: Of a count a second; or "seconds", of reaching something.
+        note: What one must know to read the numbers.
+        contestants: Who takes part; every one of ours is compared with every peer.
+        rounds: Another number of rounds than the others.
+    """
+
+    name: str
+    title: str
+    unit: str
+    note: str
+    contestants: tuple[Contestant, ...] = field(repr=False)
+    rounds: int | None = None
+
+
+def ours(name: str, task: str, **arguments: Any) -> Contestant:
+    """This suite."""
+    return Contestant(f"imitate, {name}", "ours", task, arguments)
+
+
+def sb3(name: str, task: str, **arguments: Any) -> Contestant:
+    """Stable-Baselines3, Gymnasium or EnvPool."""
+    return Contestant(name, "sb3", task, arguments)
+
+
+def imitation(name: str, task: str, **arguments: Any) -> Contestant:
+    """The `imitation` library."""
+    return Contestant(f"imitation, {name}", "imitation", task, arguments)
+
+
+def rows(scale: float = 1.0, seeds: int = 8) -> tuple[Row, ...]:
+    """All rows.
+
+    Args:
+        scale: Factor of the work in one timing.
+        seeds: Rounds of what is raced to a score, each with another seed.
+    """
+    return (*_environments(scale), *_rollouts(scale), *_learners(scale), *_students(scale, seeds), _race(seeds))
+
+
+def _environments(scale: float) -> Iterator[Row]:
+    kinds = {"sync": "Gymnasium, SyncVectorEnv", "vector": "Gymnasium, its own vector CartPole", "envpool": "EnvPool"}
+    for number, base in ((8, 10_000), (64, 3_000), (1_024, 500), (65_536, 24)):
+        steps = max(8, round(scale * base))
+        peers = tuple(
+            sb3(title, "steps", kind=kind, num_envs=number, steps=max(8, steps // 10) if kind == "sync" else steps)
+            for kind, title in kinds.items()
+            if not (kind == "sync" and number > 10_000)
+        )
+        yield Row(
+            f"steps-{number}",
+            f"CartPole steps, {number:,} environments",
+            "steps/s",
+            "Random actions, drawn inside by all. Ours records the whole trajectory, theirs keep nothing."
+            + (" SyncVectorEnv is left out: it would take minutes." if number > 10_000 else ""),
+            (*peers, ours("1 member", "steps", num_envs=number, steps=steps)),
+        )
+
+
+def _rollouts(scale: float) -> Iterator[Row]:
+    for number, steps in ((8, 6_000), (64, 12_000)):
+        yield Row(
+            f"rollout-{number}",
+            f"Rollout of a 64-64 policy, {number} environments",
+            "steps/s",
+            "A fresh policy that draws its actions; theirs is rollout.rollout over a DummyVecEnv.",
+            (
+                imitation(f"{number} environments", "rollout", num_envs=number, steps=max(256, round(scale * steps))),
+                *(
+                    ours(f"{n:,} environments", "rollout", num_envs=n, steps=max(16, round(scale * own)))
+                    for n, own in ((number, 2_000), (1_024, 400))
+                ),
+            ),
+        )
+
+
+def _learners(scale: float) -> Iterator[Row]:
+    for number, epochs, iterations, members in ((8, 20, 20, (1, 16)), (64, 4, 10, (1, 8, 16))):
+        steps = max(1, round(scale * iterations)) * number * 32
+        settings = {"num_envs": number, "rollout": 32, "epochs": epochs, "steps": steps}
+        yield Row(
+            f"ppo-{number}",
+            f"PPO, {number} environments x 32 steps, {epochs} epochs",
+            "steps/s",
+            "64-64, batches of 256. Steps of all members: n members against one run of theirs is also n members "
+            "against n runs of theirs, one after the other.",
+            (
+                sb3("Stable-Baselines3, 1 run", "ppo", **settings),
+                *(ours(_members(m), "ppo", members=m, **settings) for m in members),
+            ),
+        )
+    steps = max(1, round(scale * 6)) * 256
+    for task, title, peer in (("dqn", "DQN", "Stable-Baselines3"), ("qr_dqn", "QR-DQN", "sb3-contrib")):
+        yield Row(
+            task.replace("_", "-"),
+            f"{title}, 256-256, batch 64, one update in two steps",
+            "steps/s",
+            "One environment of theirs, as in the zoo, eight of ours; 128 updates after 256 steps. Steps of all "
+            "members.",
+            (
+                sb3(f"{peer}, 1 run", task, steps=steps),
+                *(ours(_members(m), task, members=m, steps=steps) for m in (1, 8)),
+            ),
+        )
+
+
+def _students(scale: float, seeds: int) -> Iterator[Row]:
+    for batch, base in ((32, 1_000), (1_024, 150)):
+        settings = {"batch": batch, "updates": max(5, round(scale * base)), "samples": 28_000}
+        yield Row(
+            f"clone-{batch}",
+            f"Behaviour cloning, batch {batch:,}, 28,000 samples",
+            "samples/s",
+            "64-64, no validation, the same entropy bonus. Samples of all members.",
+            (
+                imitation("1 learner", "clone", **settings),
+                *(ours(_members(m), "clone", members=m, **settings) for m in (1, 8)),
+            ),
+        )
+    goal = {"batch": 32, "samples": 28_000, "target": 0.99 * 500, "every": 20, "limit": max(20, round(scale * 4_000))}
+    yield Row(
+        "until-99",
+        "Behaviour cloning until 99 % of the teacher, batch 32",
+        "seconds",
+        "The mean of 20 greedy episodes is looked at every 20 updates, which is not timed. Eight members are timed "
+        "until the last of them is there.",
+        (
+            imitation("1 learner", "clone_until", **goal),
+            *(ours(_members(m), "clone_until", members=m, **goal) for m in (1, 8)),
+        ),
+        rounds=seeds,
+    )
+    rounds = max(2, round(scale * 10))
+    steps, driving = rounds * 2_000, {"rounds": rounds, "rollout": 500, "updates": 500}
+    yield Row(
+        "dagger",
+        f"DAgger, {steps:,} steps, 500 updates of 32 in 2,000 steps",
+        "steps/s",
+        "4 environments, rounds of 2,000 steps (theirs: at least, in whole episodes), beta falling over 15 rounds, "
+        "their log without episodes of its own. Steps of all members.",
+        (
+            imitation("1 learner", "dagger", steps=steps, round_steps=2_000, updates=500),
+            *(ours(_members(m), "dagger", members=m, batch=32, fading=15, **driving) for m in (1, 8)),
+        ),
+        rounds=3,
+    )
+    yield Row(
+        "dagger-defaults",
+        f"DAgger, {steps:,} steps, each with its own defaults",
+        "steps/s",
+        "Theirs fits four epochs of batches of 32 on all data after each round of at least 500 steps, and plays "
+        "episodes for its log; ours makes 500 updates of 64 after each round of 2,000 steps.",
+        (
+            imitation("1 learner", "dagger", steps=steps, round_steps=500, updates=None),
+            ours("1 member", "dagger", members=1, batch=64, fading=None, **driving),
+        ),
+        rounds=3,
+    )
+
+
+def _race(seeds: int) -> Row:
+    goal = {"target": 475.0, "budget": 100_000}
+    return Row(
+        "score",
+        "PPO until a return of 475, the zoo's settings",
+        "seconds",
+        "The mean of 20 greedy episodes is looked at every 2,048 steps, which is not timed. Whoever is not there after "
+        "100,000 steps counts with the time of them all. Eight members are timed until the last of them is there.",
+        (
+            sb3("Stable-Baselines3, 1 run", "score", **goal),
+            *(ours(_members(m), "score", members=m, **goal) for m in (1, 8)),
+        ),
+        rounds=seeds,
+    )
+
+
+def _members(number: int) -> str:
+    return "1 member" if number == 1 else f"{number} members"

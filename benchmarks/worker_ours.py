@@ -1,0 +1,190 @@
+"""Worker of the benchmarks for this suite; its tasks use only what `imitate` exports, so older revisions run it too.
+
+`benchmarks.versus` puts it beside the peers, `benchmarks.guard` beside itself on another revision.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from serving import Run, race, serve, timed
+
+import imitate
+from imitate.behaviours import Random
+from imitate.experiment.evaluate import Judge
+from imitate.students.dagger import FirstRoundOnly, Linear
+
+CHUNK = 128  # steps of one call of `collect`
+
+
+def steps(num_envs: int, steps: int) -> Run:
+    """Environment steps of CartPole under random actions, drawn inside; the whole trajectory is recorded."""
+    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    return timed(lambda: _collect(source, Random(source.action), steps))
+
+
+def rollout(num_envs: int, steps: int) -> Run:
+    """Steps of a fresh 64-64 policy that draws its actions."""
+    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    policy = imitate.nets.policy(source, hidden=(64, 64))
+    return timed(lambda: _collect(source, policy, steps))
+
+
+def ppo(members: int, num_envs: int, rollout: int, epochs: int, steps: int) -> Run:
+    """PPO on CartPole, 64-64, batches of 256; environment steps of all members."""
+    source = imitate.make("CartPole-v1", num_envs=num_envs, members=members)
+    return timed(_stepping(imitate.PPO(source, _ppo_config(rollout, epochs)), members, steps, num_envs * rollout))
+
+
+def dqn(members: int, steps: int) -> Run:
+    """DQN on CartPole, 256-256, one update of 64 transitions in two steps."""
+    source = imitate.make("CartPole-v1", num_envs=8, members=members)
+    return timed(_stepping(imitate.DQN(source, imitate.DQNConfig(**_DQN)), members, steps, 256))
+
+
+def qr_dqn(members: int, steps: int) -> Run:
+    """QR-DQN in the same way, with 10 quantiles."""
+    source = imitate.make("CartPole-v1", num_envs=8, members=members)
+    config = imitate.QRDQNConfig(quantiles=10, **_DQN)
+    return timed(_stepping(imitate.qr_dqn(source, config), members, steps, 256))
+
+
+def clone(members: int, batch: int, updates: int, samples: int) -> Run:
+    """Gradient steps of behaviour cloning on a control law's samples; samples of all members."""
+    cloning = _cloning(members, batch, samples, updates=10**9, every=updates)
+
+    def work() -> int:
+        cloning.step()
+        return members * batch * updates
+
+    return timed(work)
+
+
+def clone_until(members: int, batch: int, samples: int, target: float, every: int, limit: int) -> Run:
+    """Cloning until every member's mean return is at the target, looking every so many updates."""
+
+    def run(seed: int) -> dict[str, Any]:
+        cloning = _cloning(members, batch, samples, updates=limit, every=every, seed=seed)
+        return race(cloning.step, lambda: cloning.finished, _scores(cloning), target)
+
+    clone(1, batch, 20, samples)
+    return run
+
+
+def dagger(members: int, rounds: int, rollout: int, updates: int, batch: int, fading: int | None) -> Run:
+    """DAgger on CartPole from a control law, 4 environments; environment steps of all members.
+
+    The teacher's share of the driving falls over `fading` rounds, or ends with the first.
+    """
+
+    def run(seed: int) -> dict[str, Any]:
+        source = imitate.make("CartPole-v1", num_envs=4, members=members, seed=seed)
+        student = imitate.nets.policy(source, hidden=(64, 64))
+        teacher = imitate.teachers.load("control", source)
+        config = imitate.DAggerConfig(
+            rounds=rounds,
+            rollout=rollout,
+            updates=updates,
+            batch_size=batch,
+            beta=FirstRoundOnly() if fading is None else Linear(fading),
+            entropy=1e-3,
+            validation=0.0,
+        )
+        algorithm = imitate.DAgger(source, teacher, student, config)
+        start = time.perf_counter()
+        while not algorithm.finished:
+            algorithm.step()
+        seconds = time.perf_counter() - start
+        score = sum(_scores(algorithm)()) / members
+        return {"seconds": seconds, "count": members * algorithm.budget, "score": score, "updates": rounds * updates}
+
+    clone(members, batch, 20, 500)
+    return run
+
+
+def score(members: int, target: float, budget: int) -> Run:
+    """PPO with the zoo's settings until every member's mean return is at the target, looking every 2,048 steps."""
+
+    def run(seed: int) -> dict[str, Any]:
+        source = imitate.make("CartPole-v1", num_envs=8, members=members, seed=seed)
+        ppo = imitate.PPO(source, _ppo_config(32, 20, steps=budget, anneal=True))
+
+        def step() -> None:
+            for _ in range(8):
+                if not ppo.finished:
+                    ppo.step()
+
+        return race(step, lambda: ppo.finished, _scores(ppo), target)
+
+    ppo(1, 8, 32, 20, 512)
+    return run
+
+
+_DQN: dict[str, Any] = {
+    "hidden": (256, 256),
+    "batch_size": 64,
+    "rollout": 32,
+    "updates": 128,
+    "learning_starts": 256,
+    "lr": 2.3e-3,
+    "target_every": 128,
+    "epsilon": 0.04,
+    "epsilon_end": 0.04,
+}
+
+
+def _ppo_config(rollout: int, epochs: int, steps: int = 10**9, anneal: bool = False) -> imitate.PPOConfig:
+    return imitate.PPOConfig(
+        steps=steps,
+        rollout=rollout,
+        epochs=epochs,
+        batch_size=256,
+        lr=1e-3,
+        gamma=0.98,
+        lam=0.8,
+        anneal_lr=anneal,
+        anneal_clip=anneal,
+    )
+
+
+def _collect(source: Any, driver: Any, steps: int) -> int:
+    for start in range(0, steps, CHUNK):
+        source.collect(driver, min(CHUNK, steps - start))
+    return steps * int(source.num_envs)
+
+
+def _stepping(algorithm: Any, members: int, steps: int, each: int) -> Callable[[], int]:
+    def work() -> int:
+        iterations = max(1, steps // each)
+        for _ in range(iterations):
+            algorithm.step()
+        return members * iterations * each
+
+    return work
+
+
+def _cloning(
+    members: int, batch: int, samples: int, *, updates: int, every: int, seed: int = 0
+) -> imitate.BehaviourCloning:
+    source = imitate.make("CartPole-v1", num_envs=samples // 500, members=members, seed=seed)
+    shown = imitate.demonstrate(source, imitate.teachers.load("control", source), samples // 500)
+    config = imitate.BehaviourCloningConfig(
+        updates=updates, batch_size=batch, entropy=1e-3, validation=0.0, validate_every=every
+    )
+    return imitate.BehaviourCloning(source, shown, imitate.nets.policy(source, hidden=(64, 64)), config)
+
+
+def _scores(algorithm: Any) -> Callable[[], Sequence[float]]:
+    """Mean returns of the members over 20 episodes on one and the same noise."""
+    judge = Judge(algorithm.source, 20)
+    return lambda: judge.returns(algorithm.policy).mean(1).tolist()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    tasks = (steps, rollout, ppo, dqn, qr_dqn, clone, clone_until, dagger, score)
+    serve({task.__name__: task for task in tasks}, ("imitate", "torch", "numpy", "gymnasium"))

@@ -1,0 +1,69 @@
+"""Bootstrapped DQN: several value functions, one of which drives each episode (Osband et al. 2016).
+
+Letters: M members, N environments of one member, A actions, K value functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.types import Source
+from imitate.nets.ensemble import Ensemble, EnsembleLaw
+from imitate.nets.value_network import ValuePolicy
+
+__all__ = ["BootstrappedConfig", "Committed", "bootstrapped_dqn"]
+
+
+@dataclass(frozen=True)
+class BootstrappedConfig(DQNConfig):
+    """As `DQNConfig`, without random actions, with the value functions.
+
+    Args:
+        heads: K, value functions of a member.
+        prior: β, scale of the random function that each is learnt on top of; 0 for none.
+    """
+
+    epsilon: float = 0.0
+    epsilon_end: float = 0.0
+    heads: int = 10
+    prior: float = 3.0
+
+
+def bootstrapped_dqn(source: Source, config: BootstrappedConfig | None = None) -> DQN:
+    """Learn K value functions and follow one a whole episode; arguments and errors as of `DQN`."""
+    config = config or BootstrappedConfig()
+    return DQN(source, config, head=Ensemble(config.heads, config.prior), driver=Committed)
+
+
+class Committed:
+    """Greedy by one value function of K, drawn anew for each episode.
+
+    Where the value functions disagree, a whole episode tests one opinion, so that exploration goes as deep as episodes
+    are long.
+
+    Args:
+        policy: Whose head is an `Ensemble`.
+    """
+
+    noise = 1
+
+    def __init__(self, policy: ValuePolicy) -> None:
+        self.policy = policy
+
+    def memory(self, *shape: int) -> Tensor:
+        """The value function that drives; −1 before it is drawn."""
+        return torch.full(shape, -1, device=self.policy.device)
+
+    def act(self, obs: Tensor, noise: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """The action that it values most; records who drove."""
+        values = cast(EnsembleLaw, self.policy.law(obs)).values
+        count = values.shape[-1]
+        drawn = (noise[..., 0] * count).long().clamp(max=count - 1)
+        head = torch.where(memory < 0, drawn, memory)
+        index = head.unsqueeze(-1).unsqueeze(-1).expand(*values.shape[:-1], 1)
+        return values.gather(-1, index).squeeze(-1).argmax(-1), head, {"head": head}

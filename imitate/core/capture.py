@@ -1,0 +1,370 @@
+"""Functions of tensors recorded as CUDA graphs: launched as one, instead of operation by operation.
+
+On a GPU a step of small networks costs what it launches. A recording launches everything at once, and computes what
+the function computes: the same kernels on the same numbers. What can be recorded is a function of a tree of tensors
+that draws no random numbers (they are an input), waits for no result and keeps no count of its own in Python; tensors
+that it finds elsewhere, such as parameters, it may change in place, and others may change in place between two calls.
+Anything else runs eagerly, and `path` says why.
+
+Numbers are exactly those of float32 unless `torch.set_float32_matmul_precision("high")` is called before a run: TF32
+is faster on large networks and rounds the factors to 10 bits. `IMITATE_CAPTURE=0` in the environment, or `disabled()`,
+switches recordings off.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from imitate.core import tree
+
+__all__ = ["Captured", "Compiled", "CudaGraphs", "Recorder", "capture", "disabled", "paths", "recorder"]
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+LIMIT = 8  # recordings of one function, and times that it is recorded anew since its tensors have moved
+
+
+class Recorder(Protocol):
+    """What records a function; the tests have one for the CPU."""
+
+    @property
+    def name(self) -> str:
+        """What a recording is called."""
+
+    def aside(self, run: Callable[[], Y]) -> tuple[Y, bool]:
+        """Run for real, where recordings are made; and whether it waited for the device."""
+
+    def record(self, run: Callable[[], Y]) -> tuple[Callable[[], object], Y]:
+        """Record without running: what replays it, and the results as each replay fills them."""
+
+
+class CudaGraphs:
+    """Records CUDA graphs on a stream of its own, where the libraries' workspaces are then there already."""
+
+    name = "CUDA graph"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def aside(self, run: Callable[[], Y]) -> tuple[Y, bool]:
+        """Run on the side stream, in order with all that comes before and behind."""
+        here, side = torch.cuda.current_stream(self.device), _side(self.device)
+        side.wait_stream(here)
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                torch.cuda.set_sync_debug_mode("warn")
+                with torch.cuda.stream(side):
+                    found = run()
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+                here.wait_stream(side)
+        waits = [w for w in caught if "synchronizing" in str(w.message).lower()]
+        for warning in caught:
+            if warning not in waits:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        # The first is about the mode itself, and comes but once.
+        return found, any("prototype" not in str(warning.message) for warning in waits)
+
+    def record(self, run: Callable[[], Y]) -> tuple[Callable[[], object], Y]:
+        """Record one graph with memory of its own."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, stream=_side(self.device)):
+            found = run()
+        return graph.replay, found
+
+
+@lru_cache(maxsize=16)
+def _side(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def recorder(device: torch.device) -> Recorder | None:
+    """What records on a device; None where nothing does."""
+    return CudaGraphs(device) if device.type == "cuda" and os.environ.get("IMITATE_CAPTURE") != "0" else None
+
+
+def capture(function: Callable[[X], Y], device: torch.device | str) -> Callable[[X], Y]:
+    """The same function, recorded on a GPU from its third call with inputs of one kind on; itself on the CPU.
+
+    Its results are copies that belong to the caller, and its inputs are copied: nothing is shared with a recording.
+
+    Args:
+        function: Maps a tree of tensors to a tree of tensors; see the head of this file.
+        device: Where all its tensors are.
+    """
+    found = recorder(torch.device(device))
+    return function if found is None else Captured(function, torch.device(device), found)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    inputs: list[Tensor]
+    replay: Callable[[], object]
+    outputs: Any
+    held: list[tuple[Tensor, int]]
+
+    def fits(self) -> bool:
+        """Whether all tensors that it works on are where they were."""
+        return all(tensor.data_ptr() == pointer for tensor, pointer in self.held)
+
+
+class Captured(Generic[X, Y]):
+    """A function that records itself; see `capture`.
+
+    The first two calls with inputs of one kind are calls like any other, but on the side stream, so that there is
+    nothing to undo: the first fills what is made once, such as constants, and the second is watched. It finds the
+    tensors that the function takes from elsewhere, which a recording must keep alive, and everything that cannot be
+    recorded: a recording that is begun and fails would leave torch's allocator damaged. The third is recorded.
+    """
+
+    def __init__(self, function: Callable[[X], Y], device: torch.device, recorder: Recorder) -> None:
+        self.function, self.device, self.recorder = function, device, recorder
+        self.reason: str | None = None  # why it is not recorded
+        self._known: dict[Hashable, _Watch | _Recording | None] = {}
+        self._moves = 0
+
+    @property
+    def path(self) -> str:
+        """Which path the function takes, in words."""
+        if self.reason is not None:
+            return f"eager: {self.reason}"
+        recorded = sum(isinstance(found, _Recording) for found in self._known.values())
+        return f"{self.recorder.name}{f' ({recorded} shapes)' if recorded > 1 else ''}" if recorded else "eager so far"
+
+    def __call__(self, x: X) -> Y:
+        """Replay, or run eagerly."""
+        if self.reason is not None or _State.off:
+            return self.function(x)
+        try:
+            # A recording keeps the modes that it was made under.
+            key = (_kind(x), torch.is_grad_enabled(), torch.is_autocast_enabled(self.device.type))
+            leaves, known, found = tree.leaves(x), key in self._known, self._known.get(key)
+        except TypeError as error:
+            self.reason = _line(error)
+            return self.function(x)
+        if isinstance(found, _Recording) and not found.fits():
+            self._moves += 1
+            if self._moves > LIMIT:
+                self.reason = "tensors that it works on keep moving"
+                return self.function(x)
+            known, found = True, None
+        if not known:
+            if len(self._known) >= LIMIT:
+                return self.function(x)
+            self._known[key] = None
+            return self._aside(x)[0]
+        if found is None:
+            return self._watched(x, leaves, key)
+        if isinstance(found, _Watch):
+            try:
+                found = self._known[key] = self._record(x, leaves, found)
+            except Exception as error:
+                self.reason = f"recording failed: {_line(error)}"
+                return self.function(x)
+        with torch.no_grad():
+            torch._foreach_copy_(found.inputs, leaves)
+            found.replay()
+            copies: Y = tree.map(Tensor.clone, found.outputs)
+        return copies
+
+    def _aside(self, x: X) -> tuple[Y, bool]:
+        with _alone():
+            found, waited = self.recorder.aside(lambda: self.function(x))
+        # Memory of the side stream is not handed on.
+        return tree.map(_copy, found), waited
+
+    def _watched(self, x: X, leaves: Sequence[Tensor], key: Hashable) -> Y:
+        watch = _Watch(leaves, self.device)
+        with _uncompiled(), watch:
+            found, waited = self._aside(x)
+        reason = watch.reason
+        if reason is None and waited:
+            reason = "it waits for the device"
+        if reason is None and any(leaf.requires_grad for leaf in [*leaves, *tree.leaves(found)]):
+            reason = "a gradient flows through it"
+        self.reason, self._known[key] = reason, watch
+        return found
+
+    def _record(self, x: X, leaves: Sequence[Tensor], watch: _Watch) -> _Recording:
+        inputs = [leaf.clone() for leaf in leaves]
+        each = iter(inputs)
+        static = tree.map(lambda _: next(each), x)
+        with _alone():
+            replay, outputs = self.recorder.record(lambda: self.function(static))
+        return _Recording(inputs, replay, outputs, [(tensor, tensor.data_ptr()) for tensor in watch.found.values()])
+
+
+class _State:
+    """Whether functions run eagerly now: asked for, or inside of one that is being recorded as a whole."""
+
+    off = False
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Inside of it every captured function runs eagerly."""
+    before, _State.off = _State.off, True
+    try:
+        yield
+    finally:
+        _State.off = before
+
+
+_alone = disabled  # a function inside of another is a part of the recording of that
+
+
+class _Watch(TorchDispatchMode):
+    """Looks at every operation of a call: which tensors come from elsewhere, and what forbids a recording."""
+
+    def __init__(self, inputs: Sequence[Tensor], device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.reason: str | None = None
+        self.found: dict[int, Tensor] = {}  # one tensor of each memory that comes from elsewhere
+        self._inputs = {_memory(x) for x in inputs}
+        self._made: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = list(_tensors([args, list(kwargs.values())]))
+        for x in given:
+            memory = _memory(x)
+            if memory not in self._made and memory not in self._inputs:
+                self.found.setdefault(memory, x)
+        if self.reason is None:
+            self.reason = self._objection(func, given, args, kwargs)
+        result = func(*args, **kwargs)
+        for x in _tensors([result]):
+            if self.reason is None and x.device.type != self.device.type:
+                self.reason = f"a tensor on the {x.device.type} ({func})"
+            if _memory(x) not in self.found and _memory(x) not in self._inputs:
+                self._made.add(_memory(x))
+        return result
+
+    def _objection(self, func: Any, given: Sequence[Tensor], args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
+        for x in given:
+            if x.device.type != self.device.type:
+                return f"a tensor on the {x.device.type} ({func})"
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            return f"it draws random numbers ({func})"
+        if torch.Tag.data_dependent_output in func.tags:
+            return f"it waits for a result ({func})"
+        # Of an index by numbers the shape is known; only one by a mask depends on the data.
+        if torch.Tag.dynamic_output_shape in func.tags and (
+            func is not torch.ops.aten.index.Tensor or any(x.dtype in (torch.bool, torch.uint8) for x in given[1:])
+        ):
+            return f"shapes depend on the data ({func})"
+        if func is torch.ops.aten.lift_fresh.default:
+            return "it makes a tensor of Python numbers at every call"
+        for argument, schema in zip(args, func._schema.arguments, strict=False):
+            written = schema.alias_info is not None and schema.alias_info.is_write
+            if written and any(_memory(x) in self._inputs for x in _tensors([argument])):
+                return f"it writes to its input ({func})"
+        for schema in func._schema.arguments:
+            written = schema.name in kwargs and schema.alias_info is not None and schema.alias_info.is_write
+            if written and any(_memory(x) in self._inputs for x in _tensors([kwargs[schema.name]])):
+                return f"it writes to its input ({func})"
+        return None
+
+
+def _tensors(things: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments or results of an operation."""
+    for thing in things:
+        if isinstance(thing, Tensor):
+            yield thing
+        elif isinstance(thing, (tuple, list)):
+            yield from _tensors(thing)
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage()._cdata
+
+
+def _copy(x: Tensor) -> Tensor:
+    return x.clone()
+
+
+def _kind(x: Any) -> Hashable:
+    """What a recording holds for: structure, shapes, types, and all that is no tensor."""
+    if isinstance(x, Tensor):
+        return x.shape, x.dtype, x.device, x.requires_grad
+    if isinstance(x, dict):
+        return tuple((key, _kind(value)) for key, value in x.items())
+    if isinstance(x, (tuple, list)):
+        return type(x), tuple(_kind(value) for value in x)
+    if is_dataclass(x):
+        return type(x), tuple(_kind(getattr(x, field.name)) for field in fields(x))
+    hash(x)
+    found: Hashable = x
+    return found
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def paths(thing: Any) -> dict[str, str]:
+    """Which path each captured function of an object took, and of its attributes, by name."""
+    found = {}
+    for name, value in vars(thing).items():
+        if isinstance(value, (Captured, Compiled)):
+            found[name] = value.path
+            continue
+        for inner in vars(value).values() if hasattr(value, "__dict__") else ():
+            if isinstance(inner, (Captured, Compiled)):
+                found[name] = inner.path
+    return found
+
+
+class Compiled(Generic[Y]):
+    """A pure function by `torch.compile`, or itself where that fails; compiling takes tens of seconds.
+
+    Its results are within rounding of those of the function, for fused operations round less often.
+    """
+
+    def __init__(self, function: Callable[..., Y]) -> None:
+        self.function, self.reason = function, None
+        self.reason: str | None = None
+        self._compiled: Callable[..., Y] | None = None
+
+    @property
+    def path(self) -> str:
+        """Which path the function takes, in words."""
+        return "torch.compile" if self.reason is None else f"eager: {self.reason}"
+
+    def __call__(self, *args: Any) -> Y:
+        """Run what was compiled."""
+        if self.reason is not None:
+            return self.function(*args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler, about itself
+            if self._compiled is None:
+                self._compiled = torch.compile(self.function, dynamic=False)
+            from torch._dynamo.exc import TorchDynamoException
+
+            try:
+                return self._compiled(*args)
+            except TorchDynamoException as error:
+                self.reason = f"torch.compile failed: {_line(error)}"
+        return self.function(*args)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """What is compiled runs eagerly inside of it, so that its operations are seen."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
