@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "Discrete", "Env", "KnownRewards", "Space", "State", "constant"]
+__all__ = ["Box", "Discrete", "Env", "Informative", "KnownRewards", "Space", "State", "constant"]
 
 State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading shape
 
@@ -119,6 +119,14 @@ class KnownRewards(Protocol):
     @property
     def final_reward_range(self) -> tuple[float, float]:
         """Least and greatest reward of a step that does."""
+
+
+@runtime_checkable
+class Informative(Protocol):
+    """An environment that tells more than it shows: what Gymnasium calls `info`, for the experimenter's eyes."""
+
+    def info(self, state: State) -> dict[str, Tensor]:
+        """Tensors [...] by name, about what `observe` shows of this state."""
 
 
 def constant(value: float | tuple[float, ...], like: Tensor) -> Tensor:

@@ -230,6 +230,10 @@ class Conditioning:
         """Whether the present trial only tests."""
         return self.tables.at(state.cues).probe[self.kind(state)]
 
+    def info(self, state: ConditioningState) -> dict[str, Tensor]:
+        """`trial_type`, see `kind`, and `probe`, see `is_probe`: what `gymnasium.make` has in its info."""
+        return {"trial_type": self.kind(state), "probe": self.is_probe(state)}
+
     @cached_property
     def tables(self) -> TableCache:
         """Trials and sessions as tensors."""

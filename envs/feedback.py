@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from envs.base import Box, Discrete, Env
+from envs.base import Box, Discrete, Env, Informative
 
 __all__ = ["Feedback", "FeedbackState"]
 
@@ -100,6 +100,10 @@ class Feedback:
         """One step of the environment inside, kept for the observation."""
         inner, reward, terminated = self.env.step(state.inner, action, noise)
         return FeedbackState(inner, action.long(), reward.to(noise.dtype)), reward, terminated
+
+    def info(self, state: FeedbackState) -> dict[str, Tensor]:
+        """That of the environment inside, if it has any."""
+        return self.env.info(state.inner) if isinstance(self.env, Informative) else {}
 
 
 def _one_hot(index: Tensor, count: int) -> Tensor:

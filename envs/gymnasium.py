@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs import ENVS
-from envs.base import Box, Discrete, Env, Space, State
+from envs.base import Box, Discrete, Env, Informative, Space, State
 from envs.rendering import Renderer, metadata
 
 __all__ = ["TensorEnv", "TensorVectorEnv", "from_gymnasium", "to_gymnasium"]
@@ -90,7 +90,7 @@ class TensorEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         _refuse(options or {})
         self._state, self._action = self.env.reset(_uniforms(self.np_random, self.env.reset_noise)), None
-        return _observe(self.env, self._state, self.observation_space), {}
+        return _observe(self.env, self._state, self.observation_space), self._info()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step; never truncated.
@@ -104,7 +104,7 @@ class TensorEnv(gymnasium.Env[Any, Any]):
         noise = _uniforms(self.np_random, self.env.step_noise)
         self._state, reward, terminated = self.env.step(self._state, self._action, noise)
         obs = _observe(self.env, self._state, self.observation_space)
-        return obs, float(reward), bool(terminated), False, {}
+        return obs, float(reward), bool(terminated), False, self._info()
 
     def render(self) -> Array | None:
         """An RGB image [H, W, 3]; None without a render mode."""
@@ -116,6 +116,9 @@ class TensorEnv(gymnasium.Env[Any, Any]):
     def close(self) -> None:
         """Free the renderer."""
         self._renderer.close()
+
+    def _info(self) -> dict[str, Any]:
+        return {name: value.item() for name, value in _info(self.env, self._state).items()}
 
 
 class TensorVectorEnv(VectorEnv[Any, Any, Array]):
@@ -180,7 +183,7 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
             _require(self._state)
         self._restart(mask)
         self._done[mask] = False
-        return self._observe(), {}
+        return self._observe(), self._infos(mask)
 
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One step of all N.
@@ -207,10 +210,13 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         obs = self._observe()
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
+            last = _info(self.env, self._state)
             for i in np.flatnonzero(self._done).tolist():
-                infos = self._add_info(infos, {"final_obs": obs[i], "final_info": {}}, i)
+                final = {name: value[i].item() for name, value in last.items()}
+                infos = self._add_info(infos, {"final_obs": obs[i], "final_info": final}, i)
             self._restart(self._done)
             obs = self._observe()
+        infos |= self._infos(np.ones(self.num_envs, dtype=np.bool_))
         return obs, reward, terminated, truncated, infos
 
     def render(self) -> tuple[Array, ...] | None:
@@ -229,6 +235,13 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
 
     def _uniforms(self, width: int) -> Tensor:
         return _uniforms(self.np_random, self.num_envs, width)
+
+    def _infos(self, mask: Array) -> dict[str, Any]:
+        """What there is to know about the environments of a mask, and Gymnasium's masks for it."""
+        infos: dict[str, Any] = {}
+        for name, value in _info(self.env, self._state).items():
+            infos[name], infos[f"_{name}"] = np.where(mask, value.numpy(), False), mask.copy()
+        return infos
 
     def _observe(self) -> Any:
         return _observe(self.env, self._state, self.observation_space)
@@ -254,6 +267,10 @@ def _uniforms(generator: np.random.Generator, *shape: int) -> Tensor:
 def _observe(env: Env, state: State, space: GymnasiumSpace) -> Any:
     """A fresh array, or a numpy scalar where one observation is a number."""
     return np.array(env.observe(state).numpy(), dtype=space.dtype)[()]
+
+
+def _info(env: Env, state: State) -> dict[str, Tensor]:
+    return env.info(state) if isinstance(env, Informative) else {}
 
 
 def _action(action: Any, space: GymnasiumSpace) -> Tensor:

@@ -134,6 +134,10 @@ class TimedConditioning:
         """Whether the present trial only tests."""
         return self.tables.at(state.intensity).probe[self.kind(state)]
 
+    def info(self, state: TimedState) -> dict[str, Tensor]:
+        """`trial_type`, see `kind`, and `probe`, see `is_probe`: what `gymnasium.make` has in its info."""
+        return {"trial_type": self.kind(state), "probe": self.is_probe(state)}
+
     @cached_property
     def _isi(self) -> int:
         """Steps of a period."""

@@ -18,6 +18,7 @@ from imitate.commands_fit import FitCommand
 from imitate.commands_values import Calibrate
 from imitate.common import Common, env_of
 from imitate.configs import config_for
+from imitate.core.memory import keep_freed
 from imitate.nets.policy_network import Architecture
 from imitate.registry import BASELINES, closest
 from imitate.students import BehaviourCloningConfig, DAggerConfig, PolicyDistillationConfig
@@ -137,7 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise ValueError(closest("command", arguments[0], COMMANDS))
-        _parse(arguments)()
+        command = _parse(arguments)
+        keep_freed()
+        command()
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"imitate: {' '.join(str(error).split())}", file=sys.stderr)  # whatever it says, in one line
         return 2

@@ -24,9 +24,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from imitate.core import tree
+from imitate.core.watch import Watch
 
 __all__ = ["Captured", "Compiled", "CudaGraphs", "Recorder", "capture", "disabled", "paths", "recorder"]
 
@@ -89,7 +89,7 @@ class CudaGraphs:
 
 @lru_cache(maxsize=16)
 def _side(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 def recorder(device: torch.device) -> Recorder | None:
@@ -134,7 +134,7 @@ class Captured(Generic[X, Y]):
     def __init__(self, function: Callable[[X], Y], device: torch.device, recorder: Recorder) -> None:
         self.function, self.device, self.recorder = function, device, recorder
         self.reason: str | None = None  # why it is not recorded
-        self._known: dict[Hashable, _Watch | _Recording | None] = {}
+        self._known: dict[Hashable, Watch | _Recording | None] = {}
         self._moves = 0
 
     @property
@@ -169,7 +169,7 @@ class Captured(Generic[X, Y]):
             return self._aside(x)[0]
         if found is None:
             return self._watched(x, leaves, key)
-        if isinstance(found, _Watch):
+        if isinstance(found, Watch):
             try:
                 found = self._known[key] = self._record(x, leaves, found)
             except Exception as error:
@@ -188,7 +188,7 @@ class Captured(Generic[X, Y]):
         return tree.map(_copy, found), waited
 
     def _watched(self, x: X, leaves: Sequence[Tensor], key: Hashable) -> Y:
-        watch = _Watch(leaves, self.device)
+        watch = Watch(leaves, self.device)
         with _uncompiled(), watch:
             found, waited = self._aside(x)
         reason = watch.reason
@@ -199,13 +199,13 @@ class Captured(Generic[X, Y]):
         self.reason, self._known[key] = reason, watch
         return found
 
-    def _record(self, x: X, leaves: Sequence[Tensor], watch: _Watch) -> _Recording:
+    def _record(self, x: X, leaves: Sequence[Tensor], watch: Watch) -> _Recording:
         inputs = [leaf.clone() for leaf in leaves]
         each = iter(inputs)
         static = tree.map(lambda _: next(each), x)
         with _alone():
             replay, outputs = self.recorder.record(lambda: self.function(static))
-        return _Recording(inputs, replay, outputs, [(tensor, tensor.data_ptr()) for tensor in watch.found.values()])
+        return _Recording(inputs, replay, outputs, [(x, x.data_ptr()) for x in watch.found.values()])
 
 
 class _State:
@@ -225,75 +225,6 @@ def disabled() -> Iterator[None]:
 
 
 _alone = disabled  # a function inside of another is a part of the recording of that
-
-
-class _Watch(TorchDispatchMode):
-    """Looks at every operation of a call: which tensors come from elsewhere, and what forbids a recording."""
-
-    def __init__(self, inputs: Sequence[Tensor], device: torch.device) -> None:
-        super().__init__()
-        self.device = device
-        self.reason: str | None = None
-        self.found: dict[int, Tensor] = {}  # one tensor of each memory that comes from elsewhere
-        self._inputs = {_memory(x) for x in inputs}
-        self._made: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        given = list(_tensors([args, list(kwargs.values())]))
-        for x in given:
-            memory = _memory(x)
-            if memory not in self._made and memory not in self._inputs:
-                self.found.setdefault(memory, x)
-        if self.reason is None:
-            self.reason = self._objection(func, given, args, kwargs)
-        result = func(*args, **kwargs)
-        for x in _tensors([result]):
-            if self.reason is None and x.device.type != self.device.type:
-                self.reason = f"a tensor on the {x.device.type} ({func})"
-            if _memory(x) not in self.found and _memory(x) not in self._inputs:
-                self._made.add(_memory(x))
-        return result
-
-    def _objection(self, func: Any, given: Sequence[Tensor], args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
-        for x in given:
-            if x.device.type != self.device.type:
-                return f"a tensor on the {x.device.type} ({func})"
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            return f"it draws random numbers ({func})"
-        if torch.Tag.data_dependent_output in func.tags:
-            return f"it waits for a result ({func})"
-        # Of an index by numbers the shape is known; only one by a mask depends on the data.
-        if torch.Tag.dynamic_output_shape in func.tags and (
-            func is not torch.ops.aten.index.Tensor or any(x.dtype in (torch.bool, torch.uint8) for x in given[1:])
-        ):
-            return f"shapes depend on the data ({func})"
-        if func is torch.ops.aten.lift_fresh.default:
-            return "it makes a tensor of Python numbers at every call"
-        for argument, schema in zip(args, func._schema.arguments, strict=False):
-            written = schema.alias_info is not None and schema.alias_info.is_write
-            if written and any(_memory(x) in self._inputs for x in _tensors([argument])):
-                return f"it writes to its input ({func})"
-        for schema in func._schema.arguments:
-            written = schema.name in kwargs and schema.alias_info is not None and schema.alias_info.is_write
-            if written and any(_memory(x) in self._inputs for x in _tensors([kwargs[schema.name]])):
-                return f"it writes to its input ({func})"
-        return None
-
-
-def _tensors(things: Sequence[Any]) -> Iterator[Tensor]:
-    """The tensors among arguments or results of an operation."""
-    for thing in things:
-        if isinstance(thing, Tensor):
-            yield thing
-        elif isinstance(thing, (tuple, list)):
-            yield from _tensors(thing)
-
-
-def _memory(x: Tensor) -> int:
-    return x.untyped_storage()._cdata
 
 
 def _copy(x: Tensor) -> Tensor:
@@ -320,15 +251,12 @@ def _line(error: Exception) -> str:
 
 
 def paths(thing: Any) -> dict[str, str]:
-    """Which path each captured function of an object took, and of its attributes, by name."""
-    found = {}
+    """Which path the captured and compiled functions of an object's attributes took, by attribute."""
+    found: dict[str, str] = {}
     for name, value in vars(thing).items():
-        if isinstance(value, (Captured, Compiled)):
-            found[name] = value.path
-            continue
-        for inner in vars(value).values() if hasattr(value, "__dict__") else ():
-            if isinstance(inner, (Captured, Compiled)):
-                found[name] = inner.path
+        own = [x.path for x in getattr(value, "__dict__", {}).values() if isinstance(x, (Captured, Compiled))]
+        if own:
+            found[name] = ", ".join(own)
     return found
 
 
@@ -339,7 +267,7 @@ class Compiled(Generic[Y]):
     """
 
     def __init__(self, function: Callable[..., Y]) -> None:
-        self.function, self.reason = function, None
+        self.function = function
         self.reason: str | None = None
         self._compiled: Callable[..., Y] | None = None
 

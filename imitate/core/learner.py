@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from imitate.core.capture import capture
 from imitate.core.types import Metrics
 
 __all__ = ["Learner", "PerMember", "per_member"]
@@ -33,7 +34,8 @@ class Learner(Generic[Batch]):
 
     The parameters of all modules become views of one tensor [M, P], so clipping and the optimiser are a handful of
     operations however many layers there are. Members cannot touch each other: their losses are summed and their
-    gradients are disjoint.
+    gradients are disjoint. On a GPU a step is recorded as one CUDA graph, see `imitate.core.capture`: whatever the loss
+    uses and changes between steps must be a tensor, changed in place.
 
     Source: Kingma & Ba (2015), algorithm 1; with `weight_decay` Loshchilov & Hutter (2019), algorithm 2.
 
@@ -80,9 +82,13 @@ class Learner(Generic[Batch]):
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), device=device)  # steps so far; the fused kernel wants a float
         self._ones = torch.ones(members, device=device)
+        self._captured = capture(self._update, device)
 
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] or [M, B] of the loss before it."""
+        return self._captured(batch)
+
+    def _update(self, batch: Batch) -> Metrics:
         if self.gradient is not None:
             with torch.no_grad():
                 loss, metrics, grads = self.gradient(batch)

@@ -36,8 +36,8 @@ def categorical_likelihood(
     Returns:
         −log π(a|s) and H, in nats, and the slope of their weighted difference.
     """
-    # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0.
-    log_probs = logits.log_softmax(-1).clamp_(min=torch.finfo(logits.dtype).min)
+    # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0, whatever the weight.
+    log_probs = logits.log_softmax(-1).clamp_(min=-1e30)
     probs, chosen = log_probs.exp(), action.unsqueeze(-1)
     error = log_probs.gather(-1, chosen).squeeze(-1).neg_()
     entropy = torch.linalg.vecdot(probs, log_probs).neg_()

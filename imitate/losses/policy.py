@@ -64,8 +64,8 @@ def categorical_surrogate(
         epsilon: ε.
         weight: c, of the entropy H.
     """
-    # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0.
-    log_probs = logits.log_softmax(-1).clamp_(min=torch.finfo(logits.dtype).min)
+    # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0, whatever the weight.
+    log_probs = logits.log_softmax(-1).clamp_(min=-1e30)
     probs, chosen = log_probs.exp(), action.unsqueeze(-1)
     log_ratio = log_probs.gather(-1, chosen).squeeze(-1).sub_(log_prob)
     entropy = torch.linalg.vecdot(probs, log_probs).neg_()

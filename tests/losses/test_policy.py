@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from imitate.distributions import Categorical
 from imitate.losses import approximate_kl, clipped_surrogate
+from imitate.losses.imitation import categorical_likelihood
+from imitate.losses.policy import categorical_surrogate
 
 
 def batch(seed=0, shape=(2, 50)):
@@ -54,3 +57,34 @@ def test_approximate_kl_is_unbiased_and_never_negative():
     assert (estimate >= 0).all()
     assert float((old * estimate).sum()) == pytest.approx(float((old * (old / new).log()).sum()), rel=1e-12)
     assert approximate_kl(torch.zeros(3)).tolist() == [0, 0, 0]
+
+
+def choices(masked=False, seed=0):
+    """Logits, actions, old log-probabilities and advantages, [2, 50, 4] and [2, 50]; the last choice may be masked."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 50, 4, generator=generator, dtype=torch.float64)
+    action = torch.randint(0, 3, (2, 50), generator=generator)
+    old, advantage = (torch.randn(2, 50, generator=generator, dtype=torch.float64) for _ in range(2))
+    if masked:
+        logits[..., 3] = -torch.inf
+    return logits, action, Categorical(logits).log_prob(action) + 0.3 * old, advantage
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weight", [0.0, 0.1, 20.0])
+def test_slopes_written_out_are_those_of_autograd(masked, weight):
+    logits, action, old, advantage = choices(masked)
+    epsilon, c = torch.tensor([[0.1], [0.3]], dtype=torch.float64), torch.full((2, 1), weight, dtype=torch.float64)
+    free = logits.clone().requires_grad_()
+    law = Categorical(free)
+    likelihood = -law.log_prob(action)
+    surrogate = clipped_surrogate(law.log_prob(action) - old, advantage, epsilon)
+    for expected, (loss, slope) in (
+        (surrogate, (lambda s: (s.loss, s.slope))(categorical_surrogate(logits, action, old, advantage, epsilon, c))),
+        (likelihood, (lambda e, h, s: (e - c * h, s))(*categorical_likelihood(logits, action, c))),
+    ):
+        whole = expected - c * law.entropy()
+        torch.testing.assert_close(loss, whole.detach())
+        (wanted,) = torch.autograd.grad(whole.sum(), free, retain_graph=True)
+        torch.testing.assert_close(slope, wanted.nan_to_num(0.0), rtol=1e-9, atol=1e-12)
+        assert slope.isfinite().all()
