@@ -216,6 +216,8 @@ def draw(path: Path, result: Lesson) -> None:
     around.set(xlabel="trials since the reversal", ylabel="choices of the better arm", ylim=(0, 1))
     around.legend(frameon=False, fontsize=9)
     fitted.plot(TEACHER["alpha"], TEACHER["beta"], "+", color="black", markersize=12, label="true")
-    fitted.set(xlabel="learning rate α, fitted", ylabel="inverse temperature β, fitted", xlim=(0.2, 0.4), ylim=(4, 6))
+    fitted.set(
+        xlabel="learning rate α, fitted", ylabel="inverse temperature β, fitted", xlim=(0.28, 0.32), ylim=(4.7, 5.3)
+    )
     fitted.legend(frameon=False, fontsize=9)
     figure.savefig(path)

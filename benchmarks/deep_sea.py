@@ -28,9 +28,8 @@ NOISY = {"noisy": True, "epsilon": 0.0, "epsilon_end": 0.0}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "DQN, epsilon-greedy": ("dqn", {}),
     "QR-DQN, noisy": ("qr-dqn", NOISY),
-    "Bootstrapped DQN": ("bootstrapped-dqn", {"heads": 10, "prior": 10.0}),
+    "Bootstrapped DQN": ("bootstrapped-dqn", {"heads": 20}),
 }
-ENVS = 4  # of each member
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Options:
 
     sizes: tuple[int, ...] = (10, 20)
     variants: tuple[str, ...] = tuple(VARIANTS)
-    episodes: int = 1_000
+    episodes: int = 2_000
     members: int = 8
     seed: int = 0
     mapping_seed: int = 42
@@ -69,11 +68,14 @@ def train(variant: str, size: int, options: Options) -> tuple[DQN, list[int | No
     """The learner after its last step, and the episode in which each member first saw the treasure."""
     name, switches = VARIANTS[variant]
     steps = options.episodes * size
+    if name == "bootstrapped-dqn":
+        # Of one-hot inputs a network makes the less the more there are: the prior keeps its size.
+        switches = {**switches, "prior": float(size)}
     config = BASELINES[name].config(
         steps=steps,
         rollout=size,
-        updates=4 * ENVS,  # four an episode
-        batch_size=32,
+        updates=5,
+        batch_size=64,
         capacity=steps,
         learning_starts=10 * size,
         target_every=50,
@@ -82,7 +84,7 @@ def train(variant: str, size: int, options: Options) -> tuple[DQN, list[int | No
     )
     source = imitate.make(
         "DeepSea-v0",
-        num_envs=ENVS,
+        num_envs=1,
         members=options.members,
         seed=options.seed,
         env_kwargs={"size": size, "mapping_seed": options.mapping_seed},
@@ -135,6 +137,7 @@ def main(options: Options) -> None:
                 continue
             row = measure(variant, size, options)
             rows.append(row)
+            rows.sort(key=lambda row: (row["size"], list(VARIANTS).index(row["variant"])))
             options.out.parent.mkdir(parents=True, exist_ok=True)
             document = {**asked, "threads": options.threads, "versions": versions(), "rows": rows}
             options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")

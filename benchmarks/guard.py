@@ -62,11 +62,10 @@ def main(options: Options) -> int:
     code = 0
     with tempfile.TemporaryDirectory() as folder:
         unpack(options.against, Path(folder))
+        # Memory is kept as the command line has it, which also keeps page faults out of the ratios.
         script = HERE / "worker_ours.py"
-        with (
-            Worker(sys.executable, script, threads=options.threads, path=Path(folder)) as then,
-            Worker(sys.executable, script, threads=options.threads, path=HERE.parent) as now,
-        ):
+        start = partial(Worker, sys.executable, script, threads=options.threads, keep_memory=True)
+        with start(path=Path(folder)) as then, start(path=HERE.parent) as now:
             for name, (task, arguments) in wanted.items():
                 timings = {
                     side: partial(_seconds, worker, task, arguments) for side, worker in (("now", now), ("then", then))

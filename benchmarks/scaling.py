@@ -27,6 +27,7 @@ import imitate
 from benchmarks.time_shares import profile_ppo
 from envs import ENVS
 from imitate.behaviours import Random
+from imitate.core.memory import keep_freed
 from imitate.experiment.report import versions
 from imitate.teachers.control import control_law
 
@@ -43,6 +44,7 @@ class Options:
         seconds: Least time of one timing.
         rounds: Timings of each size, one sweep after the other; medians are kept.
         threads: Of torch.
+        keep_memory: Let the C library keep freed memory, as the command line does.
         out: Where to write.
     """
 
@@ -53,6 +55,7 @@ class Options:
     seconds: float = 0.5
     rounds: int = 3
     threads: int = 1
+    keep_memory: bool = True
     out: Path = Path("benchmarks/results/scaling.json")
 
 
@@ -62,6 +65,8 @@ Work = Callable[[], int]  # does something once and returns how much
 def main(options: Options) -> None:
     """Measure, print, write JSON and a picture."""
     torch.set_num_threads(options.threads)
+    if options.keep_memory:
+        keep_freed()
     sweeps: dict[str, tuple[str, Sequence[int], dict[str, Callable[[int], Work]]]] = {
         "members": ("PPO: steps/s, cloning: samples/s", options.members, {"PPO": ppo, "cloning": cloning}),
         "environments": ("steps/s", options.envs, {"random actions": stepping, "64-64 policy": acting}),

@@ -198,7 +198,7 @@ def _race(seeds: int) -> Row:
         "score",
         "PPO until a return of 475, the zoo's settings",
         "seconds",
-        "The mean of 20 greedy episodes is looked at every 2,048 steps, which is not timed. Whoever is not there after "
+        "The mean of 20 greedy episodes is looked at every 1,024 steps, which is not timed. Whoever is not there after "
         "100,000 steps counts with the time of them all. Eight members are timed until the last of them is there.",
         (
             sb3("Stable-Baselines3, 1 run", "score", **goal),

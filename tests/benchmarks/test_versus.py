@@ -190,7 +190,7 @@ class Sides:
 
     then = now = 1.0
 
-    def __init__(self, python, script, *, threads, path):
+    def __init__(self, python, script, *, threads, keep_memory, path):
         self.own = path == FOLDER.parent
 
     def ask(self, task, arguments, seed=0):
@@ -256,7 +256,7 @@ def test_ppo_is_profiled_in_all_its_parts():
 def test_scaling_writes_curves_and_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "profile_ppo", lambda members: {"update": 0.25, "Python": 0.75})
     tiny = {"members": (1, 2), "envs": (2, 4), "widths": (4, 8), "episodes": (5, 10), "seconds": 0.0, "rounds": 1}
-    scaling.main(scaling.Options(**tiny, out=tmp_path / "scaling.json"))
+    scaling.main(scaling.Options(**tiny, keep_memory=False, out=tmp_path / "scaling.json"))
     document = json.loads((tmp_path / "scaling.json").read_text())
     assert [curve["sizes"] for curve in document["curves"]] == [[1, 2]] * 2 + [[2, 4]] * 2 + [[4, 8]] * 2 + [[5, 10]]
     assert all(speed > 0 for curve in document["curves"] for speed in curve["speeds"])
