@@ -85,9 +85,13 @@ def _environments(scale: float) -> Iterator[Row]:
             f"steps-{number}",
             f"CartPole steps, {number:,} environments",
             "steps/s",
-            "Random actions, drawn inside by all. Ours records the whole trajectory, theirs keep nothing."
+            "Random actions, drawn inside by all. The peers keep nothing."
             + (" SyncVectorEnv is left out: it would take minutes." if number > 10_000 else ""),
-            (*peers, ours("1 member", "steps", num_envs=number, steps=steps)),
+            (
+                *peers,
+                ours("nothing kept", "moves", num_envs=number, steps=steps),
+                ours("all recorded", "steps", num_envs=number, steps=steps),
+            ),
         )
 
 

@@ -27,6 +27,25 @@ def steps(num_envs: int, steps: int) -> Run:
     return timed(lambda: _collect(source, Random(source.action), steps))
 
 
+def moves(num_envs: int, steps: int) -> Run:
+    """The same without a record of it: one step after the other, as `gymnasium.vector.VectorEnv.step` makes them."""
+    from imitate.core import tree
+    from imitate.core.rollout import advance, draw  # here, for older revisions have it otherwise
+
+    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    driver = Random(source.action)
+
+    def work() -> int:
+        carry = source.carry
+        for start in range(0, steps, CHUNK):
+            time_ = min(CHUNK, steps - start)
+            for drawn in tree.unbind(draw(source.env, driver, source.decisions, source.dynamics, time_, 1, num_envs)):
+                carry, _ = advance(source.env, driver, carry, *drawn)
+        return steps * num_envs
+
+    return timed(torch.no_grad()(work))
+
+
 def rollout(num_envs: int, steps: int) -> Run:
     """Steps of a fresh 64-64 policy that draws its actions."""
     source = imitate.make("CartPole-v1", num_envs=num_envs)
@@ -186,5 +205,5 @@ def _scores(algorithm: Any) -> Callable[[], Sequence[float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    tasks = (steps, rollout, ppo, dqn, qr_dqn, clone, clone_until, dagger, score)
+    tasks = (steps, moves, rollout, ppo, dqn, qr_dqn, clone, clone_until, dagger, score)
     serve({task.__name__: task for task in tasks}, ("imitate", "torch", "numpy", "gymnasium"))

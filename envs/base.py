@@ -130,7 +130,7 @@ class Informative(Protocol):
 
 
 def constant(value: float | tuple[float, ...], like: Tensor) -> Tensor:
-    """A constant as a tensor of the type and device of `like`, made once: torch converts a plain number at every use."""
+    """A constant as a tensor of the type and device of `like`, made once: torch converts a plain number at each use."""
     return _constant(value, like.dtype, like.device)
 
 

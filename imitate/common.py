@@ -13,6 +13,7 @@ from rich.console import Console
 
 from imitate import teachers
 from imitate.core import tree
+from imitate.core.capture import paths
 from imitate.core.noise import Stream
 from imitate.core.types import Algorithm, Source
 from imitate.distributions import Teacher
@@ -94,6 +95,8 @@ class Common:
             progress=True,
         ):
             last = report
+        for part, path in paths(algorithm).items():  # on a GPU
+            OUT.print(f"{name}: {part}: {path}", markup=False, soft_wrap=True)
         if last is not None and last.evaluation is not None:
             OUT.print(f"{name}: {last.evaluation}", markup=False, soft_wrap=True)
         elif last is None:

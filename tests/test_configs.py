@@ -105,6 +105,22 @@ def test_an_unknown_environment_has_the_defaults():
     assert config_for(PPOConfig, "ppo", "CartPole-v1") != PPOConfig()
 
 
+def test_games_share_a_file():
+    for family, env in (("ALE", "ALE/Pong-v5"), ("MinAtar", "MinAtar/Breakout-v1"), ("MinAtar", "MinAtar/Asterix-v0")):
+        assert settings(env) == settings(family) != {}
+    assert settings("CartPole-v1/Breakout-v1") == {}
+
+
+@pytest.mark.parametrize("name", ["dqn", "qr-dqn", "iqn", "fqf", "er-dqn"])
+def test_the_value_family_can_be_built_for_a_small_game(name):
+    env = "MinAtar/Breakout-v1"
+    tuned = config_for(BASELINES[name].config, name, env)
+    source = imitate.make(env, num_envs=settings(env)["num_envs"])
+    learner = BASELINES[name].algorithm(source, replace(tuned, capacity=640, learning_starts=64, updates=1))
+    learner.step()
+    assert int(learner.updates) == 1
+
+
 def test_no_path_leads_out_of_the_folder():
     for name in ("../configs/CartPole-v1", "__init__", "", ".", "CartPole-v1.json", "cartpole-v1"):
         assert settings(name) == {}

@@ -25,7 +25,8 @@ class BootstrappedConfig(DQNConfig):
 
     Args:
         heads: K, value functions of a member.
-        prior: β, scale of the random function that each is learnt on top of; 0 for none.
+        prior: β, scale of the random function that each is learnt on top of, see `Ensemble`; 0 for none. It explores
+            where these functions are about as large as the returns to be found.
     """
 
     epsilon: float = 0.0
@@ -35,7 +36,13 @@ class BootstrappedConfig(DQNConfig):
 
 
 def bootstrapped_dqn(source: Source, config: BootstrappedConfig | None = None) -> DQN:
-    """Learn K value functions and follow one a whole episode; arguments and errors as of `DQN`."""
+    """Learn K value functions and follow one a whole episode; arguments and errors as of `DQN`.
+
+    Each value function has targets of its own and learns from every transition (p = 1 of the paper's masks), so that it
+    is the priors, and where the weights began, that make them differ. Their mean is evaluated.
+
+    Source: Osband et al. (2016), algorithm 1; the priors are those of Osband, Aslanides & Cassirer (2018).
+    """
     config = config or BootstrappedConfig()
     return DQN(source, config, head=Ensemble(config.heads, config.prior), driver=Committed)
 

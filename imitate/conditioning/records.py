@@ -48,7 +48,10 @@ def records(simulation: Simulation) -> dict[str, list[Any]]:
 
 
 def write_records(path: Path, simulations: Mapping[str, Simulation]) -> None:
-    """Write the tables of several models into one CSV file, with the model's name in the first column."""
+    """Write the tables of several models into one CSV file, with the model's name in the first column.
+
+    Numbers have seven digits, those of float32.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     tables = {name: records(simulation) for name, simulation in simulations.items()}
     header = list(dict.fromkeys(column for table in tables.values() for column in table))
@@ -57,4 +60,5 @@ def write_records(path: Path, simulations: Mapping[str, Simulation]) -> None:
         writer.writerow(["model", *header])
         for name, table in tables.items():
             size = len(table["trial"])
-            writer.writerows(zip([name] * size, *(table.get(column, [""] * size) for column in header), strict=True))
+            rows = zip([name] * size, *(table.get(column, [""] * size) for column in header), strict=True)
+            writer.writerows([f"{x:.7g}" if isinstance(x, float) else x for x in row] for row in rows)

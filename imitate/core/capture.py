@@ -13,11 +13,11 @@ switches recordings off.
 
 from __future__ import annotations
 
+import gc
 import os
-import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.compiled import Compiled, uncompiled
 from imitate.core.watch import Watch
 
-__all__ = ["Captured", "Compiled", "CudaGraphs", "Recorder", "capture", "disabled", "paths", "recorder"]
+__all__ = ["Captured", "CudaGraphs", "Recorder", "capture", "disabled", "paths", "recorder"]
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -82,8 +83,16 @@ class CudaGraphs:
     def record(self, run: Callable[[], Y]) -> tuple[Callable[[], object], Y]:
         """Record one graph with memory of its own."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, stream=_side(self.device)):
-            found = run()
+        # Were an older graph collected in the midst of it, the recording would fail.
+        gc.collect()
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            with torch.cuda.device(self.device), torch.cuda.graph(graph, stream=_side(self.device)):
+                found = run()
+        finally:
+            if collects:
+                gc.enable()
         return graph.replay, found
 
 
@@ -125,10 +134,11 @@ class _Recording:
 class Captured(Generic[X, Y]):
     """A function that records itself; see `capture`.
 
-    The first two calls with inputs of one kind are calls like any other, but on the side stream, so that there is
-    nothing to undo: the first fills what is made once, such as constants, and the second is watched. It finds the
-    tensors that the function takes from elsewhere, which a recording must keep alive, and everything that cannot be
-    recorded: a recording that is begun and fails would leave torch's allocator damaged. The third is recorded.
+    The first two calls with inputs of one kind are calls like any other, so that there is nothing to undo, but on the
+    side stream and on copies of the inputs, laid out in memory as those of the recording will be. The first fills what
+    is made once, such as constants; the second is watched. It finds the tensors that the function takes from elsewhere,
+    which a recording must keep alive, and everything that cannot be recorded, before it is tried: a recording that is
+    begun and fails leaves torch's allocator damaged. The third is recorded.
     """
 
     def __init__(self, function: Callable[[X], Y], device: torch.device, recorder: Recorder) -> None:
@@ -154,26 +164,26 @@ class Captured(Generic[X, Y]):
             key = (_kind(x), torch.is_grad_enabled(), torch.is_autocast_enabled(self.device.type))
             leaves, known, found = tree.leaves(x), key in self._known, self._known.get(key)
         except TypeError as error:
-            self.reason = _line(error)
+            self._give_up(_line(error))
             return self.function(x)
         if isinstance(found, _Recording) and not found.fits():
             self._moves += 1
             if self._moves > LIMIT:
-                self.reason = "tensors that it works on keep moving"
+                self._give_up("tensors that it works on keep moving")
                 return self.function(x)
             known, found = True, None
         if not known:
             if len(self._known) >= LIMIT:
                 return self.function(x)
             self._known[key] = None
-            return self._aside(x)[0]
+            return self._aside(tree.map(Tensor.clone, x))[0]
         if found is None:
-            return self._watched(x, leaves, key)
+            return self._watched(tree.map(Tensor.clone, x), key)
         if isinstance(found, Watch):
             try:
                 found = self._known[key] = self._record(x, leaves, found)
             except Exception as error:
-                self.reason = f"recording failed: {_line(error)}"
+                self._give_up(f"recording failed: {_line(error)}")
                 return self.function(x)
         with torch.no_grad():
             torch._foreach_copy_(found.inputs, leaves)
@@ -185,19 +195,26 @@ class Captured(Generic[X, Y]):
         with _alone():
             found, waited = self.recorder.aside(lambda: self.function(x))
         # Memory of the side stream is not handed on.
-        return tree.map(_copy, found), waited
+        return tree.map(Tensor.clone, found), waited
 
-    def _watched(self, x: X, leaves: Sequence[Tensor], key: Hashable) -> Y:
+    def _watched(self, x: X, key: Hashable) -> Y:
+        leaves = tree.leaves(x)
         watch = Watch(leaves, self.device)
-        with _uncompiled(), watch:
+        with uncompiled(), watch:
             found, waited = self._aside(x)
         reason = watch.reason
         if reason is None and waited:
             reason = "it waits for the device"
         if reason is None and any(leaf.requires_grad for leaf in [*leaves, *tree.leaves(found)]):
             reason = "a gradient flows through it"
-        self.reason, self._known[key] = reason, watch
+        self._known[key] = watch
+        if reason is not None:
+            self._give_up(reason)
         return found
+
+    def _give_up(self, reason: str) -> None:
+        self.reason = reason
+        self._known.clear()
 
     def _record(self, x: X, leaves: Sequence[Tensor], watch: Watch) -> _Recording:
         inputs = [leaf.clone() for leaf in leaves]
@@ -227,10 +244,6 @@ def disabled() -> Iterator[None]:
 _alone = disabled  # a function inside of another is a part of the recording of that
 
 
-def _copy(x: Tensor) -> Tensor:
-    return x.clone()
-
-
 def _kind(x: Any) -> Hashable:
     """What a recording holds for: structure, shapes, types, and all that is no tensor."""
     if isinstance(x, Tensor):
@@ -258,41 +271,3 @@ def paths(thing: Any) -> dict[str, str]:
         if own:
             found[name] = ", ".join(own)
     return found
-
-
-class Compiled(Generic[Y]):
-    """A pure function by `torch.compile`, or itself where that fails; compiling takes tens of seconds.
-
-    Its results are within rounding of those of the function, for fused operations round less often.
-    """
-
-    def __init__(self, function: Callable[..., Y]) -> None:
-        self.function = function
-        self.reason: str | None = None
-        self._compiled: Callable[..., Y] | None = None
-
-    @property
-    def path(self) -> str:
-        """Which path the function takes, in words."""
-        return "torch.compile" if self.reason is None else f"eager: {self.reason}"
-
-    def __call__(self, *args: Any) -> Y:
-        """Run what was compiled."""
-        if self.reason is not None:
-            return self.function(*args)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the compiler, about itself
-            if self._compiled is None:
-                self._compiled = torch.compile(self.function, dynamic=False)
-            from torch._dynamo.exc import TorchDynamoException
-
-            try:
-                return self._compiled(*args)
-            except TorchDynamoException as error:
-                self.reason = f"torch.compile failed: {_line(error)}"
-        return self.function(*args)
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    """What is compiled runs eagerly inside of it, so that its operations are seen."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

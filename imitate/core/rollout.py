@@ -15,12 +15,13 @@ from torch import Tensor
 
 from envs.base import Box, Env, Space
 from imitate.core import tree
-from imitate.core.capture import Compiled, capture
+from imitate.core.capture import capture
+from imitate.core.compiled import Compiled
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
 from imitate.core.types import Memory, Policy, Transition
 
-__all__ = ["Carry", "TensorSource", "advance", "begin", "bounds", "clip"]
+__all__ = ["Carry", "TensorSource", "advance", "begin", "bounds", "clip", "draw"]
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,12 @@ def advance(
 
 
 def _rollout(step: Callable[..., tuple[Carry, Transition]], given: tuple[Carry, Any]) -> tuple[Carry, Transition]:
-    """A step, which is `advance` of an environment and a policy, scanned over what `_draw` drew."""
+    """A step, which is `advance` of an environment and a policy, scanned over what `draw` drew."""
     carry, drawn = given
     return scan(lambda carry, one: step(carry, *one), carry, drawn)
 
 
-def _draw(env: Env, policy: Policy, decisions: Stream, dynamics: Stream, *shape: int) -> tuple[Tensor, Tensor, Any]:
+def draw(env: Env, policy: Policy, decisions: Stream, dynamics: Stream, *shape: int) -> tuple[Tensor, Tensor, Any]:
     """What `advance` takes for T steps, [T, M, N]: uniforms of the policy, of the environment, and first states."""
     decision = decisions.uniform(*shape, policy.noise)
     noise = dynamics.uniform(*shape, env.step_noise + env.reset_noise)
@@ -175,7 +176,7 @@ class TensorSource:
             self._driver, step = policy, partial(advance, self.env, policy)
             self._step = Compiled(step) if self.compile else step
             self._scan = capture(partial(_rollout, self._step), self.device)
-        drawn = _draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
+        drawn = draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
         self.carry, trajectory = self._scan((self.carry, drawn))
         return trajectory
 
@@ -198,7 +199,7 @@ class TensorSource:
         for start in range(0, self.max_steps, block):
             if start and not alive.any():
                 break
-            for one in tree.unbind(_draw(self.env, policy, decisions, dynamics, block, *shape)):
+            for one in tree.unbind(draw(self.env, policy, decisions, dynamics, block, *shape)):
                 carry, seen = advance(self.env, policy, carry, *one)
                 total += seen.reward * alive
                 alive &= ~seen.done

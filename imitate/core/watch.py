@@ -24,6 +24,10 @@ class Watch(TorchDispatchMode):
         self._made: set[int] = set()  # memory
         self._results: set[int] = set()  # identities
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # what is compiled runs eagerly under watch, and importing the compiler takes seconds
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -71,6 +71,7 @@ def test_peers_import_nothing_of_ours():
     ("task", "arguments", "count"),
     [
         ("steps", {"num_envs": 2, "steps": 130}, 260),
+        ("moves", {"num_envs": 2, "steps": 130}, 260),
         ("rollout", {"num_envs": 2, "steps": 3}, 6),
         ("ppo", {"members": 2, "num_envs": 8, "rollout": 32, "epochs": 1, "steps": 512}, 1_024),
         ("dqn", {"members": 2, "steps": 256}, 512),

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import imitate.__main__ as cli
@@ -21,11 +22,23 @@ def blocks(language):
 COMMANDS = "".join(blocks("bash")).splitlines()
 
 
-def test_python_blocks_run_as_written(capsys):
+def test_python_blocks_run_as_written(tmp_path, monkeypatch, capsys):
+    """And what the page prints of the fits, by Python and by the command, is what comes out."""
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in blocks("python"):
         exec(compile(block, str(PAGE), "exec"), namespace)
     out = capsys.readouterr().out
+    estimates, table, mistake = blocks("text")[-3:]
+    assert out.endswith(estimates)
+    command = shlex.split(COMMANDS[-1])[1:]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.split() == table.split()
+    choices = Path("choices.csv")
+    rows = pd.read_csv(choices)
+    rows.assign(action=rows["action"] + 1).to_csv(choices, index=False)
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == mistake
     assert "B at the end: 0.026 blocked, 0.398 control" in out
     assert "blocked A(US) [0.0, 0.24, 0.422]" in out
     assert "rescorla-wagner True" in out

@@ -1,9 +1,13 @@
 """A design as an environment: agents meet the trials that models are simulated on."""
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.vector import SyncVectorEnv
 
-from envs import FixedPause, Presence, Timing
+from envs import Feedback, FixedPause, Presence, Timing
+from envs.gymnasium import TensorVectorEnv
 from imitate.behaviours import Random
 from imitate.conditioning.design import Design
 from imitate.conditioning.environment import to_env, to_timed_env
@@ -74,6 +78,49 @@ def test_periods_in_time():
     trial = [no, f, f, no, t, t, no], [no, no, t, t, no], [no, no, t, t, no, no, no, no], [no, no, f, f, no]
     assert seen == [*trial[0], *trial[1], *trial[2], *trial[3], no]
     assert [i for i, r in enumerate(rewards) if r] == [7, 12, 20]
+
+
+@pytest.mark.parametrize("make", [to_env, to_timed_env, lambda design: Feedback(to_env(design))])
+def test_gymnasium_tells_the_trial_beside_the_observation(make):
+    """What an observation belongs to, from the reset on, and −1 with the last one, when the session is over."""
+    env = gymnasium.make("imitate/Conditioning-v0", env=make(Design("2A(US)/1#B/1A")), max_episode_steps=1000)
+    inner = env.unwrapped.env
+    trials = (inner.env if isinstance(inner, Feedback) else inner).trials
+    _, info = env.reset(seed=0)
+    told, terminated = [info], False
+    while not terminated:
+        _, _, terminated, truncated, info = env.step(0)
+        told.append(info)
+        assert not truncated and type(info["trial_type"]) is int and type(info["probe"]) is bool
+    kinds = [one["trial_type"] for one in told]
+    order = [kind for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
+    assert [trials[kind].name for kind in order[:-1]] == ["A(US)", "#B", "A"] and kinds[-1] == -1
+    assert [one["probe"] for one in told] == [kind >= 0 and trials[kind].probe for kind in kinds]
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_a_vector_tells_what_gymnasiums_own_does(mode):
+    design = Design("2A(US)/1#B")
+    ours = TensorVectorEnv(to_env(design), num_envs=1, autoreset_mode=mode)
+    theirs = SyncVectorEnv(
+        [lambda: gymnasium.make("imitate/Conditioning-v0", env=to_env(design), max_episode_steps=99)],
+        autoreset_mode=gymnasium.vector.AutoresetMode(mode),
+    )
+    (_, mine), (_, other) = ours.reset(seed=0), theirs.reset(seed=0)
+    for _ in range(8):
+        assert mine.keys() == other.keys()
+        for key in ("trial_type", "_trial_type", "probe", "_probe"):
+            np.testing.assert_array_equal(mine[key], other[key])
+            assert mine[key].dtype == other[key].dtype
+        if "final_info" in mine:
+            assert mine["final_info"] == other["final_info"]
+            assert mine["final_info"]["trial_type"].tolist() == [-1]
+        mine, other = ours.step(np.zeros(1, int))[-1], theirs.step(np.zeros(1, int))[-1]
+    many = TensorVectorEnv(to_env(design), num_envs=3)
+    many.reset(seed=0)
+    many.step(np.zeros(3, int))
+    _, partly = many.reset(options={"reset_mask": np.array([False, True, False])})
+    assert partly["_probe"].tolist() == [False, True, False] and partly["trial_type"][1] == 0
 
 
 @pytest.mark.parametrize(

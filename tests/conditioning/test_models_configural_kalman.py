@@ -100,9 +100,11 @@ def test_without_drift_it_is_ridge_regression(prior, noise, generator):
 
 
 def test_gains():
-    """The first three; and the last, which is the variance left over that of the noise (A9)."""
+    """The first three, the tenth, and the last, which is the variance left over that of the noise (A9)."""
     states = learn(KALMAN, parameters(KALMAN, 1), *trials("200A+"))
-    np.testing.assert_allclose(states.covariance[:3, 0, 0].numpy(), [0.5025, 0.3388, 0.2586], atol=5e-5)
+    np.testing.assert_allclose(
+        states.covariance[[0, 1, 2, 9], 0, 0].numpy(), [0.5025, 0.3388, 0.2586, 0.1201], atol=5e-5
+    )
     assert float(states.covariance[-1]) == pytest.approx(0.0951249, abs=1e-7)
     step = states.mean[1, 0, 0] - states.mean[0, 0, 0]
     assert float(step / (1 - states.mean[0, 0, 0])) == pytest.approx(0.3388, abs=5e-5)
@@ -135,6 +137,13 @@ def test_kalman_phenomena(text, expected):
     _, path = after(KALMAN, text)
     for found, want in zip(path[-1].tolist(), expected, strict=True):
         assert want is None or found == pytest.approx(want, abs=5e-5)
+
+
+@pytest.mark.parametrize(("drift", "pairs"), [(0.1, 2), (0.01, 5), (0.001, 13)])
+def test_who_is_sure_reverses_late(drift, pairs):
+    """A- B+ after twenty A+ B-, until B is stronger than A: the less drift, the less variance is left, the longer."""
+    _, path = after(KALMAN, "A+ B- " * 20 + "A- B+ " * 20, drift=drift)
+    assert int((path[41::2, 1] > path[41::2, 0]).nonzero()[0]) + 1 == pairs
 
 
 def test_a_covariance_stays_symmetric(generator):

@@ -37,6 +37,7 @@ ROWS = [
     ("blocking", "10A+|10AB+", {"B": 0.0856}, {}),
     ("blocking, control", "10C+|10AB+", {"B": 0.4894}, {}),
     ("blocking, long", "100A+|100AB+", {"B": 0.0}, {}),
+    ("recovery from blocking", "10A+|10AB+|10A", {"B": 0.0856}, {}),
     ("backward blocking", "10AB+|10A+", {"B": 0.4894}, {}),
     ("unblocking", "100A+|lambda=2/100AB+", {"A": 1.5, "B": 0.5}, {}),
     ("unblocking by decrease", "lambda=2/100A+|100AB+", {"A": 1.5, "B": -0.5}, {}),
@@ -136,6 +137,8 @@ def test_relative_validity_needs_a_larger_rate_for_outcomes(off, difference):
         ("kalman", "10A+/10B+|10AB+", {"B": 0.6480}, {}),
         ("kalman", "10A+/10B+|10AB+|10A", {"B": 0.7950}, {}),
         ("kalman", "10A|1A+", {"A": 0.1151}, {}),
+        # Twelve pairs as Gershman (2015) simulated them: one in four compounds has the outcome.
+        ("kalman", "3(A+/AX/A+/AX/A+/AX/A+/AX+)", {"A": 0.9382, "X": -0.5800}, {}),
     ],
 )
 def test_other_models(name, text, values, theta):

@@ -1,0 +1,57 @@
+"""A function by `torch.compile`, or itself where that fails."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Generic, TypeVar
+
+import torch
+
+__all__ = ["Compiled", "uncompiled"]
+
+Y = TypeVar("Y")
+
+
+class Compiled(Generic[Y]):
+    """A pure function by `torch.compile`, or itself where that fails; compiling takes tens of seconds.
+
+    Its results are within rounding of those of the function, for fused operations round less often.
+    """
+
+    def __init__(self, function: Callable[..., Y]) -> None:
+        self.function = function
+        self.reason: str | None = None
+        self._compiled: Callable[..., Y] | None = None
+
+    @property
+    def path(self) -> str:
+        """Which path the function takes, in words."""
+        return "torch.compile" if self.reason is None else f"eager: {self.reason}"
+
+    def __call__(self, *args: Any) -> Y:
+        """Run what was compiled."""
+        if self._compiled is not None:
+            return self._compiled(*args)
+        if self.reason is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the compiler, about itself
+                compiled = torch.compile(self.function, dynamic=False)
+                from torch._dynamo.exc import TorchDynamoException
+
+                try:
+                    found: Y = compiled(*args)
+                    self._compiled = compiled
+                    return found
+                except TorchDynamoException as error:
+                    self.reason = (
+                        f"torch.compile failed: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+                    )
+        return self.function(*args)
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """What is compiled runs eagerly inside of it, so that its operations are seen."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
