@@ -64,7 +64,7 @@ def main(options: Options) -> None:
     """Run, print and write one row a variant."""
     torch.set_num_threads(options.threads)
     asked = {"env": options.env, "members": options.members, "seed": options.seed, "episodes": options.episodes}
-    out = options.out or Path(f"benchmarks/results/value_{options.env}.json")
+    out = options.out or Path(f"benchmarks/results/value_{options.env.replace('/', '-')}.json")
     rows: list[dict[str, Any]] = []
     if out.exists():
         document = json.loads(out.read_text("utf-8"))

@@ -466,7 +466,7 @@ def test_what_does_not_compile_runs_eagerly_and_says_why(monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_rollout_is_close_to_the_rollout():
     plain, compiled = short("CartPole-v1"), short("CartPole-v1", compile=True)
-    policy = imitate.nets.policy(plain, hidden=(8,))
+    policy = Random(plain.action)  # the checks of shapes in the tests, of distributions too, cannot be compiled
     for _ in range(3):
-        torch.testing.assert_close(compiled.collect(policy, 5), plain.collect(policy, 5))
+        torch.testing.assert_close(tree.leaves(compiled.collect(policy, 5)), tree.leaves(plain.collect(policy, 5)))
     assert compiled._step.path == "torch.compile"
