@@ -206,7 +206,8 @@ def _race(seeds: int) -> Row:
         "100,000 steps counts with the time of them all. Eight members are timed until the last of them is there.",
         (
             sb3("Stable-Baselines3, 1 run", "score", **goal),
-            *(ours(_members(m), "score", members=m, **goal) for m in (1, 8)),
+            *(ours(_members(m), "score", members=m, own=False, **goal) for m in (1, 8)),
+            *(ours(f"{_members(m)}, own settings", "score", members=m, own=True, **goal) for m in (1, 8)),
         ),
         rounds=seeds,
     )

@@ -125,15 +125,24 @@ def dagger(members: int, rounds: int, rollout: int, updates: int, batch: int, fa
     return run
 
 
-def score(members: int, target: float, budget: int) -> Run:
-    """PPO with the zoo's settings until every member's mean return is at the target, looking every 1,024 steps."""
+def score(members: int, target: float, budget: int, own: bool) -> Run:
+    """PPO until every member's mean return is at the target, looking every 1,024 steps.
+
+    With the zoo's settings, or with its own.
+    """
+    num_envs, config = 8, _ppo_config(32, 20, steps=budget, anneal=True)
+    if own:
+        from imitate.configs import config_for, settings
+
+        num_envs, config = settings("CartPole-v1")["num_envs"], config_for(imitate.PPOConfig, "ppo", "CartPole-v1")
+    each = config.rollout * num_envs
 
     def run(seed: int) -> dict[str, Any]:
-        source = imitate.make("CartPole-v1", num_envs=8, members=members, seed=seed)
-        ppo = imitate.PPO(source, _ppo_config(32, 20, steps=budget, anneal=True))
+        source = imitate.make("CartPole-v1", num_envs=num_envs, members=members, seed=seed)
+        ppo = imitate.PPO(source, config)
 
         def step() -> None:
-            for _ in range(4):
+            for _ in range(max(1, 1_024 // each)):
                 if not ppo.finished:
                     ppo.step()
 

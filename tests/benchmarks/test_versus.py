@@ -87,7 +87,8 @@ def test_peers_import_nothing_of_ours():
             {"members": 2, "batch": 8, "samples": 500, "target": 1.0, "every": 2, "limit": 4},
             1,
         ),
-        ("score", {"members": 2, "target": 1.0, "budget": 4_096}, 1),
+        ("score", {"members": 2, "target": 1.0, "budget": 4_096, "own": False}, 1),
+        ("score", {"members": 2, "target": 1.0, "budget": 4_096, "own": True}, 1),
     ],
 )
 def test_our_tasks_count_what_they_do(worker_ours, task, arguments, count):
