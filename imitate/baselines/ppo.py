@@ -124,10 +124,11 @@ class PPO:
         self.gamma, self.lam, self.clip = member_axis("gamma"), member_axis("lam"), member_axis("clip")
         self.entropy, self.value = member_axis("entropy"), member_axis("value")
         self.lr, self.epsilon = member_axis("lr").squeeze(1), self.clip.clone()
+        plain = self.policy.plain and isinstance(self.critic, MLP) and self.critic.plain
         self.learner = Learner(
             [self.policy, self.critic],
             self._loss,
-            gradient=self._gradient if self.policy.plain and isinstance(self.critic, MLP) else None,
+            gradient=self._gradient if plain else None,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,

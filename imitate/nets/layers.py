@@ -97,6 +97,11 @@ class MLP(nn.Module):
         """Outputs of each member on its own batch."""
         return dense.dense(x, self._chain, self.activation)
 
+    @property
+    def plain(self) -> bool:
+        """Whether `gradients` knows the gradient: the activation is one of `dense.FUSED`, and nothing is frozen."""
+        return self.activation in dense.FUSED and all(p.requires_grad for p in self._chain)
+
     def outputs(self, x: Tensor) -> list[Tensor]:
         """The input and what each layer makes of it, for `gradients`; the activation must be one of `dense.FUSED`."""
         return dense.outputs(x, self._chain, self.activation)

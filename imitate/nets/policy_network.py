@@ -22,7 +22,6 @@ from imitate.core.noise import Stream
 from imitate.core.rollout import bounds, clip
 from imitate.core.types import Source
 from imitate.distributions import Categorical, Distribution, Normal, TanhNormal
-from imitate.nets.dense import FUSED
 from imitate.nets.layers import ACTIVATIONS, MLP, Activation, Population, RunningNorm, features, network
 
 __all__ = ["Architecture", "NetworkPolicy", "load", "policy", "space_from_json", "space_to_json"]
@@ -109,8 +108,7 @@ class NetworkPolicy(nn.Module):
     @property
     def plain(self) -> bool:
         """Whether it chooses by a multilayer perceptron whose gradients can be written out."""
-        fused = isinstance(self.network, MLP) and self.network.activation in FUSED
-        return fused and isinstance(self.action, Discrete)
+        return isinstance(self.network, MLP) and self.network.plain and isinstance(self.action, Discrete)
 
     def memory(self, *shape: int) -> None:
         """Memoryless."""

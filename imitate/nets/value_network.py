@@ -174,7 +174,8 @@ class ValuePolicy(nn.Module):
     def has_slopes(self) -> bool:
         """Whether `slopes` knows the gradient: multilayer perceptrons for means and quantiles."""
         known = isinstance(self.architecture.head, Scalar | Quantiles)
-        return known and bool(self._chain) and ACTIVATIONS[self.architecture.activation] in dense.FUSED
+        learnt = bool(self._chain) and all(p.requires_grad for p in self._chain)
+        return known and learnt and ACTIVATIONS[self.architecture.activation] in dense.FUSED
 
     def features(self, obs: Tensor) -> Tensor:
         """Observations [M, B, *obs] as the network takes them: normalised, flat unless they are images."""

@@ -151,6 +151,17 @@ def test_other_networks_and_actions_go_by_autograd():
     assert ppo().learner.gradient is not None
     assert ppo(config=dataclasses.replace(SMALL, activation="elu")).learner.gradient is None
     assert ppo(Reach()).learner.gradient is None
+    given = ppo().policy  # its activation is fused, that of the critic beside it is not
+    mixed = ppo(config=dataclasses.replace(SMALL, activation="elu"), policy=given)
+    assert mixed.learner.gradient is None
+    given = ppo().policy
+    given.network.layers[0].weight.requires_grad_(False)
+    frozen = ppo(policy=given)
+    assert frozen.learner.gradient is None
+    before = given.network.layers[0].weight.clone()
+    for one in (mixed, frozen):
+        assert one.step()["loss"].isfinite().all()
+    assert torch.equal(given.network.layers[0].weight, before)
 
 
 def test_metrics_are_of_each_member_and_finite():
