@@ -55,7 +55,7 @@ peers: .peers/sb3/.installed .peers/imitation/.installed
 
 # Beside the peers, what scales how, and the tables for the README; about an hour on one idle core.
 bench: $(VENV)/.installed peers
-	$(BIN)/python -m benchmarks.versus --out benchmarks/results/versus.json
+	$(BIN)/python -m benchmarks.versus --keep-memory --out benchmarks/results/versus.json
 	$(BIN)/python -m benchmarks.scaling --out benchmarks/results/scaling.json
 	$(BIN)/python -m benchmarks.table --speed benchmarks/results/versus.json
 

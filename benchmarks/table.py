@@ -25,23 +25,17 @@ class Options:
         reports: Files that `imitate demo` wrote.
         summary: One line an environment instead of one a policy.
         speed: File that `benchmarks.versus` wrote; its table is printed instead.
-        into: A file whose lines between <!-- speed --> and <!-- /speed --> become that table.
     """
 
     reports: Positional[tuple[Path, ...]] = ()
     summary: bool = False
     speed: Path | None = None
-    into: Path | None = None
 
 
 def main(options: Options) -> None:
     """Print the tables."""
     if options.speed is not None:
-        table = speed_table(json.loads(options.speed.read_text("utf-8")))
-        if options.into is None:
-            print(table)
-        else:
-            options.into.write_text(between(options.into.read_text("utf-8"), table), "utf-8")
+        print(speed_table(json.loads(options.speed.read_text("utf-8"))))
         return
     documents = [json.loads(path.read_text("utf-8")) for path in options.reports]
     if options.summary:
@@ -78,22 +72,6 @@ def speed_table(document: dict[str, Any]) -> str:
             found.append(f"| {row['title'] if number == 0 else ''} | {one['name']} | {speed}{arrived(one)} | {cell} |")
         notes.append(f"- {row['title']}: {row['note']}")
     return "\n".join([*found, "", *notes])
-
-
-def between(text: str, table: str) -> str:
-    """A text with the table between its marks.
-
-    Raises:
-        ValueError: It has no marks.
-    """
-    begin, end = "<!-- speed -->\n", "<!-- /speed -->"
-    before, mark, rest = text.partition(begin)
-    _, closing, after = rest.partition(end)
-    if not mark or not closing:
-        raise ValueError(
-            f"into: there is no line {begin.strip()} with {end} after it; write them where it shall stand."
-        )
-    return f"{before}{begin}{table}\n{end}{after}"
 
 
 def _ratio(ratio: dict[str, Any]) -> str:

@@ -111,8 +111,7 @@ class Expected:
     def regress(self, target: Expected) -> tuple[Tensor, Tensor]:
         """The distance [...] and its slope in the value, [..., 1]."""
         error = self.value - target.value
-        clipped = error.clamp(-1, 1)
-        return clipped * (error - 0.5 * clipped), clipped.unsqueeze(-1)
+        return huber(error), error.clamp(-1, 1).unsqueeze(-1)
 
     def cdf(self, x: Tensor) -> Tensor:
         """A step at the mean."""

@@ -47,7 +47,7 @@ def normal(uniform: Tensor) -> Tensor:
 
     A uniform is clamped to [2⁻²⁵, 1 − 2⁻²⁴], the ends of what float32 resolves: |z| ≤ 5.42, and no infinity comes out.
     """
-    # √2 erf⁻¹(2u − 1) is Φ⁻¹(u); 2u − 1 of a uniform is exact, and erfinv takes a fifth of the time of ndtri.
+    # √2 erf⁻¹(2u − 1) is Φ⁻¹(u); 2u − 1 of a uniform is exact, and erfinv is faster than ndtri.
     return torch.erfinv(2 * uniform.clamp(2**-25, 1 - 2**-24) - 1) * math.sqrt(2)
 
 
@@ -56,7 +56,7 @@ def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
 
     The first choice whose cumulative probability exceeds the uniform, which is scaled to the rounded total; so a choice
     of probability zero is never drawn, not even at the ends of what a uniform takes. Of two choices the first has the
-    logistic of the difference, which costs a quarter of the sums.
+    logistic of the difference, which is cheaper than the sums.
     """
     if logits.shape[-1] == 2:
         first, second = logits.unbind(-1)

@@ -224,7 +224,7 @@ class SequenceReplay:
         """`count` batches in turn, as of `sample`.
 
         Without priorities nothing that happens between two of them changes what is drawn, so as many as fit into
-        `AT_ONCE` bytes are drawn together: for small observations that takes a tenth of the time.
+        `AT_ONCE` bytes are drawn together: for small observations that costs hardly more than one.
         """
         each = 2 * batch_size * len(self.gamma) * _size(self.frames.shape, self.frames.store.dtype)
         together = 1 if self.alpha > 0 else max(1, min(count, AT_ONCE // each))

@@ -167,19 +167,6 @@ def test_speed_table():
     ]
 
 
-def test_a_table_goes_between_its_marks(tmp_path):
-    path = tmp_path / "page.md"
-    path.write_text("a\n<!-- speed -->\nold\n<!-- /speed -->\nz\n")
-    speed = tmp_path / "versus.json"
-    speed.write_text('{"rows": []}')
-    table.main(table.Options(speed=speed, into=path))
-    kept = path.read_text().splitlines()
-    assert (kept[:2], kept[-2:]) == (["a", "<!-- speed -->"], ["<!-- /speed -->", "z"])
-    assert "old" not in kept
-    with pytest.raises(ValueError, match="into: there is no line <!-- speed -->"):
-        table.between("nothing", "table")
-
-
 def test_guard_is_about_medians_beyond_the_tolerance():
     assert not guard.slower(Spread(1.15, 1.0, 9.0), 0.15)
     assert guard.slower(Spread(1.151, 0.9, 1.2), 0.15)

@@ -18,7 +18,7 @@ def chain(widths, dtype=torch.float64, members=M):
     return found
 
 
-def looped(x, parameters, activation, last):
+def looped(x, parameters, activation):
     """Layer by layer, member by member, by matrix products and autograd."""
     rows = []
     for m in range(len(x)):
@@ -26,25 +26,24 @@ def looped(x, parameters, activation, last):
         for i in range(0, len(parameters), 2):
             k = m if len(parameters[i]) > 1 else 0
             y = y @ parameters[i][k] + parameters[i + 1][k]
-            if last or i + 2 < len(parameters):
+            if i + 2 < len(parameters):
                 y = activation(y)
         rows.append(y)
     return torch.stack(rows)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("widths", [(4, 2), (4, 16, 2), (5, 16, 12, 20)])
 @pytest.mark.parametrize("batch", [1, B])  # the narrow product takes over for many rows
-def test_the_chain_and_its_gradients_are_those_of_a_loop(name, last, widths, batch):
+def test_the_chain_and_its_gradients_are_those_of_a_loop(name, widths, batch):
     parameters, activation = chain(widths), ACTIVATIONS[name]
     x = torch.randn(M, batch, widths[0], dtype=torch.float64, requires_grad=True)
     weights = torch.randn(M, batch, widths[-1], dtype=torch.float64)
-    expected = looped(x, parameters, activation, last)
-    found = dense.dense(x, parameters, activation, last=last)
+    expected = looped(x, parameters, activation)
+    found = dense.dense(x, parameters, activation)
     torch.testing.assert_close(found, expected)
     with torch.no_grad():
-        torch.testing.assert_close(dense.dense(x, parameters, activation, last=last), expected)
+        torch.testing.assert_close(dense.dense(x, parameters, activation), expected)
     for mine, theirs in zip(
         torch.autograd.grad((found * weights).sum(), [x, *parameters]),
         torch.autograd.grad((expected * weights).sum(), [x, *parameters]),
@@ -57,7 +56,7 @@ def test_a_population_of_one_serves_any_number_of_members():
     parameters = chain((4, 8, 3), members=1)
     x = torch.randn(M, B, 4, dtype=torch.float64)
     found = dense.dense(x, parameters, torch.tanh)
-    torch.testing.assert_close(found, looped(x, parameters, torch.tanh, False))
+    torch.testing.assert_close(found, looped(x, parameters, torch.tanh))
     assert torch.autograd.grad(found.sum(), parameters[0])[0].shape == parameters[0].shape
 
 
@@ -65,7 +64,7 @@ def test_a_population_of_one_serves_any_number_of_members():
 def test_the_tanh_of_float32_is_tanh(rows):
     parameters = chain((4, 64, 64, 2), torch.float32)
     x = 5 * torch.randn(M, rows, 4)
-    exact = looped(x.double(), [p.double() for p in parameters], torch.tanh, False)
+    exact = looped(x.double(), [p.double() for p in parameters], torch.tanh)
     found = dense.dense(x, parameters, torch.tanh)
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=3e-6)
 
@@ -73,10 +72,9 @@ def test_the_tanh_of_float32_is_tanh(rows):
 def test_the_gradient_leaves_its_inputs_alone():
     parameters = chain((4, 8, 3))
     x = torch.randn(M, B, 4, dtype=torch.float64)
-    for last in (False, True):
-        with torch.no_grad():
-            found = dense.outputs(x, parameters, torch.tanh, last=last)
-            kept, grad = [y.clone() for y in found], torch.ones_like(found[-1])
-            dense.gradients(found, parameters[::2], grad, torch.tanh, last=last)
-        assert torch.equal(grad, torch.ones_like(grad))
-        assert all(torch.equal(a, b) for a, b in zip(found, kept, strict=True))
+    with torch.no_grad():
+        found = dense.outputs(x, parameters, torch.tanh)
+        kept, grad = [y.clone() for y in found], torch.ones_like(found[-1])
+        dense.gradients(found, parameters[::2], grad, torch.tanh)
+    assert torch.equal(grad, torch.ones_like(grad))
+    assert all(torch.equal(a, b) for a, b in zip(found, kept, strict=True))
