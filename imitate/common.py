@@ -38,6 +38,7 @@ class Common:
         seed: Of everything.
         device: Where it all runs.
         num_envs: Environments of each member.
+        compile: Run rollouts through torch.compile, which takes some ten seconds: for long runs.
         out: Folder for the policy, the checkpoint, progress.csv and TensorBoard events.
         resume: Go on from the checkpoint in that folder.
         evaluate_every: Steps between evaluations; a tenth of the run by default.
@@ -49,6 +50,7 @@ class Common:
     seed: int = 0
     device: Device = "auto"
     num_envs: int | None = None
+    compile: bool = False
     out: Path | None = None
     resume: bool = False
     evaluate_every: int | None = None
@@ -56,7 +58,14 @@ class Common:
 
     def source(self, env: str, num_envs: int) -> Source:
         """Where the command acts."""
-        return make(env, num_envs=self.num_envs or num_envs, members=self.members, seed=self.seed, device=self.device)
+        return make(
+            env,
+            num_envs=self.num_envs or num_envs,
+            members=self.members,
+            seed=self.seed,
+            device=self.device,
+            compile=self.compile,
+        )
 
     def known_env(self, teacher: str | None = None) -> str:
         """The id, or one line about its lack."""
@@ -95,7 +104,7 @@ class Common:
             progress=True,
         ):
             last = report
-        for part, path in paths(algorithm).items():  # on a GPU
+        for part, path in paths(algorithm).items():  # on a GPU, or compiled
             OUT.print(f"{name}: {part}: {path}", markup=False, soft_wrap=True)
         if last is not None and last.evaluation is not None:
             OUT.print(f"{name}: {last.evaluation}", markup=False, soft_wrap=True)

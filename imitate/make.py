@@ -36,6 +36,7 @@ def make(
     *,
     native: bool = True,
     asynchronous: bool = False,
+    compile: bool = False,  # noqa: A002 - torch's word
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> TensorSource | GymnasiumSource:
     """The source of experience in an environment.
@@ -52,6 +53,7 @@ def make(
         native: Whether an id that both we and Gymnasium have means ours.
         asynchronous: Run every Gymnasium environment in a process of its own. A step then costs about 0.1 ms
             more, so it pays where one takes several times that and there are as many cores.
+        compile: Run rollouts of our environments through `torch.compile`, see `TensorSource`. It pays in long runs.
         env_kwargs: Options of the environment, as its class names them.
 
     Raises:
@@ -65,6 +67,8 @@ def make(
     if isinstance(env, str):
         name = env.removeprefix("imitate/")
         if not native or name not in ENVS:
+            if compile:
+                raise ValueError(f"compile: {env} is simulated by Gymnasium; only what we have of our own is compiled.")
             return _theirs(env, count * members, asynchronous, options, members=members, seed=seed, device=where)
         if asynchronous:
             raise ValueError(f"asynchronous: our {name} is simulated in one batch; pass native=False.")
@@ -74,6 +78,8 @@ def make(
             argument = "env_kwargs" if options else "asynchronous"
             raise ValueError(f"{argument}: an environment that is already built takes none.")
         if isinstance(env, VectorEnv):
+            if compile:
+                raise ValueError("compile: a VectorEnv is not compiled; only environments of ours are.")
             if num_envs is not None and num_envs * members != env.num_envs:
                 raise ValueError(
                     f"num_envs: {members} members of {num_envs} are not the {env.num_envs} of the VectorEnv."
@@ -81,7 +87,7 @@ def make(
             return GymnasiumSource(env, members=members, seed=seed, device=where)
         same = (known for known, kind in ENVS.items() if type(env) is kind and env == kind())
         name = next(same, type(env).__name__)
-    return TensorSource(env, id=name, num_envs=count, members=members, seed=seed, device=where)
+    return TensorSource(env, id=name, num_envs=count, members=members, seed=seed, device=where, compile=compile)
 
 
 def resolve_device(device: torch.device | str) -> torch.device:

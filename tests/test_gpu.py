@@ -221,7 +221,7 @@ def test_a_compiled_rollout_is_close_to_the_rollout():
     for _ in range(5):
         mine, theirs = (tree.leaves(source.collect(policy, 10)) for source in (compiled, plain))
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
-    assert (compiled._scan.path, compiled._step.path) == (GRAPH, "torch.compile")
+    assert (compiled._scan.path, compiled._stretch.path) == (GRAPH, "torch.compile")
 
 
 @pytest.mark.gpu

@@ -103,6 +103,10 @@ def test_processes():
         ({"env": "CartPole-v1", "device": "cda"}, r"device: 'cda' cannot be used here: .*"),
         ({"env": "CartPole-v1", "asynchronous": True}, r"asynchronous: our CartPole-v1 .* native=False\."),
         (
+            {"env": "CartPole-v1", "native": False, "compile": True},
+            r"compile: CartPole-v1 is simulated by Gymnasium; .*",
+        ),
+        (
             {"env": "CartPole-v1", "env_kwargs": {"gravty": 1.0}},
             r"env_kwargs: our CartPole-v1 has no 'gravty'; did you mean gravity\? It takes gravity, .*",
         ),

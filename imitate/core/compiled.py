@@ -15,8 +15,13 @@ __all__ = ["Compiled", "uncompiled"]
 Y = TypeVar("Y")
 
 
+# Compilations of one function by all that use it in a process. Beyond its own limit of 8 torch runs eagerly, and says so
+# in its log alone.
+LIMIT = 256
+
+
 class Compiled(Generic[Y]):
-    """A pure function by `torch.compile`, or itself where that fails; compiling takes tens of seconds.
+    """A pure function by `torch.compile`, or itself where that fails; compiling takes seconds for each kind of inputs.
 
     Its results are within rounding of those of the function, for fused operations round less often.
     """
@@ -35,21 +40,21 @@ class Compiled(Generic[Y]):
         """Run what was compiled."""
         if self._compiled is not None:
             return self._compiled(*args)
-        if self.reason is None:
+        if self.reason is not None:
+            return self.function(*args)
+        from torch._dynamo import config, exc  # here, for they take seconds to import
+
+        config.recompile_limit = max(config.recompile_limit, LIMIT)
+        compiled = torch.compile(self.function, dynamic=False)
+        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler, about itself
-                compiled = torch.compile(self.function, dynamic=False)
-                from torch._dynamo.exc import TorchDynamoException
-
-                try:
-                    found: Y = compiled(*args)
-                    self._compiled = compiled
-                    return found
-                except TorchDynamoException as error:
-                    self.reason = (
-                        f"torch.compile failed: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
-                    )
-        return self.function(*args)
+                found = compiled(*args)
+        except exc.TorchDynamoException as error:
+            self.reason = f"torch.compile failed: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+            return self.function(*args)
+        self._compiled = compiled
+        return found
 
 
 def uncompiled() -> AbstractContextManager[Any]:

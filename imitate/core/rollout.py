@@ -23,6 +23,8 @@ from imitate.core.types import Memory, Policy, Transition
 
 __all__ = ["Carry", "TensorSource", "advance", "begin", "bounds", "clip", "draw"]
 
+STRETCH = 8  # steps compiled as one function: more take longer to compile, and hardly less to run
+
 
 @dataclass(frozen=True)
 class Carry:
@@ -84,10 +86,22 @@ def advance(
     return Carry(state, env.observe(state), elapsed.masked_fill_(done, 0), memory), transition
 
 
-def _rollout(step: Callable[..., tuple[Carry, Transition]], given: tuple[Carry, Any]) -> tuple[Carry, Transition]:
-    """A step, which is `advance` of an environment and a policy, scanned over what `draw` drew."""
+def _rollout(env: Env, policy: Policy, given: tuple[Carry, Any]) -> tuple[Carry, Transition]:
+    """`advance` scanned over what `draw` drew."""
     carry, drawn = given
-    return scan(lambda carry, one: step(carry, *one), carry, drawn)
+    return scan(lambda carry, one: advance(env, policy, carry, *one), carry, drawn)
+
+
+def _stretches(
+    rollout: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]], given: tuple[Carry, Any]
+) -> tuple[Carry, Transition]:
+    """A rollout in stretches of as many steps as divide its length, at most `STRETCH`."""
+    carry, drawn = given
+    steps = len(drawn[0])
+    length = max(k for k in range(1, STRETCH + 1) if steps % k == 0)
+    drawn = tree.map(lambda x: x.unflatten(0, (steps // length, length)), drawn)
+    carry, seen = scan(lambda carry, some: rollout((carry, some)), carry, drawn)
+    return carry, tree.map(lambda x: x.flatten(0, 1), seen)
 
 
 def draw(env: Env, policy: Policy, decisions: Stream, dynamics: Stream, *shape: int) -> tuple[Tensor, Tensor, Any]:
@@ -110,7 +124,8 @@ class TensorSource:
         members: M.
         seed: Seed of the streams "env" and "policy" (and "evaluate").
         device: Where everything lives.
-        compile: Run a step through `torch.compile`: tens of seconds at the beginning, and equal within rounding only.
+        compile: Run through `torch.compile`: some ten seconds at the beginning for each policy and length of a rollout,
+            and equal within rounding only.
     """
 
     def __init__(
@@ -131,7 +146,6 @@ class TensorSource:
         self.dynamics, self.decisions = Stream(seed, "env", device), Stream(seed, "policy", device)
         self._driver: Policy = _NOBODY
         self._saved_memory: list[Tensor] = []
-        self._step: Callable[..., tuple[Carry, Transition]]
         self._scan: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
         self.carry = begin(env, _NOBODY, self.dynamics.uniform(members, num_envs, env.reset_noise))
 
@@ -173,9 +187,11 @@ class TensorSource:
                 memory = tree.map(lambda _: next(saved), memory)
                 self._saved_memory = []
             self.carry = Carry(self.carry.state, self.carry.obs, self.carry.elapsed, memory)
-            self._driver, step = policy, partial(advance, self.env, policy)
-            self._step = Compiled(step) if self.compile else step
-            self._scan = capture(partial(_rollout, self._step), self.device)
+            self._driver, rollout = policy, partial(_rollout, self.env, policy)
+            if self.compile:
+                self._stretch = Compiled(rollout)
+                rollout = partial(_stretches, self._stretch)
+            self._scan = capture(rollout, self.device)
         drawn = draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
         self.carry, trajectory = self._scan((self.carry, drawn))
         return trajectory

@@ -4,7 +4,7 @@ import gc
 import sys
 import weakref
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +21,7 @@ from imitate.core import tree
 from imitate.core.capture import Captured, capture, disabled, paths
 from imitate.core.compiled import Compiled
 from imitate.core.learner import Learner
-from imitate.core.rollout import TensorSource, _rollout, advance, draw
+from imitate.core.rollout import STRETCH, TensorSource, _rollout, draw
 from imitate.core.watch import Watch, memory, tensors, written_by
 from imitate.students.behaviour_cloning import imitator
 
@@ -364,7 +364,7 @@ def test_every_environment_and_driver_can_be_recorded(env_id):
         source.collect(policy, 1)  # makes the constants
         given = source.carry, draw(source.env, policy, source.decisions, source.dynamics, 2, 2, 2)
         with torch.no_grad(), Watch(tree.leaves(given), CPU) as watch:
-            _rollout(partial(advance, source.env, policy), given)
+            _rollout(source.env, policy, given)
         assert watch.reason is None, f"{name}: {watch.reason}"
 
 
@@ -447,26 +447,52 @@ def test_a_learner_whose_loss_draws_runs_eagerly(tape):
     assert "random numbers" in paths(algorithm)["learner"]
 
 
-def test_what_does_not_compile_runs_eagerly_and_says_why(monkeypatch):
-    class GivesUp(RuntimeError):
-        pass
+class GivesUp(RuntimeError):
+    """The compiler's error."""
 
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Install a function in place of torch.compile, whose import takes seconds."""
+
+    def install(compile_):
+        exc, config = SimpleNamespace(TorchDynamoException=GivesUp), SimpleNamespace(recompile_limit=8)
+        monkeypatch.setitem(sys.modules, "torch._dynamo", SimpleNamespace(exc=exc, config=config))
+        monkeypatch.setattr(torch, "compile", lambda function, dynamic: compile_(function))
+
+    return install
+
+
+def test_what_does_not_compile_runs_eagerly_and_says_why(compiler):
     def refuse(*args):
         raise GivesUp("no compiler here\nand a long story")
 
-    # The compiler's own errors; importing them takes seconds.
-    monkeypatch.setitem(sys.modules, "torch._dynamo.exc", SimpleNamespace(TorchDynamoException=GivesUp))
-    monkeypatch.setattr(torch, "compile", lambda function, dynamic: refuse)
+    compiler(lambda function: refuse)
     compiled = Compiled(lambda x: x + 1)
     assert [float(compiled(torch.zeros(()))) for _ in range(2)] == [1.0, 1.0]
     assert compiled.path == "eager: torch.compile failed: no compiler here"
 
 
+@pytest.mark.parametrize("steps", [1, 6, 11, 2 * STRETCH])
+def test_a_rollout_in_stretches_is_the_rollout(compiler, steps):
+    compiler(lambda function: function)
+    plain, compiled = short("CartPole-v1"), short("CartPole-v1", compile=True)
+    policy = imitate.nets.policy(plain, hidden=(8,))
+    for _ in range(3):
+        for mine, theirs in zip(
+            tree.leaves(compiled.collect(policy, steps)), tree.leaves(plain.collect(policy, steps)), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+    assert compiled._stretch.path == "torch.compile"
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_rollout_is_close_to_the_rollout():
+@pytest.mark.parametrize("steps", [5, 16])
+def test_a_compiled_rollout_is_close_to_the_rollout(steps):
     plain, compiled = short("CartPole-v1"), short("CartPole-v1", compile=True)
     policy = Random(plain.action)  # the checks of shapes in the tests, of distributions too, cannot be compiled
     for _ in range(3):
-        torch.testing.assert_close(tree.leaves(compiled.collect(policy, 5)), tree.leaves(plain.collect(policy, 5)))
-    assert compiled._step.path == "torch.compile"
+        mine, theirs = (tree.leaves(source.collect(policy, steps)) for source in (compiled, plain))
+        torch.testing.assert_close(mine, theirs)
+    assert compiled._stretch.path == "torch.compile"
