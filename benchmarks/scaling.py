@@ -4,6 +4,7 @@
 
 Beside the JSON it draws a picture of the same name. The knee of a curve is the first size from which doubling buys less
 than half as much speed again (of width: half as many hidden units a second): to its left growing is nearly free.
+Of a compiled rollout it says after how many steps the seconds of compiling are earned back.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +67,22 @@ Work = Callable[[], int]  # does something once and returns how much
 
 def main(options: Options) -> None:
     """Measure, print, write JSON and a picture."""
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what was compiled before would be for nothing now
     torch.set_num_threads(options.threads)
     if options.keep_memory:
         keep_freed()
     sweeps: dict[str, tuple[str, Sequence[int], dict[str, Callable[[int], Work]]]] = {
         "members": ("PPO: steps/s, cloning: samples/s", options.members, {"PPO": ppo, "cloning": cloning}),
-        "environments": ("steps/s", options.envs, {"random actions": stepping, "64-64 policy": acting}),
+        "environments": (
+            "steps/s",
+            options.envs,
+            {
+                "random actions": stepping,
+                "random actions, compiled": partial(stepping, compiled=True),
+                "64-64 policy": acting,
+                "64-64 policy, compiled": partial(acting, compiled=True),
+            },
+        ),
         "width": (
             "samples/s",
             options.widths,
@@ -80,13 +93,20 @@ def main(options: Options) -> None:
     curves = []
     for axis, (unit, sizes, kinds) in sweeps.items():
         for name, build in kinds.items():
-            speeds = sweep(build, sizes, options.seconds, options.rounds)
+            speeds, warm_ups = sweep(build, sizes, options.seconds, options.rounds)
             curve = {"axis": axis, "name": name, "unit": unit, "sizes": list(sizes), "speeds": speeds}
+            curve["warm_up_seconds"] = warm_ups
             # A wider network does more in a sample: what grows is the hidden units computed a second.
             grown = [size * speed for size, speed in zip(sizes, speeds, strict=True)] if axis == "width" else speeds
             curves.append({**curve, "knee": None if axis == "time limit" else knee(sizes, grown)})
             points = "  ".join(f"{size:,}: {speed:,.0f}" for size, speed in zip(sizes, speeds, strict=True))
             print(f"{axis}, {name}: {points}; knee {curves[-1]['knee']}", flush=True)
+    earned = {}
+    for eager, compiled in itertools.pairwise(curves):
+        if compiled["name"] == f"{eager['name']}, compiled":
+            pairs = zip(compiled["warm_up_seconds"], eager["speeds"], compiled["speeds"], strict=True)
+            earned[eager["name"]] = [break_even(*numbers) for numbers in pairs]
+            print(f"compiling {eager['name']} is earned back after {earned[eager['name']]} steps", flush=True)
     shares = {members: profile_ppo(members) for members in (options.members[0], options.members[-1])}
     for members, share in shares.items():
         print(f"PPO, members {members}: " + ", ".join(f"{name} {100 * part:.0f} %" for name, part in share.items()))
@@ -95,6 +115,7 @@ def main(options: Options) -> None:
         "processor": platform.processor() or platform.machine(),
         "versions": versions(),
         "curves": curves,
+        "break_even_steps": earned,
         "profile": shares,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -128,15 +149,15 @@ def cloning(members: int, width: int = 64) -> Work:
     return work
 
 
-def stepping(num_envs: int) -> Work:
+def stepping(num_envs: int, *, compiled: bool = False) -> Work:
     """16 steps under random actions."""
-    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    source = imitate.make("CartPole-v1", num_envs=num_envs, compile=compiled)
     return _collecting(source, Random(source.action))
 
 
-def acting(num_envs: int) -> Work:
+def acting(num_envs: int, *, compiled: bool = False) -> Work:
     """16 steps of a fresh 64-64 policy."""
-    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    source = imitate.make("CartPole-v1", num_envs=num_envs, compile=compiled)
     return _collecting(source, imitate.nets.policy(source, hidden=(64, 64)))
 
 
@@ -154,16 +175,29 @@ def _collecting(source: Any, driver: Any) -> Work:
     return work
 
 
-def sweep(build: Callable[[int], Work], sizes: Sequence[int], seconds: float, rounds: int) -> list[float]:
-    """Median speed at each size; every round goes through all sizes, so that a drift hits them alike."""
+def sweep(
+    build: Callable[[int], Work], sizes: Sequence[int], seconds: float, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Median speed at each size, and the seconds of its warm-up.
+
+    Every round goes through all sizes, so that a drift hits them alike.
+    """
     works = {size: build(size) for size in sizes}
+    warm_ups = []
     for work in works.values():
-        work()  # warm-up
+        start = time.perf_counter()
+        work()
+        warm_ups.append(time.perf_counter() - start)
     found: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for size, work in works.items():
             found[size].append(speed(work, seconds))
-    return [statistics.median(speeds) for speeds in found.values()]
+    return [statistics.median(speeds) for speeds in found.values()], warm_ups
+
+
+def break_even(seconds: float, eager: float, compiled: float) -> int | None:
+    """Units after which so many seconds of compiling are earned back; None if it is never faster."""
+    return math.ceil(seconds / (1 / eager - 1 / compiled)) if compiled > eager else None
 
 
 def speed(work: Work, seconds: float) -> float:

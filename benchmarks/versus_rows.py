@@ -85,12 +85,13 @@ def _environments(scale: float) -> Iterator[Row]:
             f"steps-{number}",
             f"CartPole steps, {number:,} environments",
             "steps/s",
-            "Random actions, drawn inside by all. The peers keep nothing."
+            "Random actions, drawn inside by all. The peers keep nothing. Compiling is part of the warm-up."
             + (" SyncVectorEnv is left out: it would take minutes." if number > 10_000 else ""),
             (
                 *peers,
                 ours("nothing kept", "moves", num_envs=number, steps=steps),
                 ours("all recorded", "steps", num_envs=number, steps=steps),
+                ours("all recorded, compiled", "steps", num_envs=number, steps=steps, compiled=True),
             ),
         )
 
@@ -101,12 +102,14 @@ def _rollouts(scale: float) -> Iterator[Row]:
             f"rollout-{number}",
             f"Rollout of a 64-64 policy, {number} environments",
             "steps/s",
-            "A fresh policy that draws its actions; theirs is rollout.rollout over a DummyVecEnv.",
+            "A fresh policy that draws its actions; theirs is rollout.rollout over a DummyVecEnv. Compiling is part of "
+            "the warm-up.",
             (
                 imitation(f"{number} environments", "rollout", num_envs=number, steps=max(256, round(scale * steps))),
                 *(
-                    ours(f"{n:,} environments", "rollout", num_envs=n, steps=max(16, round(scale * own)))
+                    ours(f"{n:,} environments{name}", "rollout", num_envs=n, steps=max(16, round(scale * own)), **how)
                     for n, own in ((number, 2_000), (1_024, 400))
+                    for name, how in (("", {}), (", compiled", {"compiled": True}))
                 ),
             ),
         )

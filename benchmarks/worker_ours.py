@@ -21,9 +21,9 @@ from imitate.students.dagger import FirstRoundOnly, Linear
 CHUNK = 128  # steps of one call of `collect`
 
 
-def steps(num_envs: int, steps: int) -> Run:
+def steps(num_envs: int, steps: int, compiled: bool = False) -> Run:
     """Environment steps of CartPole under random actions, drawn inside; the whole trajectory is recorded."""
-    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    source = _source(num_envs, compiled)
     return timed(lambda: _collect(source, Random(source.action), steps))
 
 
@@ -46,9 +46,9 @@ def moves(num_envs: int, steps: int) -> Run:
     return timed(torch.no_grad()(work))
 
 
-def rollout(num_envs: int, steps: int) -> Run:
+def rollout(num_envs: int, steps: int, compiled: bool = False) -> Run:
     """Steps of a fresh 64-64 policy that draws its actions."""
-    source = imitate.make("CartPole-v1", num_envs=num_envs)
+    source = _source(num_envs, compiled)
     policy = imitate.nets.policy(source, hidden=(64, 64))
     return timed(lambda: _collect(source, policy, steps))
 
@@ -177,6 +177,11 @@ def _ppo_config(rollout: int, epochs: int, steps: int = 10**9, anneal: bool = Fa
         anneal_lr=anneal,
         anneal_clip=anneal,
     )
+
+
+def _source(num_envs: int, compiled: bool) -> Any:
+    options = {"compile": True} if compiled else {}  # older revisions cannot, and are not asked
+    return imitate.make("CartPole-v1", num_envs=num_envs, **options)
 
 
 def _collect(source: Any, driver: Any, steps: int) -> int:

@@ -15,7 +15,7 @@ __all__ = ["Compiled", "uncompiled"]
 Y = TypeVar("Y")
 
 
-# Compilations of one function by all that use it in a process. Beyond its own limit of 8 torch runs eagerly, and says so
+# Compilations of one function by all that use it in a process. Beyond its own limit, 8, torch runs eagerly, and says so
 # in its log alone.
 LIMIT = 256
 

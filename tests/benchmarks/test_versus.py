@@ -4,9 +4,11 @@ import ast
 import importlib.util
 import json
 import sys
+from inspect import Parameter, Signature
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import guard, scaling, table, time_shares, versus, versus_rows
 from benchmarks.pairing import Spread, WorkerError
@@ -42,9 +44,19 @@ def worker_ours():
 
 
 def functions(script):
-    """Parameters of a script's functions, without running it."""
+    """Signatures of a script's functions, without running it."""
     parsed = ast.parse((FOLDER / script).read_text("utf-8"))
-    return {f.name: {a.arg for a in f.args.args} for f in parsed.body if isinstance(f, ast.FunctionDef)}
+    return {f.name: signature(f.args) for f in parsed.body if isinstance(f, ast.FunctionDef)}
+
+
+def signature(arguments):
+    """Parameters of a function, and which of them have a default."""
+    names = [a.arg for a in arguments.args]
+    first = len(names) - len(arguments.defaults)
+    return Signature(
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=Parameter.empty if i < first else None)
+        for i, name in enumerate(names)
+    )
 
 
 def test_every_contestant_is_a_task_with_its_arguments():
@@ -54,9 +66,9 @@ def test_every_contestant_is_a_task_with_its_arguments():
     for row in rows:
         assert len({c.name for c in row.contestants}) == len(row.contestants)
         for contestant in row.contestants:
-            assert known[contestant.who][contestant.task] == set(contestant.arguments), (row.name, contestant.name)
+            known[contestant.who][contestant.task].bind(**contestant.arguments)
     for task, arguments in guard.ROWS.values():
-        assert known["ours"][task] == set(arguments)
+        known["ours"][task].bind(**arguments)
 
 
 def test_peers_import_nothing_of_ours():
@@ -222,6 +234,11 @@ def test_knee_is_where_doubling_stops_paying():
     assert scaling.knee([1, 2], [10, 19]) is None
 
 
+def test_compiling_is_earned_back_by_what_each_step_saves():
+    assert scaling.break_even(9.0, eager=100.0, compiled=1_000.0) == 1_000  # 9 ms a step
+    assert scaling.break_even(9.0, eager=100.0, compiled=100.0) is None
+
+
 class Event:
     def __init__(self, name, spent, parent=None):
         self.name, self.self_cpu_time_total, self.cpu_parent = name, spent, parent
@@ -243,10 +260,12 @@ def test_ppo_is_profiled_in_all_its_parts():
 
 
 def test_scaling_writes_curves_and_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)  # which takes seconds a size
     monkeypatch.setattr(scaling, "profile_ppo", lambda members: {"update": 0.25, "Python": 0.75})
     tiny = {"members": (1, 2), "envs": (2, 4), "widths": (4, 8), "episodes": (5, 10), "seconds": 0.0, "rounds": 1}
     scaling.main(scaling.Options(**tiny, keep_memory=False, out=tmp_path / "scaling.json"))
     document = json.loads((tmp_path / "scaling.json").read_text())
-    assert [curve["sizes"] for curve in document["curves"]] == [[1, 2]] * 2 + [[2, 4]] * 2 + [[4, 8]] * 2 + [[5, 10]]
+    assert [curve["sizes"] for curve in document["curves"]] == [[1, 2]] * 2 + [[2, 4]] * 4 + [[4, 8]] * 2 + [[5, 10]]
+    assert set(document["break_even_steps"]) == {"random actions", "64-64 policy"}
     assert all(speed > 0 for curve in document["curves"] for speed in curve["speeds"])
     assert (tmp_path / "scaling.png").stat().st_size > 0
