@@ -152,6 +152,24 @@ def score(members: int, target: float, budget: int, own: bool) -> Run:
     return run
 
 
+def trained_ppo(members: int, episodes: int) -> Run:
+    """Returns after 100,000 steps of PPO with the zoo's settings."""
+    config = _ppo_config(32, 20, steps=100_000, anneal=True)
+    return _trained(lambda seed: imitate.PPO(_population(members, 8, seed), config), episodes)
+
+
+def trained_dqn(members: int, episodes: int) -> Run:
+    """Returns after 50,000 steps of DQN with the zoo's settings."""
+    config = imitate.DQNConfig(**_ZOO_DQN)
+    return _trained(lambda seed: imitate.DQN(_population(members, 1, seed), config), episodes)
+
+
+def trained_qr_dqn(members: int, episodes: int) -> Run:
+    """Returns after 50,000 steps of QR-DQN with the zoo's settings."""
+    config = imitate.QRDQNConfig(quantiles=10, **_ZOO_DQN)
+    return _trained(lambda seed: imitate.qr_dqn(_population(members, 1, seed), config), episodes)
+
+
 _DQN: dict[str, Any] = {
     "hidden": (256, 256),
     "batch_size": 64,
@@ -162,6 +180,15 @@ _DQN: dict[str, Any] = {
     "target_every": 128,
     "epsilon": 0.04,
     "epsilon_end": 0.04,
+}
+
+_ZOO_DQN = {
+    **_DQN,
+    "steps": 50_000,
+    "rollout": 256,
+    "learning_starts": 1_000,
+    "epsilon": 1.0,
+    "explore": 0.16,
 }
 
 
@@ -177,6 +204,23 @@ def _ppo_config(rollout: int, epochs: int, steps: int = 10**9, anneal: bool = Fa
         anneal_lr=anneal,
         anneal_clip=anneal,
     )
+
+
+def _population(members: int, num_envs: int, seed: int) -> Any:
+    return imitate.make("CartPole-v1", num_envs=num_envs, members=members, seed=seed)
+
+
+def _trained(build: Callable[[int], Any], episodes: int) -> Run:
+    def run(seed: int) -> dict[str, Any]:
+        algorithm = build(seed)
+        start = time.perf_counter()
+        while not algorithm.finished:
+            algorithm.step()
+        seconds = time.perf_counter() - start
+        scores = Judge(algorithm.source, episodes).returns(algorithm.policy).mean(1).tolist()
+        return {"seconds": seconds, "count": int(algorithm.steps), "scores": scores}
+
+    return run
 
 
 def _source(num_envs: int, compiled: bool) -> Any:
@@ -219,5 +263,8 @@ def _scores(algorithm: Any) -> Callable[[], Sequence[float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    tasks = (steps, moves, rollout, ppo, dqn, qr_dqn, clone, clone_until, dagger, score)
+    tasks = (
+        *(steps, moves, rollout, ppo, dqn, qr_dqn, clone, clone_until, dagger, score),
+        *(trained_ppo, trained_dqn, trained_qr_dqn),
+    )
     serve({task.__name__: task for task in tasks}, ("imitate", "torch", "numpy", "gymnasium"))

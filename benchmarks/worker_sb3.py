@@ -67,6 +67,25 @@ def score(target: float, budget: int) -> Run:
     return run
 
 
+def trained_ppo(episodes: int) -> Run:
+    """Returns after 100,000 steps of PPO with the zoo's settings."""
+    return _trained(
+        lambda seed: _ppo(8, 32, 20, seed, lambda left: 1e-3 * left, lambda left: 0.2 * left), 100_000, episodes
+    )
+
+
+def trained_dqn(episodes: int) -> Run:
+    """Returns after 50,000 steps of DQN with the zoo's settings."""
+    net = {"net_arch": [256, 256]}
+    return _trained(lambda seed: DQN(policy_kwargs=net, **{**_DQN, **_ZOO_DQN, "seed": seed}), 50_000, episodes)
+
+
+def trained_qr_dqn(episodes: int) -> Run:
+    """Returns after 50,000 steps of QR-DQN with the zoo's settings."""
+    net = {"net_arch": [256, 256], "n_quantiles": 10}
+    return _trained(lambda seed: QRDQN(policy_kwargs=net, **{**_DQN, **_ZOO_DQN, "seed": seed}), 50_000, episodes)
+
+
 class Watch(BaseCallback):
     """Evaluates 20 greedy episodes every four rollouts, while the clock stands still, and stops at the target."""
 
@@ -120,6 +139,13 @@ _DQN: dict[str, Any] = {
     "seed": 0,
 }
 
+_ZOO_DQN: dict[str, Any] = {
+    "learning_starts": 1_000,
+    "target_update_interval": 10,
+    "exploration_initial_eps": 1.0,
+    "exploration_fraction": 0.16,
+}
+
 
 def _ppo(
     num_envs: int,
@@ -154,8 +180,21 @@ def _learning(model: Any, steps: int) -> Callable[[], int]:
     return work
 
 
+def _trained(build: Callable[[int], Any], steps: int, episodes: int) -> Run:
+    def run(seed: int) -> dict[str, Any]:
+        model = build(seed)
+        start = time.perf_counter()
+        model.learn(steps)
+        seconds = time.perf_counter() - start
+        envs = make_vec_env("CartPole-v1", 10, seed=1_000_003)
+        return {"seconds": seconds, "count": steps, "scores": [float(evaluate_policy(model, envs, episodes)[0])]}
+
+    return run
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(THREADS)
     packages = ("stable-baselines3", "sb3-contrib", "gymnasium", "envpool", "torch", "numpy")
-    serve({task.__name__: task for task in (steps, ppo, dqn, qr_dqn, score)}, packages)
+    tasks = (steps, ppo, dqn, qr_dqn, score, trained_ppo, trained_dqn, trained_qr_dqn)
+    serve({task.__name__: task for task in tasks}, packages)

