@@ -54,12 +54,12 @@ def clone(batch: int, updates: int, samples: int) -> Run:
     return timed(work)
 
 
-def clone_until(batch: int, samples: int, target: float, every: int, limit: int) -> Run:
+def clone_until(batch: int, samples: int, target: float, every: int, limit: int, lr: float = 1e-3) -> Run:
     """Cloning until the mean return is at the target, looking every so many updates while the clock stands still."""
     examined = DummyVecEnv([lambda: Monitor(gymnasium.make("CartPole-v1"))] * 20)
 
     def run(seed: int) -> dict[str, Any]:
-        learner = _cloning(_shown(samples, seed), batch, seed)
+        learner = _cloning(_shown(samples, seed), batch, seed, lr)
         watch = {"seconds": 0.0, "updates": 0, "score": 0.0, "started": 0.0}
 
         def look() -> None:
@@ -147,7 +147,7 @@ def _shown(samples: int, seed: int) -> Transitions:
     )[:samples]
 
 
-def _cloning(shown: Transitions | None, batch: int, seed: int) -> bc.BC:
+def _cloning(shown: Transitions | None, batch: int, seed: int, lr: float = 1e-3) -> bc.BC:
     torch.manual_seed(seed)
     envs = gymnasium.make("CartPole-v1")
     return bc.BC(
@@ -157,6 +157,7 @@ def _cloning(shown: Transitions | None, batch: int, seed: int) -> bc.BC:
         policy=_policy(envs),
         batch_size=batch,
         demonstrations=shown,
+        optimizer_kwargs={"lr": lr},
         device="cpu",
     )
 

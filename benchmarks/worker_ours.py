@@ -83,25 +83,27 @@ def clone(members: int, batch: int, updates: int, samples: int) -> Run:
     return timed(work)
 
 
-def clone_until(members: int, batch: int, samples: int, target: float, every: int, limit: int) -> Run:
+def clone_until(members: int, batch: int, samples: int, target: float, every: int, limit: int, lr: float = 1e-3) -> Run:
     """Cloning until every member's mean return is at the target, looking every so many updates."""
 
     def run(seed: int) -> dict[str, Any]:
-        cloning = _cloning(members, batch, samples, updates=limit, every=every, seed=seed)
+        cloning = _cloning(members, batch, samples, updates=limit, every=every, seed=seed, lr=lr)
         return race(cloning.step, lambda: cloning.finished, _scores(cloning), target)
 
     clone(1, batch, 20, samples)
     return run
 
 
-def dagger(members: int, rounds: int, rollout: int, updates: int, batch: int, fading: int | None) -> Run:
-    """DAgger on CartPole from a control law, 4 environments; environment steps of all members.
+def dagger(
+    members: int, rounds: int, rollout: int, updates: int, batch: int, fading: int | None, num_envs: int = 4
+) -> Run:
+    """DAgger on CartPole from a control law; environment steps of all members.
 
     The teacher's share of the driving falls over `fading` rounds, or ends with the first.
     """
 
     def run(seed: int) -> dict[str, Any]:
-        source = imitate.make("CartPole-v1", num_envs=4, members=members, seed=seed)
+        source = imitate.make("CartPole-v1", num_envs=num_envs, members=members, seed=seed)
         student = imitate.nets.policy(source, hidden=(64, 64))
         teacher = imitate.teachers.load("control", source)
         config = imitate.DAggerConfig(
@@ -245,12 +247,12 @@ def _stepping(algorithm: Any, members: int, steps: int, each: int) -> Callable[[
 
 
 def _cloning(
-    members: int, batch: int, samples: int, *, updates: int, every: int, seed: int = 0
+    members: int, batch: int, samples: int, *, updates: int, every: int, seed: int = 0, lr: float = 1e-3
 ) -> imitate.BehaviourCloning:
     source = imitate.make("CartPole-v1", num_envs=samples // 500, members=members, seed=seed)
     shown = imitate.demonstrate(source, imitate.teachers.load("control", source), samples // 500)
     config = imitate.BehaviourCloningConfig(
-        updates=updates, batch_size=batch, entropy=1e-3, validation=0.0, validate_every=every
+        updates=updates, batch_size=batch, lr=lr, entropy=1e-3, validation=0.0, validate_every=every
     )
     return imitate.BehaviourCloning(source, shown, imitate.nets.policy(source, hidden=(64, 64)), config)
 
