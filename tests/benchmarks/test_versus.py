@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import guard, scaling, table, time_shares, versus, versus_rows
+from benchmarks import guard, parity, scaling, table, time_shares, versus, versus_rows
 from benchmarks.pairing import Spread, WorkerError
 from benchmarks.versus_rows import Row, ours, sb3
 
@@ -69,6 +69,34 @@ def test_every_contestant_is_a_task_with_its_arguments():
             known[contestant.who][contestant.task].bind(**contestant.arguments)
     for task, arguments in guard.ROWS.values():
         known["ours"][task].bind(**arguments)
+    for task in parity.TASKS.values():
+        known["ours"][task].bind(members=8, episodes=100)
+        known["sb3"][task].bind(episodes=100)
+
+
+def test_parity_compares_members_of_ours_with_seeds_of_theirs(tmp_path, monkeypatch, capsys):
+    class Trainer:
+        versions = {}
+
+        def __init__(self, python, script, path=None):
+            self.mine = script.name == "worker_ours.py"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def ask(self, task, arguments, seed=0):
+            assert task == "trained_dqn"
+            return {"seconds": 2.0, "scores": [490.0, 500.0] if self.mine else [100.0 * seed]}
+
+    monkeypatch.setattr(parity, "Worker", Trainer)
+    parity.main(parity.Options(("DQN",), seeds=2, out=tmp_path / "parity.json"))
+    [row] = json.loads((tmp_path / "parity.json").read_text())["rows"]
+    assert row["imitate"] == {"scores": [490, 500], "mean": 495, "ci_low": 490, "ci_high": 500, "seconds": 2}
+    assert (row["stable-baselines3"]["scores"], row["stable-baselines3"]["seconds"]) == ([0, 100], 4)
+    assert "495.0 [490.0, 500.0] in 2 s: 490 500" in capsys.readouterr().out
 
 
 def test_peers_import_nothing_of_ours():
