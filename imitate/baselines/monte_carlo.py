@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imitate.baselines.tabular import Exploration, StepSizes, TabularConfig, fresh_policy
+from imitate.baselines.tabular import Exploration, StepSizes, TabularConfig, fresh_policy, joined
 from imitate.core import tree
 from imitate.core.learner import per_member
 from imitate.core.types import Metrics, Source, Transition, fold
@@ -115,8 +115,7 @@ class _Window:
 
     def slide(self, new: Transition) -> Transition:
         """Append a rollout, the oldest steps making room."""
-        bare = Transition(new.obs, new.action, new.reward, new.next_obs, new.terminated, new.truncated)
-        self.steps = tree.map(lambda old, x: torch.cat([old[len(x) :], x]), self.steps, bare)
+        self.steps = tree.map(lambda x: x[len(new.reward) :], joined(self.steps, new))
         return self.steps
 
     def state_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from imitate.baselines.tabular import (
     fresh_policy,
     metrics,
     moments,
+    successor,
 )
 from imitate.core.learner import per_member
 from imitate.core.noise import Stream
@@ -100,7 +101,7 @@ class QLambda:
         self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
         self.lam = per_member(self.config.lam, "lam", source.members, source.device).unsqueeze(1)
         self.trace = torch.zeros(source.members, source.num_envs, entries, device=source.device)
-        self.goes_on = torch.zeros(source.members, source.num_envs, dtype=torch.bool, device=source.device)
+        self.successor = torch.full(self.trace.shape[:2], -1, device=source.device)
         self.steps = torch.zeros((), dtype=torch.int64)
         self.labels = torch.zeros(source.members, dtype=torch.int64)
 
@@ -123,12 +124,12 @@ class QLambda:
 
     def _learn(self, now: Transition) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
-        follows = self.goes_on & is_greedy(self.policy.at(now.obs), now.action)
+        follows = (now.obs == self.successor) & is_greedy(self.policy.at(now.obs), now.action)
         self.trace.copy_(decayed_trace(self.trace, pair, self.gamma * self.lam * follows))
         next_value = greedy_value(self.policy.at(now.next_obs))
         error = td_error(now.reward, self.gamma * ~now.terminated, next_value, table.gather(1, pair))
         self.rule.move(table, pair, error, trace=self.trace)
-        self.goes_on.copy_(~now.done)
+        self.successor.copy_(successor(now))
         return error
 
 

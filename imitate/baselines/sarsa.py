@@ -5,7 +5,7 @@ Letters: T time, M members, N environments of one member, S states, A actions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from imitate.baselines.tabular import (
     TabularConfig,
     TraceConfig,
     fresh_policy,
+    joined,
     metrics,
     moments,
+    successor,
 )
 from imitate.core import tree
 from imitate.core.learner import PerMember, per_member
@@ -68,7 +70,7 @@ class Sarsa:
         self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
         self.lam = per_member(self.config.lam, "lam", source.members, source.device).unsqueeze(1)
         self.trace = torch.zeros(source.members, source.num_envs, entries, device=source.device)
-        self.goes_on = torch.zeros(source.members, source.num_envs, dtype=torch.bool, device=source.device)
+        self.successor = torch.full(self.trace.shape[:2], -1, device=source.device)
         self.waiting = _Waiting(source.device)
         self.cut = Stream(source.seed, "cut", source.device)
         self.steps = torch.zeros((), dtype=torch.int64)
@@ -100,11 +102,11 @@ class Sarsa:
         )
         next_pair = now.next_obs * actions + torch.where(now.truncated, instead, next_action)
         pair = now.obs * actions + now.action
-        self.trace.copy_(decayed_trace(self.trace, pair, self.gamma * self.lam * self.goes_on))
+        self.trace.copy_(decayed_trace(self.trace, pair, self.gamma * self.lam * (now.obs == self.successor)))
         discount = self.gamma * ~now.terminated
         error = td_error(now.reward, discount, table.gather(1, next_pair), table.gather(1, pair))
         self.rule.move(table, pair, error, trace=self.trace)
-        self.goes_on.copy_(~now.done)
+        self.successor.copy_(successor(now))
         return error
 
 
@@ -117,8 +119,7 @@ class _Waiting:
 
     def swap(self, new: Transition) -> tuple[Transition, Tensor]:
         """Steps [T, M, N] and the actions taken after them; the last step of `new` waits in their place."""
-        bare = Transition(new.obs, new.action, new.reward, new.next_obs, new.terminated, new.truncated)
-        both = bare if self.step is None else tree.map(lambda a, b: torch.cat([a, b]), self.step, bare)
+        both = replace(new, extras={}) if self.step is None else joined(self.step, new)
         self.step = tree.map(lambda x: x[-1:].clone(), both)
         return tree.map(lambda x: x[:-1], both), both.action[1:]
 
@@ -252,7 +253,7 @@ class TDLambda:
         self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
         self.lam = per_member(self.config.lam, "lam", source.members, source.device).unsqueeze(1)
         self.trace = torch.zeros(source.members, source.num_envs, states, device=source.device)
-        self.goes_on = torch.zeros(source.members, source.num_envs, dtype=torch.bool, device=source.device)
+        self.successor = torch.full(self.trace.shape[:2], -1, device=source.device)
         self.steps = torch.zeros((), dtype=torch.int64)
         self.labels = torch.zeros(source.members, dtype=torch.int64)
 
@@ -274,9 +275,9 @@ class TDLambda:
         return metrics(errors, seen.reward)
 
     def _learn(self, now: Transition) -> Tensor:
-        self.trace.copy_(decayed_trace(self.trace, now.obs, self.gamma * self.lam * self.goes_on))
+        self.trace.copy_(decayed_trace(self.trace, now.obs, self.gamma * self.lam * (now.obs == self.successor)))
         value, next_value = (self.values.gather(1, state) for state in (now.obs, now.next_obs))
         error = td_error(now.reward, self.gamma * ~now.terminated, next_value, value)
         self.rule.move(self.values, now.obs, error, trace=self.trace)
-        self.goes_on.copy_(~now.done)
+        self.successor.copy_(successor(now))
         return error

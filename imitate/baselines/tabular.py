@@ -12,7 +12,7 @@ policy, TD(λ) is with the exact v(s) of the random one. tests/baselines/test_ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,17 @@ from imitate.core.types import Metrics, Source, Transition
 from imitate.losses.tabular import deposit, step_size
 from imitate.nets.tabular_policy import TabularPolicy
 
-__all__ = ["Exploration", "StepSizes", "TabularConfig", "TraceConfig", "fresh_policy", "metrics", "moments"]
+__all__ = [
+    "Exploration",
+    "StepSizes",
+    "TabularConfig",
+    "TraceConfig",
+    "fresh_policy",
+    "joined",
+    "metrics",
+    "moments",
+    "successor",
+]
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,27 @@ class Exploration:
 def moments(seen: Transition) -> list[Transition]:
     """The steps [M, N] of a rollout [T, M, N]."""
     return [tree.map(lambda x: x[t], seen) for t in range(len(seen.reward))]  # noqa: B023
+
+
+def successor(now: Transition) -> Tensor:
+    """The states [M, N] in which the episodes of a step go on, −1 where they are over: a trace lasts until one differs.
+
+    After a resume Gymnasium's environments are in new episodes, of which no end tells.
+    """
+    return torch.where(now.done, -1, now.next_obs)
+
+
+def joined(before: Transition, new: Transition) -> Transition:
+    """The steps of `before` and behind them those of `new`, [T, M, N] both, without extras.
+
+    Where these do not go on in the states in which those end, as after a resume with Gymnasium's environments, the last
+    step before counts as cut by the clock.
+    """
+    broken = ~before.done[-1] & (before.next_obs[-1] != new.obs[0])
+    truncated = torch.cat([before.truncated[:-1], (before.truncated[-1] | broken).unsqueeze(0)])
+    return tree.map(
+        lambda a, b: torch.cat([a, b]), replace(before, truncated=truncated, extras={}), replace(new, extras={})
+    )
 
 
 def metrics(errors: list[Tensor], reward: Tensor, **more: Tensor) -> Metrics:

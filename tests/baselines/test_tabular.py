@@ -246,6 +246,40 @@ def test_where_the_clock_cuts_the_value_goes_on(kind, options):
     torch.testing.assert_close(mine.policy.q, exact.expand(2, 2, 2), rtol=0.02, atol=0)  # of values from 15 to 25
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"), [("monte-carlo", {}), ("sarsa", {"lam": 0.8}), ("td-lambda", {}), ("q-lambda", {})]
+)
+def test_a_resume_in_new_episodes_does_not_join_them_to_the_old_ones(kind, options):
+    """Gymnasium's environments begin anew; what reaches back over the seam is as if the clock had cut there."""
+
+    def fresh():
+        algorithm, config = LEARNERS[kind]
+        source = imitate.make("CliffWalking-v1", num_envs=3, native=False, env_kwargs={"max_episode_steps": 400})
+        return algorithm(source, config(steps=10_000, rollout=7, **options))
+
+    first = fresh()
+    for _ in range(3):
+        first.step()
+    state = checkpoint.state_of(first)
+    resumed, cut = fresh(), fresh()
+    for one in (resumed, cut):
+        checkpoint.load_state(one, tree.map(torch.clone, state))
+    start = 36  # of CliffWalking; an episode that was there goes on as well as a new one
+    if kind in ("monte-carlo", "sarsa"):
+        last = cut.window.steps if kind == "monte-carlo" else cut.waiting.step
+        assert (last.next_obs[-1] != start).any() and not last.done[-1].any()
+        last.truncated[-1] = last.next_obs[-1] != start
+    else:
+        assert (cut.successor != start).any() and cut.trace.any()
+        cut.trace[cut.successor != start] = 0
+    for _ in range(60):
+        resumed.step()
+        cut.step()
+    mine, theirs = (dict(tree.flatten(checkpoint.state_of(one))) for one in (resumed, cut))
+    for path, value in mine.items():
+        assert torch.equal(value, theirs[path]), path
+
+
 def test_ended_within_by_hand():
     done = torch.tensor([0, 1, 0, 0, 1, 0, 1, 0], dtype=torch.bool).reshape(8, 1, 1)
     assert monte_carlo.ended_within(done, 4).flatten().tolist() == [False, False, True, True, True, True, True, False]
