@@ -1,7 +1,9 @@
 """Whether the same settings reach the same returns here and in Stable-Baselines3: PPO, DQN and QR-DQN on CartPole.
 
 The settings are those of the zoo (rl-baselines3-zoo, `hyperparams/`), chosen there for Stable-Baselines3. Each seed is
-trained once; the policy behind the last step plays 100 greedy episodes. `make peers` builds the peer's environment.
+trained once; the policy behind the last step plays 100 greedy episodes. QR-DQN differs in what the zoo does not set:
+sb3-contrib clips no gradient, has another ε in Adam, and sums its loss over the quantiles where ours is their mean.
+`make peers` builds the peer's environment.
 
     python -m benchmarks.parity --out benchmarks/results/parity.json
 """
@@ -12,7 +14,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -36,7 +38,7 @@ class Options:
         out: Where to write.
     """
 
-    algorithms: tuple[str, ...] = tuple(TASKS)
+    algorithms: tuple[Literal["PPO", "DQN", "QR-DQN"], ...] = ("PPO", "DQN", "QR-DQN")
     seeds: int = 8
     episodes: int = 100
     peers: Path = Path(".peers")
@@ -56,6 +58,7 @@ def main(options: Options) -> None:
             alone = [theirs.ask(task, {"episodes": options.episodes}, seed) for seed in range(options.seeds)]
             row = {
                 "algorithm": algorithm,
+                "episodes": options.episodes,
                 "imitate": _summary(together["scores"], together["seconds"]),
                 "stable-baselines3": _summary(
                     [one["scores"][0] for one in alone], sum(one["seconds"] for one in alone)

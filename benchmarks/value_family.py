@@ -47,6 +47,8 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
         "tau": 1.0,
     },
     ("CartPole-v1", "PER"): {"lr": 2e-3},
+    ("Acrobot-v1", "DQN, 1-step"): {"steps": 200_000},
+    ("Acrobot-v1", "Rainbow"): {"steps": 200_000},
     ("MountainCar-v0", "DQN, 1-step"): {"steps": 300_000},
     ("MountainCar-v0", "QR-DQN"): {"steps": 300_000},
 }
@@ -77,6 +79,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Run, print and write one row a variant."""
+    for variant in options.variants:
+        if variant not in VARIANTS:
+            raise SystemExit(f"variants: '{variant}' is none of {', '.join(VARIANTS)}.")
     torch.set_num_threads(options.threads)
     asked = {"env": options.env, "members": options.members, "seed": options.seed, "episodes": options.episodes}
     out = options.out or Path(f"benchmarks/results/value_{options.env.replace('/', '-')}.json")
@@ -111,11 +116,13 @@ def main(options: Options) -> None:
             "scores": found.scores.tolist(),
             "seconds": round(seconds, 1),
             "config": wanted,
+            "threads": options.threads,
+            "versions": versions(),
         }
         rows = [*(old for old in rows if old["variant"] != variant), row]
         rows.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
         out.parent.mkdir(parents=True, exist_ok=True)
-        document = {**asked, "threads": options.threads, "versions": versions(), "rows": rows}
+        document = {**asked, "rows": rows}
         out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
         scores = " ".join(f"{score:.0f}" for score in row["scores"])
         print(f"{variant:11} {row['mean']:.1f} [{low:.1f}, {high:.1f}] in {seconds:.0f} s: {scores}", flush=True)

@@ -24,7 +24,8 @@ CHUNK = 128  # steps of one call of `collect`
 def steps(num_envs: int, steps: int, compiled: bool = False) -> Run:
     """Environment steps of CartPole under random actions, drawn inside; the whole trajectory is recorded."""
     source = _source(num_envs, compiled)
-    return timed(lambda: _collect(source, Random(source.action), steps))
+    driver = Random(source.action)
+    return timed(lambda: _collect(source, driver, steps))
 
 
 def moves(num_envs: int, steps: int) -> Run:

@@ -208,6 +208,7 @@ class Evaluate:
         env: Environment id; by default the one that the policy was made for.
         teacher: Against whom.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 policy.
+        teacher_vec_normalize: The same of an SB3 teacher.
         episodes: Of each member.
         members: By default the policy's.
         stochastic: Draw actions instead of taking the most likely.
@@ -221,6 +222,7 @@ class Evaluate:
     env: str | None = None
     teacher: str | None = None
     vec_normalize: Path | None = None
+    teacher_vec_normalize: Path | None = None
     episodes: int = 100
     members: int | None = None
     stochastic: bool = False
@@ -239,7 +241,7 @@ class Evaluate:
         learnt = teacher_for(self.policy, source, self.vec_normalize)
         if self.risk is not None:
             learnt = risk_sensitive(learnt, self.risk)
-        against = None if self.teacher is None else teacher_for(self.teacher, source, None)
+        against = None if self.teacher is None else teacher_for(self.teacher, source, self.teacher_vec_normalize)
         found = evaluate(
             learnt, source, self.episodes, teacher=against, deterministic=not self.stochastic, seed=self.seed
         )

@@ -388,6 +388,10 @@ CASES = [
     (["dagger", "--teacher", "{}/three", "--members", "2"], "has 3, this run 2; pass --members 3."),
     (["clone", "--env", "FrozenLake-v1", "--teacher", "control"], "there is no control law for 'FrozenLake-v1'"),
     (["clone", *CARTPOLE, "--teacher", "control", "--vec-normalize", "v.pkl"], "vec_normalize: only a model of Stable"),
+    (
+        ["evaluate", "control", *CARTPOLE, "--teacher", "control", "--teacher-vec-normalize", "v.pkl"],
+        "vec_normalize: only a model of Stable",
+    ),
     (["evaluate", "{}/none"], "policy: there is no file or directory '{}/none'."),
     (["evaluate", "{}/empty", *CARTPOLE], "No policy.json in '{}/empty'."),
     (["evaluate", "{}/cut-policy"], "is truncated or was changed"),

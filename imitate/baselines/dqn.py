@@ -126,6 +126,12 @@ class DQN:
         for name in ("steps", "rollout", "updates", "batch_size", "target_every"):
             if getattr(config, name) < 1:
                 raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
+        for name in ("explore", "importance"):
+            if not 0 <= getattr(config, name) <= 1:
+                raise ValueError(f"{name}: a share in [0, 1], not {getattr(config, name)}.")
+        for name in ("priority", "munchausen"):
+            if getattr(config, name) < 0:
+                raise ValueError(f"{name}: at least 0, not {getattr(config, name)}.")
         if not 0 < config.tau <= 1:
             raise ValueError(f"tau: a share in (0, 1], not {config.tau}.")
         if config.munchausen and not isinstance(head, Scalar):

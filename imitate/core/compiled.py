@@ -38,23 +38,21 @@ class Compiled(Generic[Y]):
 
     def __call__(self, *args: Any) -> Y:
         """Run what was compiled."""
-        if self._compiled is not None:
-            return self._compiled(*args)
         if self.reason is not None:
             return self.function(*args)
         from torch._dynamo import config, exc  # here, for they take seconds to import
 
-        config.recompile_limit = max(config.recompile_limit, LIMIT)
-        compiled = torch.compile(self.function, dynamic=False)
         try:
+            if self._compiled is not None:
+                return self._compiled(*args)
+            config.recompile_limit = max(config.recompile_limit, LIMIT)
+            self._compiled = torch.compile(self.function, dynamic=False)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler, about itself
-                found = compiled(*args)
+                return self._compiled(*args)
         except exc.TorchDynamoException as error:
             self.reason = f"torch.compile failed: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
             return self.function(*args)
-        self._compiled = compiled
-        return found
 
 
 def uncompiled() -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Experience kept on the device: a ring of transitions, and a growing set of labelled examples.
+"""Labelled examples kept on the device: a growing set for each member.
 
 Letters: M members, B batch.
 """
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from imitate.core import tree
 from imitate.core.noise import Stream, integers
-from imitate.core.types import Transition, parts
+from imitate.core.types import parts
 
-__all__ = ["AT_ONCE", "Dataset", "Examples", "Ring"]
+__all__ = ["AT_ONCE", "Dataset", "Examples"]
 
 AT_ONCE = 16 * 2**20  # bytes of observations of several batches that are drawn together
 
@@ -29,68 +29,6 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 
 def _append(old: Tensor, new: Tensor) -> Tensor:
     return torch.cat([old, new], 1)
-
-
-class Ring:
-    """The last `capacity` transitions of each member, sampled uniformly with replacement.
-
-    Args:
-        capacity: Transitions kept of each member.
-        stream: Where the indices of `sample` come from.
-    """
-
-    def __init__(self, capacity: int, stream: Stream) -> None:
-        self.capacity, self.stream = capacity, stream
-        self.written = torch.zeros((), dtype=torch.int64)  # on the CPU: known without a sync
-        self._fields: Transition | None = None
-
-    def __len__(self) -> int:
-        return min(int(self.written), self.capacity)
-
-    def add(self, batch: Transition) -> None:
-        """Append transitions [M, B, ...], the oldest making room; of more than fit, the last ones stay."""
-        if self._fields is None:
-            self._fields = tree.map(lambda x: x.new_zeros(len(x), self.capacity, *x.shape[2:]), batch)
-        count = batch.reward.shape[1]
-        self.written += count
-        kept = min(count, self.capacity)
-        slots = (torch.arange(kept, device=batch.reward.device) + int(self.written) - kept) % self.capacity
-        tree.map(lambda store, new: store.index_copy_(1, slots, new[:, -kept:]), self._fields, batch)
-
-    def sample(self, batch_size: int) -> Transition:
-        """A batch [M, batch_size, ...].
-
-        Raises:
-            ValueError: The ring is empty.
-        """
-        if self._fields is None:
-            raise ValueError("replay: nothing to sample from; add transitions first.")
-        index = integers(len(self), self.stream.uniform(len(self._fields.reward), batch_size))
-        return tree.map(lambda x: _rows(x, index), self._fields)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything, unused capacity left out."""
-        state: dict[str, Any] = {"written": self.written, "stream": self.stream.state_dict()}
-        if self._fields is not None:
-            used = tree.map(lambda x: x[:, : len(self)], self._fields)
-            state["fields"] = {k: v for k, v in vars(used).items() if k != "extras"} | {"extras": used.extras}
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore; the extras must be nested dicts of tensors."""
-        self.written.copy_(state["written"])
-        self.stream.load_state_dict(state["stream"])
-        self._fields = None
-        if "fields" in state:
-            device = self.stream.generator.device
-            saved = Transition(**{"extras": {}, **state["fields"]})
-
-            def restore(x: Tensor) -> Tensor:
-                store = torch.zeros(len(x), self.capacity, *x.shape[2:], dtype=x.dtype, device=device)
-                store[:, : x.shape[1]] = x
-                return store
-
-            self._fields = tree.map(restore, saved)
 
 
 @dataclass(frozen=True)

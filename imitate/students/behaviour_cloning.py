@@ -13,12 +13,13 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, mean_metrics
+from imitate.distributions import Teacher
 from imitate.losses.imitation import ImitationLoss, categorical_likelihood, default_loss, negative_log_likelihood
 from imitate.nets.layers import MLP
 from imitate.nets.policy_network import NetworkPolicy
 from imitate.students.demonstrations import Demonstrations
 
-__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "held_out_error", "hold_out", "imitator"]
+__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "check_members", "held_out_error", "hold_out", "imitator"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class BehaviourCloning:
         loss: `negative_log_likelihood` or `squared_error`; by default the first for choices, the second for a Box.
 
     Raises:
-        ValueError: A number of the config does not fit, or a member has no demonstrations.
+        ValueError: A number of the config does not fit, a member has no demonstrations, or the student other members.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class BehaviourCloning:
                 raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
         if not 0 <= config.validation < 1:
             raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
+        check_members(source, student)
         self.source, self.config, self.policy = source, config, student
         self.imitation = loss or default_loss(source.action)
         self.labels = demonstrations.labels.cpu()
@@ -141,6 +143,19 @@ def hold_out(data: Dataset, held_out: Dataset, examples: Examples, mask: Tensor,
     held = mask & (key.argsort(1).argsort(1) < (count * share).ceil().minimum(count - 1))
     data.add(examples, mask & ~held)
     held_out.add(examples, held)
+
+
+def check_members(source: Source, student: NetworkPolicy, teacher: Teacher | None = None) -> None:
+    """Whether student and teacher have as many members as the source; one teacher may serve all.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if student.members != source.members:
+        raise ValueError(f"student: has {student.members} members, the source {source.members}.")
+    members = getattr(teacher, "members", 1)
+    if members not in (1, source.members):
+        raise ValueError(f"teacher: has {members} members, the source {source.members}; one serves all.")
 
 
 def imitator(

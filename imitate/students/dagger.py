@@ -16,7 +16,7 @@ from imitate.core.types import Metrics, Source, fold, mean_metrics
 from imitate.distributions import Teacher
 from imitate.losses.imitation import ImitationLoss, default_loss
 from imitate.nets.policy_network import NetworkPolicy
-from imitate.students.behaviour_cloning import held_out_error, hold_out, imitator
+from imitate.students.behaviour_cloning import check_members, held_out_error, hold_out, imitator
 from imitate.students.demonstrations import Demonstrations
 
 __all__ = ["Beta", "DAgger", "DAggerConfig", "Exponential", "FirstRoundOnly", "Linear"]
@@ -129,6 +129,7 @@ class DAgger:
             raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
         if config.best_round and config.validation == 0:
             raise ValueError("best_round: needs held-out labels; set validation above 0.")
+        check_members(source, student, teacher)
         members, device = source.members, source.device
         if demonstrations is not None and len(demonstrations.mask) != members:
             raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {members}.")

@@ -14,6 +14,7 @@ from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
 from imitate.distributions import Categorical, Distribution, Teacher
 from imitate.losses.distillation import LOSSES, DistillationLoss, forward_kl
 from imitate.nets.policy_network import NetworkPolicy
+from imitate.students.behaviour_cloning import check_members
 
 __all__ = ["PolicyDistillation", "PolicyDistillationConfig"]
 
@@ -87,6 +88,7 @@ class PolicyDistillation:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
         if config.temperature <= 0:
             raise ValueError(f"temperature: must be positive, not {config.temperature}.")
+        check_members(source, student, teacher)
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
         self.distance, self.driver = loss, driver or student
         self.lr = per_member(config.lr, "lr", source.members, source.device)

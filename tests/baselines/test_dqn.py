@@ -200,5 +200,12 @@ def test_bad_input():
         DQN(imitate.make("Pendulum-v1", num_envs=2))
     with pytest.raises(ValueError, match="munchausen"):
         DQN(imitate.make("CartPole-v1", num_envs=2), DQNConfig(munchausen=0.9), head=Quantiles(5))
-    with pytest.raises(ValueError, match="updates"):
-        make(updates=0)
+    for name, value in (
+        ("updates", 0),
+        ("explore", -1.0),
+        ("importance", 1.5),
+        ("priority", -0.6),
+        ("munchausen", -1.0),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: .*, not {value}"):
+            make(**{name: value})

@@ -256,3 +256,11 @@ def test_per_member():
     for wrong in ((1.0, 2.0), (1.0,), ((1.0, 2.0, 3.0),)):
         with pytest.raises(ValueError, match=r"gamma.*for 3 members"):
             per_member(wrong, "gamma", 3)
+    for name, value, message in (
+        ("gamma", 99.0, r"gamma: must be in \[0, 1\], not 99.0"),
+        ("epsilon", (0.1, -0.1), r"epsilon: must be in \[0, 1\], not \(0.1, -0.1\)"),
+        ("lr", -1e-3, "lr: must be at least 0, not -0.001"),
+        ("entropy", float("nan"), "entropy: must be a finite number, not nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            per_member(value, name, 2)

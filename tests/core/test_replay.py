@@ -1,120 +1,13 @@
-"""The ring against a deque, the dataset against a list. Letters: M members, B batch."""
-
-from collections import deque
+"""The dataset against a list. Letters: M members, B batch."""
 
 import pytest
 import torch
 
-from imitate.core import tree
 from imitate.core.checkpoint import read, write
 from imitate.core.noise import Stream
-from imitate.core.replay import Dataset, Examples, Ring
-from imitate.core.types import Transition
+from imitate.core.replay import Dataset, Examples
 
 M = 2
-
-
-def batch(first, count, members=M):
-    """Transitions numbered from `first`; those of member m carry 1000·m more, in every field."""
-    number = torch.arange(first, first + count) + 1000 * torch.arange(members).unsqueeze(1)
-    return Transition(
-        obs=number.unsqueeze(-1) * torch.ones(3),
-        action=number,
-        reward=number.float(),
-        next_obs=number.unsqueeze(-1) * torch.ones(3) + 0.5,
-        terminated=number % 3 == 0,
-        truncated=number % 3 == 1,
-        extras={"inner": {"log_prob": -number.float()}},
-    )
-
-
-def held(ring):
-    """The transitions in a ring, [M, len], read through its state."""
-    return Transition(**ring.state_dict()["fields"])
-
-
-@pytest.mark.parametrize(
-    ("capacity", "sizes"),
-    [(5, [3]), (5, [5]), (5, [3, 3]), (5, [2, 2, 2, 2, 2, 2]), (5, [12]), (5, [3, 12, 4]), (1, [1, 2, 1]), (7, [0, 3])],
-)
-def test_a_ring_holds_what_a_deque_holds(capacity, sizes):
-    ring, expected, first = Ring(capacity, Stream(0, "replay")), deque(maxlen=capacity), 0
-    for size in sizes:
-        ring.add(batch(first, size))
-        expected.extend(range(first, first + size))
-        first += size
-        assert len(ring) == len(expected)
-    found = held(ring)
-    for m in range(M):
-        assert sorted(found.action[m].tolist()) == [1000 * m + i for i in expected]
-    # every field moved together
-    torch.testing.assert_close(found.obs, found.action.unsqueeze(-1) * torch.ones(3))
-    torch.testing.assert_close(found.next_obs, found.obs + 0.5)
-    assert torch.equal(found.terminated, found.action % 3 == 0)
-    assert torch.equal(found.truncated, found.action % 3 == 1)
-    assert torch.equal(found.extras["inner"]["log_prob"], -found.reward)
-
-
-def test_a_ring_overwrites_the_oldest_first():
-    ring = Ring(4, Stream(0, "replay"))
-    ring.add(batch(0, 4))
-    ring.add(batch(4, 1))
-    assert sorted(held(ring).action[0].tolist()) == [1, 2, 3, 4]
-    ring.add(batch(5, 2))
-    assert sorted(held(ring).action[0].tolist()) == [3, 4, 5, 6]
-
-
-def test_a_ring_samples_what_it_holds_uniformly_and_only_that():
-    ring = Ring(10, Stream(0, "replay"))
-    ring.add(batch(0, 3))  # seven slots are still empty: zeros, which would show as number 0 too often
-    counts = torch.bincount(ring.sample(30_000).action[0], minlength=10)
-    assert counts[3:].sum() == 0
-    assert (counts[:3] / 30_000 - 1 / 3).abs().max() < 4 * (2 / 9 / 30_000) ** 0.5  # four standard errors
-    ring.add(batch(3, 20))
-    sample = ring.sample(2_000)
-    for m in range(M):
-        assert set(sample.action[m].tolist()) == {1000 * m + i for i in range(13, 23)}
-    torch.testing.assert_close(sample.next_obs, sample.action.unsqueeze(-1) + 0.5 * torch.ones(3))
-    assert torch.equal(sample.extras["inner"]["log_prob"], -sample.reward)
-
-
-def test_a_ring_keeps_copies():
-    ring, given = Ring(4, Stream(0, "replay")), batch(0, 4)
-    ring.add(given)
-    given.obs.fill_(-1)
-    assert (held(ring).obs >= 0).all()
-
-
-def test_an_empty_ring_refuses():
-    with pytest.raises(ValueError, match="nothing to sample from"):
-        Ring(4, Stream(0, "replay")).sample(1)
-
-
-@pytest.mark.parametrize("added", [0, 3, 9])
-def test_a_ring_survives_the_disk(tmp_path, added):
-    """Contents, extras, the place of the next write and the stream: all later samples are the same."""
-    one, two = Ring(4, Stream(0, "replay")), Ring(4, Stream(9, "other"))
-    two.add(batch(500, 2))  # what it held before is gone
-    if added:
-        one.add(batch(0, added))
-        one.sample(5)
-    write(tmp_path, "ring", one.state_dict(), {})
-    two.load_state_dict(read(tmp_path, "ring")[0])
-    assert len(two) == len(one)
-    if not added:
-        with pytest.raises(ValueError, match="nothing to sample from"):
-            two.sample(1)
-    for ring in (one, two):
-        ring.add(batch(100, 3))
-    for a, b in zip(tree.leaves(one.sample(50)), tree.leaves(two.sample(50)), strict=True):
-        assert torch.equal(a, b)
-    assert torch.equal(held(one).action, held(two).action)
-
-
-def test_the_state_of_a_ring_leaves_unused_capacity_out():
-    ring = Ring(1_000, Stream(0, "replay"))
-    ring.add(batch(0, 3))
-    assert ring.state_dict()["fields"]["obs"].shape == (M, 3, 3)
 
 
 def examples(numbers):
