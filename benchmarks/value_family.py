@@ -39,7 +39,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     # The zoo's settings of DQN: with those that suit five steps, half of the members end at 100.
     ("CartPole-v1", "DQN, 1-step"): {
+        "num_envs": 1,
         "steps": 50_000,
+        "rollout": 256,
+        "updates": 128,
         "hidden": (256, 256),
         "lr": 2.3e-3,
         "anneal_lr": False,
@@ -94,11 +97,11 @@ def main(options: Options) -> None:
     for variant in options.variants:
         name, switches = VARIANTS[variant]
         switches = {**switches, **NEEDS.get((options.env, variant), {})}
+        num_envs = int(switches.pop("num_envs", settings(options.env)["num_envs"]))
         config = replace(config_for(BASELINES[name].config, name, options.env), **switches)
         wanted = json.loads(json.dumps(asdict(config)))
         if any(row["variant"] == variant and row["config"] == wanted for row in rows):
             continue
-        num_envs = int(settings(options.env)["num_envs"])
         source = imitate.make(options.env, num_envs=num_envs, members=options.members, seed=options.seed, device="cpu")
         algorithm = BASELINES[name].algorithm(source, config)
         start = time.perf_counter()
@@ -115,6 +118,7 @@ def main(options: Options) -> None:
             "ci_high": high,
             "scores": found.scores.tolist(),
             "seconds": round(seconds, 1),
+            "num_envs": num_envs,
             "config": wanted,
             "threads": options.threads,
             "versions": versions(),
