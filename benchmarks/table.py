@@ -1,12 +1,15 @@
-"""Markdown tables of what `imitate demo` and `benchmarks.versus` measured.
+"""Markdown tables of what `imitate demo`, `benchmarks.value_family` and `benchmarks.versus` measured.
 
 python -m benchmarks.table benchmarks/results/demo/*.json
+python -m benchmarks.table --values benchmarks/results/value_{CartPole-v1,Acrobot-v1,MountainCar-v0}.json
 python -m benchmarks.table --speed benchmarks/results/versus.json
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,13 @@ class Options:
     Args:
         reports: Files that `imitate demo` wrote.
         summary: One line an environment instead of one a policy.
+        values: Files that `benchmarks.value_family` wrote; their table is printed instead, an environment a column.
         speed: File that `benchmarks.versus` wrote; its table is printed instead.
     """
 
     reports: Positional[tuple[Path, ...]] = ()
     summary: bool = False
+    values: tuple[Path, ...] = ()
     speed: Path | None = None
 
 
@@ -36,6 +41,9 @@ def main(options: Options) -> None:
     """Print the tables."""
     if options.speed is not None:
         print(speed_table(json.loads(options.speed.read_text("utf-8"))))
+        return
+    if options.values:
+        print(value_table([json.loads(path.read_text("utf-8")) for path in options.values]))
         return
     documents = [json.loads(path.read_text("utf-8")) for path in options.reports]
     if options.summary:
@@ -56,6 +64,22 @@ def main(options: Options) -> None:
                 f"| {row['name']} | {row['parameters']:,} | {row['labels']:,} | {row['env_steps']:,} "
                 f"| {row['seconds']:.1f} | {_interval(row)} | {row['iqm']:.1f} | {share} |"
             )
+
+
+def value_table(documents: Sequence[dict[str, Any]]) -> str:
+    """One line a variant; a cell says its steps where they are not those of most rows of its column."""
+    usual = [Counter(row["steps"] for row in document["rows"]).most_common(1)[0][0] for document in documents]
+    names = dict.fromkeys(row["variant"] for document in documents for row in document["rows"])
+    heads = [f"{document['env']}, {steps // 1000}k steps" for document, steps in zip(documents, usual, strict=True)]
+    found = [f"| variant | {' | '.join(heads)} |", f"| --- |{' --- |' * len(heads)}"]
+    for name in names:
+        cells = []
+        for document, steps in zip(documents, usual, strict=True):
+            row = next((row for row in document["rows"] if row["variant"] == name), None)
+            other = "" if row is None or row["steps"] == steps else f" ({row['steps'] // 1000}k)"
+            cells.append("not run" if row is None else _interval(row) + other)
+        found.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(found)
 
 
 def speed_table(document: dict[str, Any]) -> str:

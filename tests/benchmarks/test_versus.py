@@ -254,6 +254,21 @@ def test_guard_refuses_what_is_not_there(tmp_path):
         guard.main(guard.Options(against="HEAD", rows=("SAC",)))
 
 
+def test_a_table_of_values_names_other_steps():
+    def row(variant, steps):
+        return {"variant": variant, "steps": steps, "mean": 5.0, "ci_low": 4.0, "ci_high": 6.0}
+
+    one = {"env": "A-v0", "rows": [row("DQN", 50_048), row("PER", 100_000), row("C51", 100_000)]}
+    other = {"env": "B-v0", "rows": [row("PER", 200_000)]}
+    assert table.value_table([one, other]).splitlines() == [
+        "| variant | A-v0, 100k steps | B-v0, 200k steps |",
+        "| --- | --- | --- |",
+        "| DQN | 5.0 [4.0, 6.0] (50k) | not run |",
+        "| PER | 5.0 [4.0, 6.0] | 5.0 [4.0, 6.0] |",
+        "| C51 | 5.0 [4.0, 6.0] | not run |",
+    ]
+
+
 def test_knee_is_where_doubling_stops_paying():
     assert scaling.knee([1, 2, 4, 8], [10, 20, 38, 50]) == 4
     assert scaling.knee([1, 4, 16], [10, 30, 50]) == 4  # 3 for two doublings is 1.73 for one; 5/3 is 1.29
