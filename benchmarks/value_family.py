@@ -52,7 +52,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("CartPole-v1", "PER"): {"lr": 2e-3},
     ("Acrobot-v1", "DQN, 1-step"): {"steps": 200_000},
     ("Acrobot-v1", "Rainbow"): {"steps": 200_000},
-    ("MountainCar-v0", "DQN, 1-step"): {"steps": 300_000},
+    ("MountainCar-v0", "DQN, 1-step"): {"steps": 300_000, "target_every": 300},
     ("MountainCar-v0", "QR-DQN"): {"steps": 300_000},
 }
 
