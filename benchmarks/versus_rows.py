@@ -124,10 +124,14 @@ def _learners(scale: float) -> Iterator[Row]:
             f"PPO, {number} environments x 32 steps, {epochs} epochs",
             "steps/s",
             "64-64, batches of 256. Steps of all members: n members against one run of theirs is also n members "
-            "against n runs of theirs, one after the other.",
+            "against n runs of theirs, one after the other. Compiling is part of the warm-up.",
             (
                 sb3("Stable-Baselines3, 1 run", "ppo", **settings),
                 *(ours(_members(m), "ppo", members=m, **settings) for m in members),
+                *(
+                    ours(f"{_members(m)}, compiled", "ppo", members=m, compiled=True, **settings)
+                    for m in (members[0], members[-1])
+                ),
             ),
         )
     steps = max(1, round(scale * 6)) * 256

@@ -54,9 +54,9 @@ def rollout(num_envs: int, steps: int, compiled: bool = False) -> Run:
     return timed(lambda: _collect(source, policy, steps))
 
 
-def ppo(members: int, num_envs: int, rollout: int, epochs: int, steps: int) -> Run:
+def ppo(members: int, num_envs: int, rollout: int, epochs: int, steps: int, compiled: bool = False) -> Run:
     """PPO on CartPole, 64-64, batches of 256; environment steps of all members."""
-    source = imitate.make("CartPole-v1", num_envs=num_envs, members=members)
+    source = _source(num_envs, compiled, members)
     return timed(_stepping(imitate.PPO(source, _ppo_config(rollout, epochs)), members, steps, num_envs * rollout))
 
 
@@ -226,9 +226,9 @@ def _trained(build: Callable[[int], Any], episodes: int) -> Run:
     return run
 
 
-def _source(num_envs: int, compiled: bool) -> Any:
+def _source(num_envs: int, compiled: bool, members: int = 1) -> Any:
     options = {"compile": True} if compiled else {}  # older revisions cannot, and are not asked
-    return imitate.make("CartPole-v1", num_envs=num_envs, **options)
+    return imitate.make("CartPole-v1", num_envs=num_envs, members=members, **options)
 
 
 def _collect(source: Any, driver: Any, steps: int) -> int:
