@@ -136,17 +136,20 @@ def _learners(scale: float) -> Iterator[Row]:
         )
     steps = max(1, round(scale * 6)) * 256
     for task, title, peer in (("dqn", "DQN", "Stable-Baselines3"), ("qr_dqn", "QR-DQN", "sb3-contrib")):
-        yield Row(
-            task.replace("_", "-"),
-            f"{title}, 256-256, batch 64, one update in two steps",
-            "steps/s",
-            "One environment of theirs, as in the zoo, eight of ours; 128 updates after 256 steps. Steps of all "
-            "members.",
-            (
-                sb3(f"{peer}, 1 run", task, steps=steps),
-                *(ours(_members(m), task, members=m, steps=steps) for m in (1, 8)),
-            ),
-        )
+        for width in (256, 64):
+            settings = {"steps": steps, "width": width}
+            yield Row(
+                f"{task.replace('_', '-')}-{width}",
+                f"{title}, {width}-{width}, batch 64, one update in two steps",
+                "steps/s",
+                "One environment of theirs, as in the zoo, eight of ours; 128 updates after 256 steps. Steps of all "
+                "members. Compiling is part of the warm-up.",
+                (
+                    sb3(f"{peer}, 1 run", task, **settings),
+                    *(ours(_members(m), task, members=m, **settings) for m in (1, 8)),
+                    ours("1 member, compiled", task, members=1, compiled=True, **settings),
+                ),
+            )
 
 
 def _students(scale: float, seeds: int) -> Iterator[Row]:

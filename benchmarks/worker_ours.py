@@ -60,16 +60,16 @@ def ppo(members: int, num_envs: int, rollout: int, epochs: int, steps: int, comp
     return timed(_stepping(imitate.PPO(source, _ppo_config(rollout, epochs)), members, steps, num_envs * rollout))
 
 
-def dqn(members: int, steps: int) -> Run:
-    """DQN on CartPole, 256-256, one update of 64 transitions in two steps."""
-    source = imitate.make("CartPole-v1", num_envs=8, members=members)
-    return timed(_stepping(imitate.DQN(source, imitate.DQNConfig(**_DQN)), members, steps, 256))
+def dqn(members: int, steps: int, width: int = 256, compiled: bool = False) -> Run:
+    """DQN on CartPole, two hidden layers, one update of 64 transitions in two steps."""
+    config = imitate.DQNConfig(**{**_DQN, "hidden": (width, width)})
+    return timed(_stepping(imitate.DQN(_source(8, compiled, members), config), members, steps, 256))
 
 
-def qr_dqn(members: int, steps: int) -> Run:
+def qr_dqn(members: int, steps: int, width: int = 256, compiled: bool = False) -> Run:
     """QR-DQN in the same way, with 10 quantiles."""
-    source = imitate.make("CartPole-v1", num_envs=8, members=members)
-    config = imitate.QRDQNConfig(quantiles=10, **_DQN)
+    source = _source(8, compiled, members)
+    config = imitate.QRDQNConfig(quantiles=10, **{**_DQN, "hidden": (width, width)})
     return timed(_stepping(imitate.qr_dqn(source, config), members, steps, 256))
 
 

@@ -41,14 +41,14 @@ def ppo(num_envs: int, rollout: int, epochs: int, steps: int) -> Run:
     return timed(_learning(_ppo(num_envs, rollout, epochs, 0, lambda left: 1e-3, lambda left: 0.2), steps))
 
 
-def dqn(steps: int) -> Run:
-    """DQN on CartPole, 256-256, one update of 64 transitions in two steps, as in the zoo."""
-    return timed(_learning(DQN(policy_kwargs={"net_arch": [256, 256]}, **_DQN), steps))
+def dqn(steps: int, width: int = 256) -> Run:
+    """DQN on CartPole, two hidden layers (256-256 in the zoo), one update of 64 transitions in two steps."""
+    return timed(_learning(DQN(policy_kwargs={"net_arch": [width, width]}, **_DQN), steps))
 
 
-def qr_dqn(steps: int) -> Run:
+def qr_dqn(steps: int, width: int = 256) -> Run:
     """QR-DQN in the same way, with 10 quantiles."""
-    kwargs = {"net_arch": [256, 256], "n_quantiles": 10}
+    kwargs = {"net_arch": [width, width], "n_quantiles": 10}
     return timed(_learning(QRDQN(policy_kwargs=kwargs, **_DQN), steps))
 
 

@@ -171,7 +171,8 @@ def test_measure_of_a_race_keeps_seconds_and_says_how_many_arrived():
 
 def test_rows_are_chosen_by_the_beginning_of_their_names():
     every = versus_rows.rows()
-    assert [row.name for row in versus.chosen(every, ("ppo", "qr"))] == ["ppo-8", "ppo-64", "qr-dqn"]
+    names = [row.name for row in versus.chosen(every, ("ppo", "qr"))]
+    assert names == ["ppo-8", "ppo-64", "qr-dqn-256", "qr-dqn-64"]
     assert versus.chosen(every, ()) == list(every)
     with pytest.raises(ValueError, match="rows: none begins with 'sac'; there are steps-8"):
         versus.chosen(every, ("ppo", "sac"))
