@@ -200,8 +200,8 @@ def _students(scale: float, seeds: int) -> Iterator[Row]:
         f"DAgger, {steps:,} steps, each with its own settings",
         "steps/s",
         "Theirs: its defaults, 4 environments, and after each round of at least 500 steps four epochs of batches of 32 "
-        "on all data, and episodes for its log. Ours: the settings for CartPole, ten rounds of 50 steps and 300 updates "
-        "of 64, in as many environments as it takes.",
+        "on all data, and episodes for its log. Ours: the settings for CartPole, ten rounds of 50 steps and of 300 "
+        "updates of 64, in as many environments as it takes.",
         (
             imitation("1 learner", "dagger", steps=steps, round_steps=500, updates=None),
             *(ours(_members(m), "dagger", members=m, **own) for m in (1, 8)),
