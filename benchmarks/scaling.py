@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,14 @@ Work = Callable[[], int]  # does something once and returns how much
 
 def main(options: Options) -> None:
     """Measure, print, write JSON and a picture."""
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what was compiled before would be for nothing now
     torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:  # what was compiled before costs nothing now, in torch's own
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        measure(options)
+
+
+def measure(options: Options) -> None:
+    """All sweeps, the shares of time, and what is written of them."""
     if options.keep_memory:
         keep_freed()
     sweeps: dict[str, tuple[str, Sequence[int], dict[str, Callable[[int], Work]]]] = {
@@ -233,10 +240,14 @@ def draw(curves: Sequence[dict[str, Any]], shares: dict[int, dict[str, float]], 
             if curve["knee"] is not None:
                 at = curve["speeds"][curve["sizes"].index(curve["knee"])]
                 panel.plot(curve["knee"], at, marker="o", markersize=10, fillstyle="none", color=drawn.get_color())
-                panel.annotate(f"knee {curve['knee']:,}", (curve["knee"], at), (6, -12), textcoords="offset points")
+                side = (-45, 8) if "compiled" in curve["name"] else (6, -12)  # of the curve
+                panel.annotate(f"knee {curve['knee']:,}", (curve["knee"], at), side, textcoords="offset points")
             panel.set_ylabel(curve["unit"])
         panel.set_xscale("log", base=2)
-        panel.set_yscale("log")
+        if axis == "time limit":
+            panel.set_ylim(bottom=0)  # it changes by some per cent
+        else:
+            panel.set_yscale("log")
         panel.set_xlabel(axis)
         panel.grid(alpha=0.25)
         panel.legend(fontsize=8, frameon=False)
