@@ -245,7 +245,7 @@ def draw(curves: Sequence[dict[str, Any]], shares: dict[int, dict[str, float]], 
             panel.set_ylabel(curve["unit"])
         panel.set_xscale("log", base=2)
         if axis == "time limit":
-            panel.set_ylim(bottom=0)  # it changes by some per cent
+            panel.set_ylim(bottom=0)  # nothing grows here, and a cut axis would make much of noise
         else:
             panel.set_yscale("log")
         panel.set_xlabel(axis)
