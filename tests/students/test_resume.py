@@ -190,7 +190,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
     one.step()
     save_checkpoint(one, tmp_path)
     place = TensorSource(Walk(), id="Walk", num_envs=N, members=3)
-    other = DAgger(place, teacher_of(Walk()), nets.policy(place, (8,)), DAggerConfig(rounds=4, rollout=5))
+    other = DAgger(place, nets.policy(place, (8,)), nets.policy(place, (8,)), DAggerConfig(rounds=4, rollout=5))
     with pytest.raises(ValueError, match=r"checkpoint: source does not fit this run: saved with .* = \(2, 4\)"):
         load_checkpoint(other, tmp_path)
     place = source(Walk(), 0)
