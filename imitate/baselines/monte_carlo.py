@@ -115,7 +115,7 @@ class _Window:
 
     def slide(self, new: Transition) -> Transition:
         """Append a rollout, the oldest steps making room."""
-        self.steps = tree.map(lambda x: x[len(new.reward) :], joined(self.steps, new))
+        self.steps = joined(tree.map(lambda x: x[len(new.reward) :], self.steps), new)
         return self.steps
 
     def state_dict(self) -> dict[str, Any]:

@@ -27,9 +27,14 @@ class Compiled(Generic[Y]):
     """
 
     def __init__(self, function: Callable[..., Y]) -> None:
+        from torch._dynamo import config, exc  # here, for they take seconds to import
+
+        config.recompile_limit = max(config.recompile_limit, LIMIT)
         self.function = function
         self.reason: str | None = None
-        self._compiled: Callable[..., Y] | None = None
+        self._compiled: Callable[..., Y] = torch.compile(function, dynamic=False)
+        self._error: type[Exception] = exc.TorchDynamoException
+        self._called = False
 
     @property
     def path(self) -> str:
@@ -40,17 +45,14 @@ class Compiled(Generic[Y]):
         """Run what was compiled."""
         if self.reason is not None:
             return self.function(*args)
-        from torch._dynamo import config, exc  # here, for they take seconds to import
-
         try:
-            if self._compiled is not None:
+            if self._called:
                 return self._compiled(*args)
-            config.recompile_limit = max(config.recompile_limit, LIMIT)
-            self._compiled = torch.compile(self.function, dynamic=False)
+            self._called = True
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler, about itself
                 return self._compiled(*args)
-        except exc.TorchDynamoException as error:
+        except self._error as error:
             self.reason = f"torch.compile failed: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
             return self.function(*args)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -17,12 +16,9 @@ __all__ = ["Learner", "PerMember", "per_member"]
 Batch = TypeVar("Batch")
 PerMember = float | tuple[float, ...]  # one number for all members, or one for each
 
-# What a number of this name can be, in whichever config it is.
-_SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
-_RANGES = {
-    **dict.fromkeys(("gamma", "lam", "epsilon", "epsilon_end", "target_epsilon"), _SHARE),
-    **dict.fromkeys(("lr", "weight_decay", "clip", "alpha", "omega"), _POSITIVE),
-}
+# What a number of this name can be, in whichever config it is; any other is finite.
+_SHARES = {"gamma", "lam", "epsilon", "epsilon_end", "target_epsilon"}
+_NOT_NEGATIVE = {"lr", "weight_decay", "clip", "alpha", "omega"}
 
 
 def per_member(value: PerMember, name: str, members: int, device: torch.device | str = "cpu") -> Tensor:
@@ -31,14 +27,16 @@ def per_member(value: PerMember, name: str, members: int, device: torch.device |
     Raises:
         ValueError: There are neither one nor M numbers, or one of them is outside of what its name means.
     """
-    numbers = torch.as_tensor(value, dtype=torch.float32, device=device)
+    numbers = torch.as_tensor(value, dtype=torch.float32)
     if numbers.dim() > 0 and numbers.shape != (members,):
         raise ValueError(f"{name}: {numbers.numel()} values for {members} members; give one, or one a member.")
-    low, high = _RANGES.get(name, (-math.inf, math.inf))
-    if not ((low <= numbers) & (numbers <= high)).all():
-        asked = "in [0, 1]" if high == 1 else "a finite number" if low < 0 else "at least 0"
-        raise ValueError(f"{name}: must be {asked}, not {value}.")
-    return numbers.expand(members).clone()
+    if not numbers.isfinite().all():
+        raise ValueError(f"{name}: must be finite, not {value}.")
+    if name in _SHARES and not ((numbers >= 0) & (numbers <= 1)).all():
+        raise ValueError(f"{name}: must be in [0, 1], not {value}.")
+    if name in _NOT_NEGATIVE and (numbers < 0).any():
+        raise ValueError(f"{name}: must be at least 0, not {value}.")
+    return numbers.expand(members).clone().to(device)
 
 
 class Learner(Generic[Batch]):

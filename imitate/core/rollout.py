@@ -125,7 +125,7 @@ class TensorSource:
         seed: Seed of the streams "env" and "policy" (and "evaluate").
         device: Where everything lives.
         compile: Run through `torch.compile`: some ten seconds at the beginning for each policy and length of a rollout,
-            and equal within rounding only.
+            and equal within rounding only. It is fastest where 8 divides that length.
     """
 
     def __init__(

@@ -260,7 +260,8 @@ def test_per_member():
         ("gamma", 99.0, r"gamma: must be in \[0, 1\], not 99.0"),
         ("epsilon", (0.1, -0.1), r"epsilon: must be in \[0, 1\], not \(0.1, -0.1\)"),
         ("lr", -1e-3, "lr: must be at least 0, not -0.001"),
-        ("entropy", float("nan"), "entropy: must be a finite number, not nan"),
+        ("entropy", float("nan"), "entropy: must be finite, not nan"),
+        ("lr", (1.0, float("inf")), r"lr: must be finite, not \(1.0, inf\)"),
     ):
         with pytest.raises(ValueError, match=message):
             per_member(value, name, 2)
