@@ -37,7 +37,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
-    # The zoo's settings of DQN: with those that suit five steps, half of the members end below 250.
+    # The zoo's settings of DQN: with those that suit five steps, half of the members end below 300.
     ("CartPole-v1", "DQN, 1-step"): {
         "num_envs": 1,
         "steps": 50_000,
