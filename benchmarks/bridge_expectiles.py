@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from scipy import optimize
 from torch import Tensor
 
-from envs.bandit import Bandit
 from imitate.baselines.expectile import ERDQNConfig, er_dqn
 from imitate.conditioning.model import Trial
 from imitate.conditioning.models import DistributionalRescorlaWagner
 from imitate.core.noise import Stream, categorical
 from imitate.core.rollout import TensorSource
+from imitate.distributions.returns import ExpectileReturn
 from imitate.experiment.evaluate import interval
-from imitate.laws import ExpectileLaw
+from imitate_envs.bandit import Bandit
 
 __all__ = ["Juice", "draw", "exact", "expectiles"]
 
@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Juice:
-    """Law of an arm: seven sizes of a reward with the frequencies of the task, times the arm's mean."""
+    """ReturnDistribution of an arm: seven sizes of a reward with the frequencies of the task, times the arm's mean."""
 
     def pay(self, mean: Tensor, uniform: Tensor) -> Tensor:
         """Rewards from means and uniforms of one shape."""
@@ -110,7 +110,7 @@ def _deep(members: int, seed: int) -> Array:
     while not agent.finished:
         agent.step()
     with torch.no_grad():
-        law = cast(ExpectileLaw, agent.policy.law(torch.zeros(members, 1, dtype=torch.int64)))
+        law = cast(ExpectileReturn, agent.policy.returns(torch.zeros(members, 1, dtype=torch.int64)))
     return law.values[:, 0, 0].double().numpy()
 
 
@@ -138,7 +138,7 @@ def draw(path: Path, found: dict[str, Array]) -> None:
             linewidth=1,
             label=name,
         )
-        law = ExpectileLaw(torch.as_tensor(mean), tau)
+        law = ExpectileReturn(torch.as_tensor(mean), tau)
         cdf = [float(law.cdf(torch.tensor(x, dtype=torch.float64))) for x in sizes]
         decoded.plot(sizes, cdf, color=colour, linewidth=1.4, label=name)
     rest.set(xlabel="level τ = α⁺ / (α⁺ + α⁻)", ylabel="expectile, µl")

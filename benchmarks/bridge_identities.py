@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from envs.stimuli import Presence
 from imitate.conditioning.model import Model, Theta, Trial
 from imitate.conditioning.models import Course, RescorlaWagner, TemporalDifference, TrialTemporalDifference
 from imitate.core.noise import Stream, normal
+from imitate_envs.stimuli import Presence
 
 __all__ = ["identities"]
 

@@ -16,13 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.bandits import ReversalBandit
-from envs.feedback import Feedback
-from imitate.behaviours import Random
 from imitate.conditioning.agent import Agent, as_agent
 from imitate.conditioning.choice import Softmax
 from imitate.conditioning.data import Choices
-from imitate.conditioning.likelihood import log_likelihood
 from imitate.conditioning.values import QLearning
 from imitate.core import tree
 from imitate.core.learner import Learner
@@ -30,7 +26,11 @@ from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource, advance, begin
 from imitate.core.types import Metrics, Policy, Transition
 from imitate.experiment.evaluate import interval
+from imitate.fitting.likelihood import log_likelihood
 from imitate.nets import RecurrentPolicy, recurrent_policy
+from imitate.policies import Random
+from imitate_envs.bandits import ReversalBandit
+from imitate_envs.feedback import Feedback
 
 __all__ = ["Lesson", "draw", "lesson"]
 

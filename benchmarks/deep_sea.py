@@ -20,8 +20,8 @@ import tyro
 
 import imitate
 from imitate.baselines.dqn import DQN
-from imitate.behaviours import Greedy
 from imitate.experiment.report import versions
+from imitate.policies import Greedy
 from imitate.registry import BASELINES
 
 NOISY = {"noisy": True, "epsilon": 0.0, "epsilon_end": 0.0}

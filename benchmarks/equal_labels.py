@@ -19,7 +19,7 @@ import tyro
 
 import imitate
 from imitate.configs import config_for, settings
-from imitate.experiment import Judge
+from imitate.experiment import Evaluator
 from imitate.experiment.report import versions
 from imitate.nets import Architecture, NetworkPolicy
 
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     for _ in imitate.run(ppo):
         pass
     teacher = ppo.policy
-    score = Judge(source, options.episodes)
+    score = Evaluator(source, options.episodes)
 
     config = replace(
         config_for(imitate.DAggerConfig, "dagger", env),

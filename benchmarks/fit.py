@@ -20,15 +20,15 @@ import tyro
 from numpy.typing import NDArray
 from scipy import optimize
 
-from envs.bandits import StationaryBandit
 from imitate.conditioning.agent import simulate_choices
 from imitate.conditioning.choice import Softmax
 from imitate.conditioning.data import Choices
-from imitate.conditioning.fit import fit
-from imitate.conditioning.likelihood import log_likelihood
 from imitate.conditioning.values import QLearning
 from imitate.core.noise import Stream
 from imitate.experiment.report import versions
+from imitate.fitting.fit import fit
+from imitate.fitting.likelihood import log_likelihood
+from imitate_envs.bandits import StationaryBandit
 
 
 @dataclass(frozen=True)

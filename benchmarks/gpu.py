@@ -25,12 +25,12 @@ import tyro
 
 import imitate
 from benchmarks import gpu_conditioning as conditioning
-from imitate.behaviours import Random
 from imitate.configs import config_for, settings
 from imitate.core.capture import disabled, paths
 from imitate.core.rollout import TensorSource
 from imitate.core.types import Algorithm
 from imitate.experiment.report import versions
+from imitate.policies import Random
 from imitate.teachers.control import control_law
 
 ENV = "CartPole-v1"

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.fit import scipy_fit
-from envs.bandits import StationaryBandit
 from imitate.conditioning.agent import simulate_choices
 from imitate.conditioning.choice import Softmax
 from imitate.conditioning.contenders import CONTENDERS
 from imitate.conditioning.design import Design
-from imitate.conditioning.fit import fit
 from imitate.conditioning.models import MODELS, RescorlaWagner
 from imitate.conditioning.phenomena import Phenomenon, _measure, sample_points
 from imitate.conditioning.phenomena_library import PHENOMENA
 from imitate.conditioning.simulate import simulate, steps
 from imitate.conditioning.values import QLearning
 from imitate.core.noise import Stream
+from imitate.fitting.fit import fit
+from imitate_envs.bandits import StationaryBandit
 
 Row = dict[str, Any]
 TRACES = "10A(US)/10B/5#A|10AB(US)/10AB/5#B"

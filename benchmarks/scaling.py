@@ -29,11 +29,11 @@ from matplotlib.figure import Figure
 
 import imitate
 from benchmarks.time_shares import profile_ppo
-from envs import ENVS
-from imitate.behaviours import Random
 from imitate.core.memory import keep_freed
 from imitate.experiment.report import versions
+from imitate.policies import Random
 from imitate.teachers.control import control_law
+from imitate_envs import ENVS
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile
 
 import imitate
-from envs import ENVS
 from imitate.core.rollout import TensorSource
+from imitate_envs import ENVS
 
 _WHOLE = "iteration"
 _PARTS = ("environment", "policy", "update")

@@ -14,8 +14,8 @@ import torch
 from serving import Run, race, serve, timed
 
 import imitate
-from imitate.behaviours import Random
-from imitate.experiment.evaluate import Judge
+from imitate.experiment.evaluate import Evaluator
+from imitate.policies import Random
 from imitate.students.dagger import FirstRoundOnly, Linear
 
 CHUNK = 128  # steps of one call of `collect`
@@ -220,7 +220,7 @@ def _trained(build: Callable[[int], Any], episodes: int) -> Run:
         while not algorithm.finished:
             algorithm.step()
         seconds = time.perf_counter() - start
-        scores = Judge(algorithm.source, episodes).returns(algorithm.policy).mean(1).tolist()
+        scores = Evaluator(algorithm.source, episodes).returns(algorithm.policy).mean(1).tolist()
         return {"seconds": seconds, "count": int(algorithm.steps), "scores": scores}
 
     return run
@@ -260,8 +260,8 @@ def _cloning(
 
 def _scores(algorithm: Any) -> Callable[[], Sequence[float]]:
     """Mean returns of the members over 20 episodes on one and the same noise."""
-    judge = Judge(algorithm.source, 20)
-    return lambda: judge.returns(algorithm.policy).mean(1).tolist()
+    evaluator = Evaluator(algorithm.source, 20)
+    return lambda: evaluator.returns(algorithm.policy).mean(1).tolist()
 
 
 if __name__ == "__main__":

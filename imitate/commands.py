@@ -11,9 +11,7 @@ import torch
 from rich.table import Table
 from tyro.conf import Positional
 
-import envs
-from envs.base import Discrete
-from imitate.behaviours import Mixture
+import imitate_envs
 from imitate.common import OUT, Common, Device, fresh, members_of, must_exist, options_of, teacher_for
 from imitate.configs import available, settings
 from imitate.core.types import Policy
@@ -23,8 +21,8 @@ from imitate.losses.distillation import LOSSES
 from imitate.losses.imitation import ImitationLoss, negative_log_likelihood, squared_error
 from imitate.make import make
 from imitate.nets.policy_network import Architecture
+from imitate.policies import Mixture, risk_sensitive
 from imitate.registry import BASELINES, closest
-from imitate.risk import risk_sensitive
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -35,6 +33,7 @@ from imitate.students import (
     PolicyDistillationConfig,
     demonstrate,
 )
+from imitate_envs.base import Discrete
 
 __all__ = ["Clone", "DAggerCommand", "Demo", "Distill", "Evaluate", "List", "Train"]
 
@@ -309,7 +308,7 @@ class List:
         table = Table(show_header=False, box=None)
         table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
         table.add_row("students", "clone, dagger, distill", "imitate NAME --teacher RUN")
-        table.add_row("environments", ", ".join(envs.ENVS), "ours; any other Gymnasium id works too")
+        table.add_row("environments", ", ".join(imitate_envs.ENVS), "ours; any other Gymnasium id works too")
         table.add_row("tuned settings", ", ".join(available()), "used by default")
         table.add_row("teachers", "a run, an SB3 .zip, control, plan", "--teacher")
         table.add_row("losses", ", ".join(LOSSES), "imitate distill --loss")

@@ -11,12 +11,12 @@ from tyro.conf import Positional
 
 from imitate.common import OUT
 from imitate.conditioning.choice import CHOICE_MODELS
-from imitate.conditioning.comparison import compare
 from imitate.conditioning.data import Choices
-from imitate.conditioning.fit import Fit, fit
-from imitate.conditioning.hierarchical import fit_hierarchical
 from imitate.conditioning.tables import read_csv, stack
 from imitate.core.names import closest
+from imitate.fitting.comparison import compare
+from imitate.fitting.fit import Fit, fit
+from imitate.fitting.population import fit_hierarchical
 
 __all__ = ["FitCommand"]
 

@@ -16,7 +16,7 @@ from imitate.core import tree
 from imitate.core.capture import paths
 from imitate.core.noise import Stream
 from imitate.core.types import Algorithm, Source
-from imitate.distributions import Teacher
+from imitate.distributions.actions import Teacher
 from imitate.experiment.run import run
 from imitate.make import make
 from imitate.nets.policy_network import Architecture, NetworkPolicy

@@ -10,7 +10,7 @@ from imitate.baselines import PPO, PPOConfig
 from imitate.configs import config_for, settings
 from imitate.core.noise import Stream
 from imitate.core.types import Algorithm, Source
-from imitate.experiment.evaluate import Judge
+from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.report import Curve, Experiment, Kind, Row
 from imitate.experiment.run import run
 from imitate.make import make
@@ -69,7 +69,7 @@ def demo(
         """Train, evaluate, remember, save; `shown` counts the environment steps of demonstrations."""
         # All of a clone's labels are there from the start: its curve is a point.
         curve, seconds = _train(algorithm, against_labels=kind != "teacher", points=1 if kind == "bc" else 10)
-        evaluation = judge(learnt)
+        evaluation = evaluator(learnt)
         env_steps = shown + (0 if kind == "bc" else int(algorithm.steps))
         labels = round(float(algorithm.labels.double().mean()))
         size = learnt.parameters_per_member
@@ -85,7 +85,7 @@ def demo(
     source = place(int(tuned.get("num_envs", 16)), 0)
     ppo = PPO(source, config_for(PPOConfig, "ppo", env))
     teacher = ppo.policy
-    judge = Judge(source, episodes, teacher=teacher)
+    evaluator = Evaluator(source, episodes, teacher=teacher)
     report("PPO teacher", "teacher", ppo, teacher)
 
     many = demonstrate(place(DEMONSTRATIONS, 1), teacher, DEMONSTRATIONS)

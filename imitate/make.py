@@ -14,14 +14,14 @@ import gymnasium
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from envs import ENVS
-from envs.base import Env
 from imitate.core.gymnasium import GymnasiumSource
 from imitate.core.rollout import TensorSource
+from imitate_envs import ENVS
+from imitate_envs.base import Env
 
 __all__ = ["make", "resolve_device"]
 
-_EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco"}
+_PACKAGES = {"gymnasium.envs.box2d": "'gymnasium[box2d]'", "gymnasium.envs.mujoco": "'gymnasium[mujoco]'"}
 _ALE = "ALE/"
 # What its vector environment does otherwise and Gymnasium's wrappers do not: an algorithm clips what it learns from.
 _ATARI = {"reward_clipping": False, "use_fire_reset": False}
@@ -42,7 +42,7 @@ def make(
     """The source of experience in an environment.
 
     Args:
-        env: An id: ours where we have it (`envs.ENVS`), otherwise Gymnasium's. Or an environment of ours, or
+        env: An id: ours where we have it (`imitate_envs.ENVS`), otherwise Gymnasium's. Or an environment of ours, or
             a Gymnasium VectorEnv that auto-resets in mode SAME_STEP. Games of the Arcade Learning Environment,
             `ALE/<Game>-v5`, show four grey frames of 84x84 pixels, one in four, with sticky actions, as
             Machado et al. (2018) recommend; rewards are as in the game.
@@ -125,7 +125,7 @@ def _check_id(name: str) -> None:
         try:
             importlib.import_module("ale_py")  # it registers the games
         except ModuleNotFoundError as error:
-            raise ValueError(f"env: '{name}' cannot be imported; pip install 'imitate[atari]'") from error
+            raise ValueError(f"env: '{name}' cannot be imported; pip install ale-py.") from error
     elif module:
         try:
             importlib.import_module(module)
@@ -173,8 +173,8 @@ def _theirs(name: str, count: int, asynchronous: bool, options: dict[str, Any], 
             envs = gymnasium.make_vec(name, num_envs=count, **{**how_made, **options})
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         where = str(gymnasium.registry[name.rpartition(":")[2]].entry_point)
-        extra = next((extra for module, extra in _EXTRAS.items() if where.startswith(module)), None)
-        remedy = f"; pip install 'imitate[{extra}]'" if extra and _is_missing(error) else f": {error}"
+        package = next((package for module, package in _PACKAGES.items() if where.startswith(module)), None)
+        remedy = f"; pip install {package}." if package and _is_missing(error) else f": {error}"
         raise ValueError(f"env: '{name}' cannot be imported{remedy}") from error
     except (TypeError, AssertionError) as error:
         if not options:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from envs.base import Box, Discrete
 from imitate.core import tree
 from imitate.core.noise import Stream
+from imitate_envs.base import Box, Discrete
 
 # Environments and policies
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from imitate.core import tree
-from imitate.distributions import Categorical
+from imitate.distributions.actions import Categorical
 from imitate.losses import clipped_surrogate, forward_kl, lambda_returns
 from tests.conftest import CHECKED
 from tests.oracles import snapshot, unsaved_changes

@@ -9,8 +9,6 @@ import pytest
 import torch
 
 import imitate
-from envs import ENVS
-from imitate.behaviours import Persistent, Random
 from imitate.conditioning.design import Design
 from imitate.conditioning.models import MODELS
 from imitate.conditioning.simulate import simulate
@@ -19,7 +17,9 @@ from imitate.core.capture import Captured, capture, disabled, paths
 from imitate.core.checkpoint import load_state, state_of
 from imitate.core.learner import Learner
 from imitate.core.rollout import TensorSource
+from imitate.policies import EpsilonZGreedy, Random
 from imitate.teachers.control import control_law
+from imitate_envs import ENVS
 
 GRAPH = "CUDA graph"
 
@@ -32,7 +32,7 @@ def short(env_id="CartPole-v1", **more):
 def driver(source, name):
     network = imitate.nets.policy(source, hidden=(64, 64))
     if name == "persistent":
-        return Persistent(network, source.action, torch.full((2,), 0.2, device="cuda"))
+        return EpsilonZGreedy(network, source.action, torch.full((2,), 0.2, device="cuda"))
     return Random(source.action) if name == "random" else network
 
 

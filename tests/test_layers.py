@@ -9,14 +9,18 @@ ROOT = Path(__file__).parents[1]
 
 # Low to high.
 LAYERS = [
-    ["envs"],
+    ["imitate_envs"],
     ["imitate.core"],
-    ["imitate.distributions", "imitate.laws", "imitate.nets", "imitate.losses"],
-    ["imitate.behaviours", "imitate.make", "imitate.risk", "imitate.teachers"],
-    ["imitate.experiment"],
-    ["imitate.students", "imitate.baselines", "imitate.conditioning"],
-    ["imitate.registry", "imitate.configs", "imitate.commands", "imitate.commands_conditioning", "imitate.commands_fit"]
-    + ["imitate.commands_values", "imitate.common", "imitate.demo", "imitate.__main__"],
+    ["imitate.distributions"],
+    ["imitate.losses", "imitate.nets"],
+    ["imitate.policies", "imitate.make"],
+    ["imitate.teachers", "imitate.data"],
+    ["imitate.conditioning"],
+    ["imitate.experiment", "imitate.fitting"],
+    ["imitate.students", "imitate.baselines"],
+    ["imitate.registry", "imitate.configs", "imitate.demo"],
+    ["imitate.commands", "imitate.commands_conditioning", "imitate.commands_fit"]
+    + ["imitate.commands_values", "imitate.common", "imitate.__main__"],
     ["imitate"],
 ]
 UNPICKLERS = {
@@ -26,7 +30,7 @@ UNPICKLERS = {
 
 def layer(module):
     """Number of the layer of a module of ours, None for any other module."""
-    if module.split(".")[0] not in ("envs", "imitate"):
+    if module.split(".")[0] not in ("imitate_envs", "imitate"):
         return None
     while module:
         for number, names in enumerate(LAYERS):
@@ -37,13 +41,14 @@ def layer(module):
 
 
 def module_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    base = ROOT / "envs" if path.is_relative_to(ROOT / "envs") else ROOT
+    parts = path.relative_to(base).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def is_module(name):
-    path = ROOT / Path(*name.split("."))
-    return path.with_suffix(".py").is_file() or path.is_dir()
+    paths = [base / Path(*name.split(".")) for base in (ROOT, ROOT / "envs")]
+    return any(path.with_suffix(".py").is_file() or path.is_dir() for path in paths)
 
 
 def imports(source, package):
@@ -74,7 +79,7 @@ def upward(source, module, package):
     return [f"{module}:{line} imports {name}" for line, name in imports(source, package) if layer(name) > own]
 
 
-SOURCES = sorted([*(ROOT / "imitate").rglob("*.py"), *(ROOT / "envs").rglob("*.py")])
+SOURCES = sorted([*(ROOT / "imitate").rglob("*.py"), *(ROOT / "envs" / "imitate_envs").rglob("*.py")])
 
 
 def test_every_module_has_a_layer():
@@ -122,7 +127,7 @@ def test_an_upward_import_is_found(source):
         "from . import policy_network",
         "from .policy_network import policy",
         "from imitate.losses import mse",
-        "from envs.base import Box",
+        "from imitate_envs.base import Box",
         "import stable_baselines3.dqn",
     ],
 )

@@ -11,11 +11,11 @@ import pytest
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from envs import ENVS, CartPole
-from imitate.behaviours import Random
 from imitate.core.gymnasium import GymnasiumSource
 from imitate.core.rollout import TensorSource
 from imitate.make import make, resolve_device
+from imitate.policies import Random
+from imitate_envs import ENVS, CartPole
 
 needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs box2d")
 
@@ -135,13 +135,13 @@ def test_a_missing_extra_is_named(monkeypatch, name, package, extra):
         if module.startswith(f"gymnasium.envs.{extra}"):
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=rf"\Aenv: .* pip install 'imitate\[{extra}\]'\Z"):
+    with pytest.raises(ValueError, match=rf"\Aenv: .* pip install 'gymnasium\[{extra}\]'\.\Z"):
         make(name)
 
 
 def test_the_games_of_ale_need_their_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(ValueError, match=r"\Aenv: 'ALE/Pong-v5' cannot be imported; pip install 'imitate\[atari\]'\Z"):
+    with pytest.raises(ValueError, match=r"\Aenv: 'ALE/Pong-v5' cannot be imported; pip install ale-py\.\Z"):
         make("ALE/Pong-v5")
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.types import Source
-from imitate.nets.ensemble import Ensemble, EnsembleLaw
+from imitate.distributions.returns import EnsembleReturn
+from imitate.nets.ensemble import Ensemble
 from imitate.nets.value_network import ValuePolicy
 
 __all__ = ["BootstrappedConfig", "Committed", "bootstrapped_dqn"]
@@ -68,7 +69,7 @@ class Committed:
 
     def act(self, obs: Tensor, noise: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """The action that it values most; records who drove."""
-        values = cast(EnsembleLaw, self.policy.law(obs)).values
+        values = cast(EnsembleReturn, self.policy.returns(obs)).values
         count = values.shape[-1]
         drawn = (noise[..., 0] * count).long().clamp(max=count - 1)
         head = torch.where(memory < 0, drawn, memory)

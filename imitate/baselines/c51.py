@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from envs.base import KnownRewards
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.types import Source
 from imitate.nets.heads import Atoms
+from imitate_envs.base import KnownRewards
 
 __all__ = ["C51Config", "c51", "return_range"]
 

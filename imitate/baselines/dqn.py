@@ -1,4 +1,4 @@
-"""Deep Q-networks: one loop, any law of the return.
+"""Deep Q-networks: one loop, any return distribution.
 
 Letters: T time, M members, N environments of one member, B batch.
 """
@@ -13,17 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imitate.behaviours import Mixture, Persistent, Random
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
-from imitate.laws import Expected, Law, fresh_mean
+from imitate.distributions.returns import EnsembleReturn, ExpectedReturn, ReturnDistribution, fresh_mean
 from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
-from imitate.nets.ensemble import EnsembleLaw
 from imitate.nets.heads import Atoms, Head, Scalar
 from imitate.nets.layers import Activation
 from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate.policies import EpsilonGreedy, EpsilonZGreedy
 
 __all__ = ["DQN", "DQNConfig"]
 
@@ -50,7 +49,7 @@ class DQNConfig:
         epsilon: ε at the start: the probability of a random action.
         epsilon_end: ε at the end.
         explore: Share of the steps over which ε falls linearly from one to the other.
-        persistent: Let a random action last, see `Persistent`; ε is then the probability that one begins.
+        persistent: Let a random action last, see `EpsilonZGreedy`; ε is then the probability that one begins.
         double: Let the online network choose the next action (van Hasselt, Guez & Silver 2016, eq. 4).
         dueling: A state's value and the actions' advantages apart (Wang et al. 2016, eq. 9).
         n_step: Rewards summed up before bootstrapping (Sutton & Barto 2018, eq. 7.1).
@@ -100,7 +99,7 @@ class DQNConfig:
 class DQN:
     """Learn action values off-policy from replay and a target network (Mnih et al. 2015).
 
-    With another `head` the same loop is C51, QR-DQN, IQN, FQF or ER-DQN: the law of the return replaces its mean.
+    With another `head` the same loop is C51, QR-DQN, IQN, FQF or ER-DQN: the return distribution replaces its mean.
 
     Args:
         source: Where it acts.
@@ -135,7 +134,7 @@ class DQN:
         if not 0 < config.tau <= 1:
             raise ValueError(f"tau: a share in (0, 1], not {config.tau}.")
         if config.munchausen and not isinstance(head, Scalar):
-            raise ValueError("munchausen: only for expected values; its soft target is no law of a return.")
+            raise ValueError("munchausen: only for expected values; its soft target is no return distribution.")
         if config.munchausen and config.double:
             raise ValueError("double: munchausen's target takes the value of all actions; nothing is chosen in it.")
         self.source, self.config = source, config
@@ -180,9 +179,9 @@ class DQN:
         greedy: Policy = _Greedy(self.policy) if driver is None else driver(self.policy)
         epsilon = self.epsilon.clone()
         self.driver = (
-            Persistent(greedy, source.action, epsilon)
+            EpsilonZGreedy(greedy, source.action, epsilon)
             if config.persistent
-            else Mixture(Random(source.action), greedy, epsilon)
+            else EpsilonGreedy(greedy, source.action, epsilon)
         )
         self.weights_noise = Stream(source.seed, "weights", source.device)
         self.updates = torch.zeros((), dtype=torch.int64)
@@ -211,7 +210,7 @@ class DQN:
         config = self.config
         done = int(self.steps) / config.steps
         explored = min(1.0, done / config.explore) if config.explore > 0 else 1.0
-        self.driver.beta.copy_(torch.lerp(self.epsilon, self.epsilon_end, explored))
+        self.driver.epsilon.copy_(torch.lerp(self.epsilon, self.epsilon_end, explored))
         left = 1 - min(done, 1.0) if config.anneal_lr else 1.0
         self.learner.lr.copy_(self.lr * left)
         if self.proposals is not None and self.proposals_lr is not None:
@@ -227,17 +226,17 @@ class DQN:
         if int(self.steps) < config.learning_starts or len(self.replay) < config.batch_size:
             nothing = torch.zeros(self.source.members, device=self.source.device)
             names = ["loss", "grad_norm", "value", *(["entropy"] if self.proposals is not None else [])]
-            return {**dict.fromkeys(names, nothing), "epsilon": self.driver.beta.clone()}
+            return {**dict.fromkeys(names, nothing), "epsilon": self.driver.epsilon.clone()}
         importance = config.importance + (1 - config.importance) * min(done, 1.0)
         batches = self.replay.batches(config.batch_size, config.updates, importance)
         metrics = [self._update(batch) for batch in batches]
-        return {**mean_metrics(metrics), "epsilon": self.driver.beta.clone()}
+        return {**mean_metrics(metrics), "epsilon": self.driver.epsilon.clone()}
 
     def _update(self, batch: Sample) -> Metrics:
         metrics = self.learner(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
-        self.replay.prioritise(batch.index, metrics.pop("priority"))
+        self.replay.update_priorities(batch.index, metrics.pop("priority"))
         self.updates += 1
         if int(self.updates) % self.config.target_every == 0:
             with torch.no_grad():
@@ -247,14 +246,14 @@ class DQN:
 
     def _noise(self, batch: Sample) -> Tensor | None:
         """Uniforms for noisy weights and implicit levels."""
-        width = self.policy.law_noise
+        width = self.policy.return_noise
         return self.weights_noise.uniform(*batch.reward.shape, width) if width else None
 
     def _loss(self, batch: Sample) -> tuple[Tensor, Metrics]:
-        taken = self.policy.law(batch.obs, self._noise(batch)).take(batch.action)
+        taken = self.policy.returns(batch.obs, self._noise(batch)).take(batch.action)
         with torch.no_grad():
             target = self._target(batch)
-        error = taken.distance(target)
+        error = taken.loss(target)
         value, wanted = taken.mean.detach(), target.mean
         priority = (wanted - value).abs() if isinstance(self.policy.architecture.head, Scalar) else error.detach()
         return (batch.weight * error).mean(1), {"value": value.mean(1), "priority": priority}
@@ -265,24 +264,24 @@ class DQN:
         weight = batch.weight / self.config.batch_size
         taken, error, grads = self.policy.slopes(batch.obs, batch.action, target, weight)
         value, priority = taken.mean, error
-        if isinstance(taken, Expected):
+        if isinstance(taken, ExpectedReturn):
             priority = (target.mean - value).abs_() if self.config.priority > 0 else error
         return batch.weight * error, {"value": value, "priority": priority}, grads
 
-    def _target(self, batch: Sample) -> Law:
-        """The law of the n-step reward and what follows it."""
-        following = self.target.law(batch.next_obs, self._noise(batch))
+    def _target(self, batch: Sample) -> ReturnDistribution:
+        """The distribution of the n-step reward and what follows it."""
+        following = self.target.returns(batch.next_obs, self._noise(batch))
         if self.config.munchausen:
             tau = self.config.munchausen_temperature
-            bonus = munchausen_bonus(self.target.law(batch.obs).mean, batch.action, tau)
+            bonus = munchausen_bonus(self.target.returns(batch.obs).mean, batch.action, tau)
             reward = batch.reward + self.config.munchausen * bonus
-            return Expected(soft_value(following.mean, tau)).after(reward, batch.discount)
-        if isinstance(following, EnsembleLaw):
+            return ExpectedReturn(soft_value(following.mean, tau)).bellman_backup(reward, batch.discount)
+        if isinstance(following, EnsembleReturn):
             # Each value function goes on as it would choose itself.
-            online: Any = self.policy.law(batch.next_obs) if self.config.double else following
-            return following.greedy(online).after(batch.reward, batch.discount)
-        values = self.policy.law(batch.next_obs).mean if self.config.double else fresh_mean(following)
-        return following.take(greedy_action(values)).after(batch.reward, batch.discount)
+            online: Any = self.policy.returns(batch.next_obs) if self.config.double else following
+            return following.greedy(online).bellman_backup(batch.reward, batch.discount)
+        values = self.policy.returns(batch.next_obs).mean if self.config.double else fresh_mean(following)
+        return following.take(greedy_action(values)).bellman_backup(batch.reward, batch.discount)
 
 
 class _Greedy:
@@ -291,11 +290,11 @@ class _Greedy:
     def __init__(self, policy: ValuePolicy) -> None:
         self.policy = policy
         # Acting needs noise for noisy weights only; without them implicit levels stay at their midpoints.
-        self.noise = policy.law_noise if policy.architecture.noisy else 0
+        self.noise = policy.return_noise if policy.architecture.noisy else 0
 
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
     def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """The action of greatest mean return."""
-        return self.policy.law(obs, noise if self.noise else None).mean.argmax(-1), None, {}
+        return self.policy.returns(obs, noise if self.noise else None).mean.argmax(-1), None, {}

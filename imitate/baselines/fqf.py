@@ -14,8 +14,8 @@ from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.learner import Learner, PerMember
 from imitate.core.sequence_replay import Sample
 from imitate.core.types import Metrics, Source
-from imitate.laws import QuantileLaw
-from imitate.losses.distributional import fraction_loss
+from imitate.distributions.regression import fraction_loss
+from imitate.distributions.returns import QuantileReturn
 from imitate.nets.heads import Fractions
 from imitate.nets.value_network import ValuePolicy
 
@@ -42,10 +42,10 @@ class FQFConfig(DQNConfig):
 
 
 def fqf(source: Source, config: FQFConfig | None = None) -> DQN:
-    """Learn quantiles, and where they say most about the law of the return; arguments and errors as of `DQN`.
+    """Learn quantiles, and where they say most about the return distribution; arguments and errors as of `DQN`.
 
-    In a target each quantile counts with the width of its share, as the law has it; the paper's loss counts all alike,
-    which is another law as soon as shares differ.
+    In a target each quantile counts with the width of its share, as the distribution has it; the paper's loss counts
+    all alike, which is another distribution as soon as shares differ.
     """
     config = config or FQFConfig()
 
@@ -64,12 +64,16 @@ def fqf(source: Source, config: FQFConfig | None = None) -> DQN:
 
 def _loss(policy: ValuePolicy, batch: Sample, bonus: float) -> tuple[Tensor, Metrics]:
     """Loss of the shares [M], the values being constant; reports their entropy."""
-    law = policy.law(batch.obs).take(batch.action)
-    assert isinstance(law, QuantileLaw) and law.weights is not None and law.network is not None
-    upper = law.weights.cumsum(-1)
+    distribution = policy.returns(batch.obs).take(batch.action)
+    assert (
+        isinstance(distribution, QuantileReturn)
+        and distribution.weights is not None
+        and distribution.network is not None
+    )
+    upper = distribution.weights.cumsum(-1)
     tau = torch.cat([torch.zeros_like(upper[..., :1]), upper], -1)
     with torch.no_grad():
-        at_tau = law.network(tau[..., 1:-1])
-    entropy = torch.special.entr(law.weights).sum(-1)
-    loss = fraction_loss(tau, at_tau, law.values.detach()) - bonus * entropy
+        at_tau = distribution.network(tau[..., 1:-1])
+    entropy = torch.special.entr(distribution.weights).sum(-1)
+    loss = fraction_loss(tau, at_tau, distribution.values.detach()) - bonus * entropy
     return (batch.weight * loss).mean(1), {"entropy": entropy.detach().mean(1)}

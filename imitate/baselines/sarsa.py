@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.base import Discrete
 from imitate.baselines.tabular import (
     Exploration,
     StepSizes,
@@ -28,6 +27,7 @@ from imitate.core.learner import PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.types import Metrics, Policy, Source, Transition
 from imitate.losses.tabular import decayed_trace, soft_value, td_error
+from imitate_envs.base import Discrete
 
 __all__ = ["ExpectedSarsa", "ExpectedSarsaConfig", "Sarsa", "SarsaConfig", "TDLambda", "TDLambdaConfig"]
 

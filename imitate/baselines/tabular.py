@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.base import Discrete
-from imitate.behaviours import Mixture, Random
 from imitate.core import tree
 from imitate.core.learner import PerMember, per_member
 from imitate.core.types import Metrics, Source, Transition
 from imitate.losses.tabular import deposit, step_size
 from imitate.nets.tabular_policy import TabularPolicy
+from imitate.policies import Mixture, Random
+from imitate_envs.base import Discrete
 
 __all__ = [
     "Exploration",

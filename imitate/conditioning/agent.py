@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.base import Discrete, Env
 from imitate.conditioning.data import Choices
-from imitate.conditioning.likelihood import parameters_of
-from imitate.conditioning.model import ChoiceModel, Contextual, State, Theta
+from imitate.conditioning.model import ChoiceModel, Contextual, State, Theta, parameters_of
 from imitate.core import noise as noises
 from imitate.core import tree
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
+from imitate_envs.base import Discrete, Env
 
 __all__ = ["Agent", "as_agent", "simulate_choices"]
 

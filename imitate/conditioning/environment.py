@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from envs.conditioning import Conditioning, Sessions, TrialKind
-from envs.stimuli import CompleteSerialCompound, Representation, Timing
-from envs.timed_conditioning import TimedConditioning
 from imitate.conditioning.design import Design, Schedule
 from imitate.conditioning.notation import TrialType
 from imitate.conditioning.simulate import position
+from imitate_envs.conditioning import Conditioning, Sessions, TrialKind
+from imitate_envs.stimuli import CompleteSerialCompound, Representation, Timing
+from imitate_envs.timed_conditioning import TimedConditioning
 
 __all__ = ["to_env", "to_timed_env"]
 

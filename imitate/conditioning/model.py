@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["ChoiceModel", "Contextual", "Model", "Parameter", "Resting", "State", "Theta", "Trial"]
+from imitate.core.names import closest
+
+__all__ = ["ChoiceModel", "Contextual", "Model", "Parameter", "Resting", "State", "Theta", "Trial", "parameters_of"]
 
 State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading lanes
 Theta = Mapping[str, Tensor]  # by name: [...] or broadcastable to it; a parameter of each cue is [..., C]
@@ -121,3 +123,34 @@ class Contextual(Protocol):
 
     def observe(self, theta: Theta, state: State, context: Tensor) -> State:
         """The state on arriving at `context` [...] (int64)."""
+
+
+def parameters_of(model: Any, theta: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
+    """All parameters of a model as tensors of one float type: those given, and defaults for the others.
+
+    Numbers become float64, unless there are tensors to take the type from.
+
+    Raises:
+        ValueError: A name is unknown, or a value is outside its bounds.
+    """
+    known: Mapping[str, Parameter] = model.parameters
+    for name in theta:
+        if name not in known:
+            raise ValueError(closest("theta", name, known))
+    tensors = [value for value in theta.values() if isinstance(value, Tensor)]
+    dtype = tensors[0].dtype if tensors else torch.float64
+    for value in tensors[1:]:
+        dtype = torch.promote_types(dtype, value.dtype)
+    device = tensors[0].device if tensors else None
+    filled = {}
+    for name, parameter in known.items():
+        value = torch.as_tensor(theta.get(name, parameter.default), dtype=dtype, device=device)
+        outside = ~((value >= parameter.low) & (value <= parameter.high))
+        if outside.any():
+            lane = outside.nonzero()[0].tolist()
+            at = f" in lane {', '.join(map(str, lane))}" if lane else ""
+            raise ValueError(
+                f"{name}: {float(value[tuple(lane)]):g}{at} is outside [{parameter.low:g}, {parameter.high:g}]."
+            )
+        filled[name] = value
+    return filled

@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
-from envs.base import Space
 from imitate.core import tree
 from imitate.core.types import Policy, Source, Stateful, Transition, fold, unfold
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate.nets.value_network import ValuePolicy
+from imitate_envs.base import Space
 
 __all__ = ["Critic", "DopamineProbe", "around", "prediction_errors"]
 
@@ -191,7 +191,7 @@ class DopamineProbe:
 
 def _values(critic: AnyCritic) -> Values:
     if isinstance(critic, ValuePolicy):
-        return lambda obs: critic.law(obs).mean.amax(-1)
+        return lambda obs: critic.returns(obs).mean.amax(-1)
     if isinstance(critic, TabularPolicy):
         return lambda obs: critic.at(obs).amax(-1)
     return critic.value if isinstance(critic, Critic) else critic

@@ -19,7 +19,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError:
-        raise ValueError("pandas: not installed; pip install 'imitate[fit]'.") from None
+        raise ValueError("pandas: not installed; pip install pandas.") from None
     return pandas
 
 

@@ -15,12 +15,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.base import Box, Discrete, Space
-from envs.gymnasium import from_gymnasium
 from imitate.core import tree, vector_env
 from imitate.core.noise import Stream
 from imitate.core.types import Memory, Policy, Transition
 from imitate.core.vector_env import AnyVectorEnv
+from imitate_envs.base import Box, Discrete, Space
+from imitate_envs.gymnasium import from_gymnasium
 
 __all__ = ["GymnasiumSource"]
 

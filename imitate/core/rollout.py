@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.base import Box, Env, Space
 from imitate.core import tree
 from imitate.core.capture import capture
 from imitate.core.compiled import Compiled
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
 from imitate.core.types import Memory, Policy, Transition
+from imitate_envs.base import Box, Env, Space
 
 __all__ = ["Carry", "TensorSource", "advance", "begin", "bounds", "clip", "draw"]
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from envs.base import Discrete
 from imitate.core import memory
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream
 from imitate.core.priorities import blocks, search
 from imitate.core.replay import AT_ONCE
 from imitate.core.types import Source, Transition, parts
+from imitate_envs.base import Discrete
 
 __all__ = ["Sample", "SequenceReplay"]
 
@@ -35,7 +35,7 @@ class Sample:
     discount: Tensor  # γ to the number of steps taken; 0 behind a terminal one
     next_obs: Tensor  # where they ended, before auto-reset
     weight: Tensor  # importance weight, at most 1
-    index: Tensor  # of the first step, for `prioritise`; no two steps of a run have the same
+    index: Tensor  # of the first step, for `update_priorities`; no two steps of a run have the same
 
 
 class SequenceReplay:
@@ -253,7 +253,7 @@ class SequenceReplay:
         action = self.action.flatten(0, 1).index_select(0, row).view(*first.shape, *self.action.shape[2:])
         return Sample(obs, action, reward, discount * (end != 1), next_obs, weight, index)
 
-    def prioritise(self, index: Tensor, error: Tensor) -> None:
+    def update_priorities(self, index: Tensor, error: Tensor) -> None:
         """Set the priorities of sampled steps [M, B] to their absolute errors, plus 10⁻⁶.
 
         Steps that have made room since they were sampled are left out.

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from envs.base import Space
 from imitate.core import tree
+from imitate_envs.base import Space
 
 __all__ = [
     "Algorithm",

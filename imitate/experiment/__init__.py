@@ -1,6 +1,6 @@
 """Around an algorithm: the run, its evaluation, its report."""
 
-from imitate.experiment.evaluate import Evaluation, Judge, evaluate
+from imitate.experiment.evaluate import Evaluation, Evaluator, evaluate
 from imitate.experiment.run import Report, load_checkpoint, run, save_checkpoint
 
-__all__ = ["Evaluation", "Judge", "Report", "evaluate", "load_checkpoint", "run", "save_checkpoint"]
+__all__ = ["Evaluation", "Evaluator", "Report", "evaluate", "load_checkpoint", "run", "save_checkpoint"]

@@ -19,27 +19,28 @@ from torch import Tensor
 from imitate.core.noise import Stream
 from imitate.core.scan import linear_recurrence
 from imitate.core.types import Source
+from imitate.distributions.returns import ExpectedReturn, ReturnDistribution, midpoints
 from imitate.experiment.evaluate import interval
-from imitate.laws import Expected, Law, midpoints
 from imitate.nets.value_network import ValuePolicy
 
 __all__ = ["Calibration", "calibrate", "transform"]
 
 Array = NDArray[np.float64]
 BINS = 10
-_LEVELS = 100  # quantiles that stand for a law
+_LEVELS = 100  # quantiles that stand for a distribution
 _BLOCK = 50  # steps between two looks at whether anybody still plays
 _COMPLETE = 0.01  # a return counts as known where what follows it has less than this discount
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Learnt laws of the return at visited states against the discounted returns that followed, member by member.
+    """Learnt return distributions at visited states against the discounted returns that followed, member by member.
 
     Args:
-        transforms: F(G) of each return G under its law F, one array [S] a member: uniform if the laws are right.
+        transforms: F(G) of each return G under its distribution F, one array [S] a member: uniform if the distributions
+            are right.
         returns: G, likewise.
-        quantiles: Of the law at each state, at 100 midpoints, [S, 100] a member.
+        quantiles: Of the distribution at each state, at 100 midpoints, [S, 100] a member.
         left_out: Share of the states whose return is not known, [M].
     """
 
@@ -50,15 +51,15 @@ class Calibration:
 
     @property
     def histogram(self) -> Array:
-        """Shares [M, 10] of the transforms in bins of equal width: .1 each if the laws are right."""
+        """Shares [M, 10] of the transforms in bins of equal width: .1 each if the distributions are right."""
         return np.stack([np.histogram(u, BINS, (0, 1))[0] / len(u) for u in self.transforms])
 
     @property
     def wasserstein(self) -> Array:
-        """Wasserstein-1 [M] between the returns and the mixture of their laws, in units of return.
+        """Wasserstein-1 [M] between the returns and the mixture of their distributions, in units of return.
 
-        Both are taken over all states together: laws that are wrong in opposite directions can cancel here, which the
-        transforms show.
+        Both are taken over all states together: distributions that are wrong in opposite directions can cancel here,
+        which the transforms show.
         """
         distances = []
         for returns, quantiles in zip(self.returns, self.quantiles, strict=True):
@@ -67,7 +68,7 @@ class Calibration:
         return np.array(distances)
 
     def coverage(self, central: float) -> Array:
-        """Share [M] of the returns within the central interval of their law of that probability."""
+        """Share [M] of the returns within the central interval of their distribution of that probability."""
         return np.array([(np.abs(u - 0.5) <= central / 2).mean() for u in self.transforms])
 
     def as_json(self) -> dict[str, Any]:
@@ -129,24 +130,24 @@ class Calibration:
             ends_of_all += [*found[[0, -1]], *learnt[[0, -1]]]
         ends = (min(ends_of_all), max(ends_of_all))
         right.plot(ends, ends, color="#e08214", linestyle="--")
-        right.set(xlabel="quantiles of the returns", ylabel="quantiles of the learnt laws")
+        right.set(xlabel="quantiles of the returns", ylabel="quantiles of the learnt distributions")
         figure.savefig(path)
 
 
 def calibrate(
     policy: ValuePolicy, source: Source, gamma: float | Sequence[float], *, clip_reward: bool = False
 ) -> Calibration:
-    """Play one episode in each environment, greedily, and compare each law with the return that followed.
+    """Play one episode in each environment, greedily, and compare each distribution with the return that followed.
 
     A return that a time limit cuts is known only where what it lacks has a discount below 1 %. States of a step of the
     episode at which any return is not known are left out for all: to leave out those episodes alone would keep the ones
     that ended early, which is to choose by the outcome. Where nothing is cut, all states count.
 
-    The laws are those of the greedy policy, with the discount that it was learnt with. Learnt from n-step returns of
-    another driver (n > 1 and ε > 0), they are to some part of that driver's returns, and off by that.
+    The distributions are those of the greedy policy, with the discount that it was learnt with. Learnt from n-step
+    returns of another driver (n > 1 and ε > 0), they are to some part of that driver's returns, and off by that.
 
     Args:
-        policy: Its laws, at the means of noisy weights, and its greedy actions.
+        policy: Its distributions, at the means of noisy weights, and its greedy actions.
         source: Fresh: its N environments begin E = N episodes; nothing else is to be done with it.
         gamma: Discount γ, or one a member.
         clip_reward: Whether it has learnt from rewards clipped to [−1, 1].
@@ -191,10 +192,10 @@ def calibrate(
 
 
 def transform(quantiles: Tensor, returns: Tensor, noise: Tensor) -> Tensor:
-    """Probability-integral transforms F(G) [...], of returns [...] by their laws' quantiles at midpoints [..., K].
+    """Probability-integral transforms F(G) [...], of returns [...] by quantiles at midpoints [..., K].
 
-    A law with atoms jumps at them: F(G) is then drawn uniformly between both sides of the jump, by uniforms [...]
-    (Czado, Gneiting & Held 2009). What lies within 1 % of the range of all returns counts as equal.
+    A distribution with atoms jumps at them: F(G) is then drawn uniformly between both sides of the jump, by uniforms
+    [...] (Czado, Gneiting & Held 2009). What lies within 1 % of the range of all returns counts as equal.
     """
     width = 0.01 * (returns.max() - returns.min())
     levels = quantiles.shape[-1]
@@ -220,11 +221,11 @@ class _Recorder:
 
     def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """The action of greatest mean return."""
-        law: Law = self.policy.law(obs)
-        if isinstance(law, Expected):
+        distribution: ReturnDistribution = self.policy.returns(obs)
+        if isinstance(distribution, ExpectedReturn):
             raise ValueError("policy: it has learnt the mean of a return, which has no distribution to compare.")
-        action = law.mean.argmax(-1)
-        return action, None, {"quantiles": law.take(action).quantile(midpoints(_LEVELS, obs.device))}
+        action = distribution.mean.argmax(-1)
+        return action, None, {"quantiles": distribution.take(action).quantile(midpoints(_LEVELS, obs.device))}
 
 
 def _summary(values: Array) -> dict[str, Any]:

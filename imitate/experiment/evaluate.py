@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from imitate.behaviours import Greedy, Random
 from imitate.core.types import Policy, Source
-from imitate.distributions import Teacher
+from imitate.distributions.actions import Teacher
 from imitate.make import make
+from imitate.policies import Greedy, Random
 
-__all__ = ["Evaluation", "Judge", "evaluate", "interval", "iqm"]
+__all__ = ["Evaluation", "Evaluator", "evaluate", "interval", "iqm"]
 
 EVALUATION_SEED = 1_000_003
 
@@ -138,7 +138,7 @@ class Evaluation:
         return f"{text}  ({members} members x {episodes} episodes, 95 % interval over {self.unit}s)"
 
 
-class Judge:
+class Evaluator:
     """Evaluates policies on one and the same noise; teacher and random policy play only once.
 
     Args:
@@ -209,4 +209,4 @@ def evaluate(
     if isinstance(env, str):
         population = members or int(getattr(policy, "members", 1))
         env = make(env, num_envs=1, members=population, seed=seed, device=getattr(policy, "device", "cpu"))
-    return Judge(env, episodes, teacher=teacher, deterministic=deterministic, seed=seed)(policy)
+    return Evaluator(env, episodes, teacher=teacher, deterministic=deterministic, seed=seed)(policy)

@@ -26,7 +26,7 @@ COLOURS: dict[str, str] = {"teacher": "#444444", "bc": "#e08214", "dagger": "#1f
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    packages = ("imitate", "torch", "numpy", "gymnasium", "stable-baselines3")
+    packages = ("imitate-suite", "torch", "numpy", "gymnasium", "stable-baselines3")
     return {"python": platform.python_version(), **{package: _version(package) for package in packages}}
 
 

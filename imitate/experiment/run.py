@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from imitate.core import checkpoint as records
 from imitate.core.types import Algorithm, Metrics
-from imitate.distributions import Teacher
-from imitate.experiment.evaluate import Evaluation, Judge, short
+from imitate.distributions.actions import Teacher
+from imitate.experiment.evaluate import Evaluation, Evaluator, short
 from imitate.experiment.log import Log, Progress
 
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
@@ -125,7 +125,7 @@ def run(
     start = int(algorithm.steps)
     clock = _Clock(start)
     due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
-    judge = Judge(algorithm.source, episodes, teacher=teacher)
+    evaluator = Evaluator(algorithm.source, episodes, teacher=teacher)
     pending: list[Metrics] = []
     total = algorithm.budget if steps is None else steps
     with Log(folder, start) as log, Progress(progress, total, start) as bar, _interruptible() as interrupted:
@@ -138,7 +138,7 @@ def run(
                     save_checkpoint(algorithm, folder)  # first: an evaluation may be long, and interrupted
                 evaluation = None
                 if evaluate_every is not None and (due("evaluation", now) or (stop and not interrupted.is_set())):
-                    evaluation = judge(algorithm.policy)
+                    evaluation = evaluator(algorithm.policy)
                 report = Report(
                     now,
                     clock.seconds,

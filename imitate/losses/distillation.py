@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.distributions import Categorical, Distribution, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Distribution, Normal, TanhNormal
 
 __all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_kl"]
 

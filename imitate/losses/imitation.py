@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from envs.base import Box, Space, constant
-from imitate.distributions import Distribution, Normal, TanhNormal
+from imitate.distributions.actions import Distribution, Normal, TanhNormal
+from imitate_envs.base import Box, Space, constant
 
 __all__ = ["ImitationLoss", "categorical_likelihood", "default_loss", "negative_log_likelihood", "squared_error"]
 

@@ -6,14 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["greedy_action", "huber", "munchausen_bonus", "soft_value"]
-
-
-def huber(error: Float[Tensor, "*batch"], kappa: float = 1.0) -> Float[Tensor, "*batch"]:
-    """½e² up to |e| = κ, κ(|e| − ½κ) beyond (Huber 1964; Mnih et al. 2015, Methods)."""
-    size = error.abs()
-    inner = size.clamp(max=kappa)
-    return inner * (size - 0.5 * inner)
+__all__ = ["greedy_action", "munchausen_bonus", "soft_value"]
 
 
 def greedy_action(values: Float[Tensor, "*batch A"]) -> Int[Tensor, "*batch"]:

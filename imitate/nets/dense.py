@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from envs.base import constant
+from imitate_envs.base import constant
 
 __all__ = ["FUSED", "affine", "dense", "gradients", "outputs"]
 

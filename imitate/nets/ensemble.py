@@ -8,60 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from imitate.losses.value import huber
+from imitate.distributions.returns import EnsembleReturn
 
-__all__ = ["Ensemble", "EnsembleLaw"]
-
-
-@dataclass(frozen=True)
-class EnsembleLaw:
-    """Estimates of an expected return, all equally likely: what is not known of it, not how it is spread.
-
-    Args:
-        values: [..., K].
-    """
-
-    values: Float[Tensor, "*batch K"]
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of the estimates."""
-        return self.values.mean(-1)
-
-    def take(self, action: Int[Tensor, "..."]) -> EnsembleLaw:
-        """Estimates [..., K] of the chosen actions [...]."""
-        index = action.unsqueeze(-1).unsqueeze(-1).expand(*action.shape, 1, self.values.shape[-1])
-        return EnsembleLaw(self.values.gather(-2, index).squeeze(-2))
-
-    def greedy(self, by: EnsembleLaw) -> EnsembleLaw:
-        """Estimates [..., K] of the actions that each of another ensemble [..., A, K] likes best."""
-        return EnsembleLaw(self.values.gather(-2, by.values.argmax(-2, keepdim=True)).squeeze(-2))
-
-    def after(self, reward: Tensor, discount: Tensor) -> EnsembleLaw:
-        """Every estimate moved."""
-        return EnsembleLaw(reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.values)
-
-    def distance(self, target: EnsembleLaw) -> Tensor:
-        """Huber loss of each against its own target, mean over the estimates."""
-        return huber(target.values - self.values).mean(-1)
-
-    def cdf(self, x: Tensor) -> Tensor:
-        """Share of the estimates up to x."""
-        return (self.values <= x.unsqueeze(-1)).to(self.values.dtype).mean(-1)
-
-    def quantile(self, tau: Tensor) -> Tensor:
-        """The estimate of that rank."""
-        count = self.values.shape[-1]
-        levels = tau.expand(*self.values.shape[:-1], tau.shape[-1])
-        rank = (torch.ceil(levels * count) - 1).long().clamp(0, count - 1)
-        return self.values.sort(-1).values.gather(-1, rank)
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Estimates, drawn."""
-        return self.quantile(noise)
+__all__ = ["Ensemble"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +50,6 @@ class Ensemble:
         """None."""
         return torch.empty(0)
 
-    def law(self, out: Tensor, points: Tensor) -> EnsembleLaw:
+    def returns(self, out: Tensor, points: Tensor) -> EnsembleReturn:
         """From [..., A, K]."""
-        return EnsembleLaw(out)
+        return EnsembleReturn(out)

@@ -1,6 +1,6 @@
 """Heads of value networks: what is said about a return, and the levels at which it is said.
 
-Letters: M members, B batch, H hidden, A actions, K levels or parameters of a law.
+Letters: M members, B batch, H hidden, A actions, K levels or parameters of a distribution.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from imitate.core.noise import Stream
-from imitate.laws import AtomsLaw, Expected, ExpectileLaw, Law, QuantileLaw, midpoints
+from imitate.distributions.returns import (
+    CategoricalReturn,
+    ExpectedReturn,
+    ExpectileReturn,
+    QuantileReturn,
+    ReturnDistribution,
+    midpoints,
+)
 from imitate.nets.ensemble import Ensemble
 from imitate.nets.layers import Linear
 
@@ -48,9 +55,9 @@ class Scalar:
         """None."""
         return torch.empty(0)
 
-    def law(self, out: Tensor, points: Tensor) -> Law:
+    def returns(self, out: Tensor, points: Tensor) -> ReturnDistribution:
         """The mean, from [..., A, 1]."""
-        return Expected(out.squeeze(-1))
+        return ExpectedReturn(out.squeeze(-1))
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,9 @@ class Atoms:
         """The support."""
         return torch.linspace(self.low, self.high, self.count)
 
-    def law(self, out: Tensor, points: Tensor) -> Law:
+    def returns(self, out: Tensor, points: Tensor) -> ReturnDistribution:
         """From logits [..., A, K]."""
-        return AtomsLaw(out.log_softmax(-1), points)
+        return CategoricalReturn(out.log_softmax(-1), points)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Quantiles:
 
     Args:
         count: Quantiles.
-        kappa: κ of the loss, in units of return; see `QuantileLaw`.
+        kappa: κ of the loss, in units of return; see `QuantileReturn`.
     """
 
     count: int = 51
@@ -107,9 +114,9 @@ class Quantiles:
         """Their levels."""
         return midpoints(self.count)
 
-    def law(self, out: Tensor, points: Tensor) -> Law:
+    def returns(self, out: Tensor, points: Tensor) -> ReturnDistribution:
         """From [..., A, K]."""
-        return QuantileLaw(out, points, self.kappa)
+        return QuantileReturn(out, points, self.kappa)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Implicit:
     Args:
         count: Levels drawn for a loss, and midpoints used to act.
         cosines: Width of the levels' embedding (eq. 4).
-        kappa: κ of the loss, in units of return; see `QuantileLaw`.
+        kappa: κ of the loss, in units of return; see `QuantileReturn`.
     """
 
     count: int = 32
@@ -149,7 +156,7 @@ class Fractions:
     Args:
         count: Shares.
         cosines: Width of the levels' embedding.
-        kappa: κ of the loss, in units of return; see `QuantileLaw`.
+        kappa: κ of the loss, in units of return; see `QuantileReturn`.
     """
 
     count: int = 32
@@ -201,9 +208,9 @@ class Expectiles:
         """Their levels."""
         return torch.linspace(self.edge, 1 - self.edge, self.count)
 
-    def law(self, out: Tensor, points: Tensor) -> Law:
+    def returns(self, out: Tensor, points: Tensor) -> ReturnDistribution:
         """From [..., A, K]."""
-        return ExpectileLaw(out, points)
+        return ExpectileReturn(out, points)
 
 
 Head = Scalar | Atoms | Quantiles | Implicit | Fractions | Expectiles | Ensemble

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.base import Box, Discrete, Space
 from imitate.core.noise import Stream, integers
 from imitate.nets import dense
 from imitate.nets.convolution import Conv2d, Convolutions, orthogonal
+from imitate_envs.base import Box, Discrete, Space
 
 __all__ = [
     "ACTIVATIONS",

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from envs.base import Box, Discrete, Space
 from imitate.core import checkpoint, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import bounds, clip
 from imitate.core.types import Source
-from imitate.distributions import Categorical, Distribution, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Distribution, Normal, TanhNormal
 from imitate.nets.layers import ACTIVATIONS, MLP, Activation, Population, RunningNorm, features, network
+from imitate_envs.base import Box, Discrete, Space
 
 __all__ = ["Architecture", "NetworkPolicy", "load", "policy", "space_from_json", "space_to_json"]
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from envs.base import Box, Discrete, Space
 from imitate.core import checkpoint, tree
 from imitate.core.noise import Stream
 from imitate.core.types import Source, fold, unfold
-from imitate.distributions import Categorical
+from imitate.distributions.actions import Categorical
 from imitate.nets.layers import Linear, features
 from imitate.nets.policy_network import space_from_json, space_to_json
+from imitate_envs.base import Box, Discrete, Space
 
 __all__ = ["GRU", "RecurrentArchitecture", "RecurrentPolicy", "load_recurrent", "recurrent_policy"]
 

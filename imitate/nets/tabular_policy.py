@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from envs.base import Discrete
 from imitate.core import checkpoint
-from imitate.distributions import Categorical
+from imitate.distributions.actions import Categorical
+from imitate_envs.base import Discrete
 
 __all__ = ["TabularPolicy", "load_tabular"]
 

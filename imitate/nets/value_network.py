@@ -1,6 +1,7 @@
-"""Populations of value networks, and the policies they make: observation -> law of the return of each action.
+"""Populations of value networks, and the policies they make: observation -> return distribution of each action.
 
-Letters: M members, N environments of one member, B batch, F features, H hidden, A actions, K parameters of a law.
+Letters: M members, N environments of one member, B batch, F features, H hidden, A actions, K parameters of a
+distribution.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from envs.base import Discrete, Space
 from imitate.core import checkpoint, tree
 from imitate.core.noise import Stream
-from imitate.distributions import Categorical
-from imitate.laws import Expected, Law, QuantileLaw
+from imitate.distributions.actions import Categorical
+from imitate.distributions.returns import EnsembleReturn, ExpectedReturn, QuantileReturn, ReturnDistribution
 from imitate.nets import dense
 from imitate.nets.convolution import Convolutions
-from imitate.nets.ensemble import Ensemble, EnsembleLaw
+from imitate.nets.ensemble import Ensemble
 from imitate.nets.heads import HEADS, CosineEmbedding, Fractions, Head, Implicit, Proposal, Quantiles, Scalar
 from imitate.nets.layers import ACTIVATIONS, Activation, RunningNorm, features, image_shape
 from imitate.nets.noisy import NoisyLinear, PlainLinear
 from imitate.nets.policy_network import predict, space_from_json, space_to_json
+from imitate_envs.base import Discrete, Space
 
 __all__ = ["ValueArchitecture", "ValuePolicy", "load_values"]
 
@@ -142,8 +143,8 @@ class ValuePolicy(nn.Module):
         return [child for child in self.children() if child is not self.proposal and child is not self.prior]
 
     @property
-    def law_noise(self) -> int:
-        """Uniforms of one row that `law` takes: levels of an implicit head, then those of noisy weights."""
+    def return_noise(self) -> int:
+        """Uniforms of one row that `distribution` takes: levels of an implicit head, then those of noisy weights."""
         return self.levels + sum(cast(int, layer.noise) for layer in self.layers)
 
     @property
@@ -185,51 +186,54 @@ class ValuePolicy(nn.Module):
         return x if self.trunk is not None else x.flatten(2)
 
     def slopes(
-        self, obs: Tensor, action: Tensor, target: Law, weight: Tensor
-    ) -> tuple[Expected | QuantileLaw, Tensor, list[Tensor]]:
-        """The laws of the chosen actions, their distances to a target, and the gradient of these, written out.
+        self, obs: Tensor, action: Tensor, target: ReturnDistribution, weight: Tensor
+    ) -> tuple[ExpectedReturn | QuantileReturn, Tensor, list[Tensor]]:
+        """The distributions of the chosen actions, their distances to a target, and the gradient of these, written out.
 
         Args:
             obs: Observations [M, B, *obs].
             action: Choices [M, B].
-            target: Constant laws [M, B] of the same kind.
+            target: Constant distributions [M, B] of the same kind.
             weight: Of each distance in the sum over the batch, [M, B].
 
         Returns:
-            The laws [M, B], the distances [M, B], and one gradient a parameter.
+            The distributions [M, B], the distances [M, B], and one gradient a parameter.
         """
         activation, head = ACTIVATIONS[self.architecture.activation], self.architecture.head
         found = dense.outputs(self.features(obs), self._chain, activation)
         out = found[-1].unflatten(-1, (self.action.n, -1))
         taken = cast(
-            "Expected | QuantileLaw", cast(Scalar | Quantiles, head).law(out, cast(Tensor, self.points)).take(action)
+            "ExpectedReturn | QuantileReturn",
+            cast(Scalar | Quantiles, head).returns(out, cast(Tensor, self.points)).take(action),
         )
-        distance, slope = taken.regress(cast(Any, target))
+        distance, slope = taken.loss_and_grad(cast(Any, target))
         index = action.view(*action.shape, 1, 1).expand(-1, -1, 1, out.shape[-1])
         grad = torch.zeros_like(out).scatter_(2, index, (slope * weight.unsqueeze(-1)).unsqueeze(2))
         return taken, distance, dense.gradients(found, self._chain[::2], grad.flatten(2), activation)[0]
 
-    def law(self, obs: Tensor, noise: Tensor | None = None) -> Law:
-        """Laws of the return [M, B, A] at observations [M, B, *obs].
+    def returns(self, obs: Tensor, noise: Tensor | None = None) -> ReturnDistribution:
+        """Return distributions [M, B, A] at observations [M, B, *obs].
 
         Args:
             obs: Observations.
-            noise: Uniforms [M, B, law_noise]; without them weights are at their means and levels at midpoints.
+            noise: Uniforms [M, B, return_noise]; without them weights are at their means and levels at midpoints.
         """
-        law = self._learnt(obs, noise)
+        distribution = self._learnt(obs, noise)
         if self.prior is None:
-            return law
+            return distribution
         obs = obs if self.normaliser is None else self.normaliser(obs)
         beta = cast(Ensemble, self.architecture.head).prior
-        return EnsembleLaw(cast(EnsembleLaw, law).values + beta * cast(EnsembleLaw, self.prior.law(obs)).values)
+        return EnsembleReturn(
+            cast(EnsembleReturn, distribution).values + beta * cast(EnsembleReturn, self.prior.returns(obs)).values
+        )
 
-    def _learnt(self, obs: Tensor, noise: Tensor | None) -> Law:
+    def _learnt(self, obs: Tensor, noise: Tensor | None) -> ReturnDistribution:
         """What the weights that are learnt say."""
         x = self.features(obs)
         head, points = self.architecture.head, cast(Tensor, self.points)
         if self._chain and not isinstance(head, Implicit | Fractions):
             out = dense.dense(x, self._chain, ACTIVATIONS[self.architecture.activation])
-            return head.law(out.unflatten(-1, (self.action.n, -1)), points)
+            return head.returns(out.unflatten(-1, (self.action.n, -1)), points)
         drawn = None
         if noise is not None:
             drawn, *parts = noise.split([self.levels, *(cast(int, layer.noise) for layer in self.layers)], -1)
@@ -237,7 +241,7 @@ class ValuePolicy(nn.Module):
             parts = [None] * len(self.layers)
         x = self.trunk(x) if self.trunk is not None else self._activation(self.hidden[0](x, parts[0]))
         if not isinstance(head, Implicit | Fractions):
-            return head.law(self._outputs(x, parts), points)
+            return head.returns(self._outputs(x, parts), points)
         weights = None
         if self.proposal is not None:
             shares: Tensor = self.proposal(x)
@@ -246,7 +250,7 @@ class ValuePolicy(nn.Module):
         else:
             tau = points.expand(*x.shape[:2], -1) if drawn is None else drawn
         values = self._at_levels(x, parts, tau)
-        return QuantileLaw(values, tau.unsqueeze(-2), head.kappa, weights, partial(self._quantile, x, parts))
+        return QuantileReturn(values, tau.unsqueeze(-2), head.kappa, weights, partial(self._quantile, x, parts))
 
     def _activation(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.architecture.activation](x)
@@ -277,7 +281,7 @@ class ValuePolicy(nn.Module):
 
     def distribution(self, obs: Tensor) -> Categorical:
         """Softmax of the mean returns over the temperature, at observations [M, B, *obs]."""
-        return Categorical(self.law(obs).mean / self.architecture.temperature)
+        return Categorical(self.returns(obs).mean / self.architecture.temperature)
 
     def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """Draw an action from uniforms [M, N, 1]."""

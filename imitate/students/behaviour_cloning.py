@@ -13,11 +13,11 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, mean_metrics
-from imitate.distributions import Teacher
+from imitate.data.demonstrations import Demonstrations
+from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, categorical_likelihood, default_loss, negative_log_likelihood
 from imitate.nets.layers import MLP
 from imitate.nets.policy_network import NetworkPolicy
-from imitate.students.demonstrations import Demonstrations
 
 __all__ = ["BehaviourCloning", "BehaviourCloningConfig", "check_members", "held_out_error", "hold_out", "imitator"]
 

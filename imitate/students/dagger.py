@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imitate.behaviours import Greedy, Mixture
 from imitate.core.learner import PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, fold, mean_metrics
-from imitate.distributions import Teacher
+from imitate.data.demonstrations import Demonstrations
+from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, default_loss
 from imitate.nets.policy_network import NetworkPolicy
+from imitate.policies import Greedy, Mixture
 from imitate.students.behaviour_cloning import check_members, held_out_error, hold_out, imitator
-from imitate.students.demonstrations import Demonstrations
 
 __all__ = ["Beta", "DAgger", "DAggerConfig", "Exponential", "FirstRoundOnly", "Linear"]
 

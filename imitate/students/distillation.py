@@ -11,7 +11,7 @@ from imitate.core import tree
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
-from imitate.distributions import Categorical, Distribution, Teacher
+from imitate.distributions.actions import Categorical, Distribution, Teacher
 from imitate.losses.distillation import LOSSES, DistillationLoss, forward_kl
 from imitate.nets.policy_network import NetworkPolicy
 from imitate.students.behaviour_cloning import check_members

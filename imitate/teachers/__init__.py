@@ -8,16 +8,16 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from envs import ENVS, Tabular
-from envs.base import Box, Space
 from imitate import nets
 from imitate.core.rollout import bounds
 from imitate.core.types import Source
-from imitate.distributions import Teacher
+from imitate.distributions.actions import Teacher
 from imitate.teachers.control import LAWS, ControlLaw, control_law
 from imitate.teachers.functions import CallableTeacher, ModuleTeacher, from_callable, from_module, spaces_of
 from imitate.teachers.planning import Plan, planner, policy_iteration, policy_values, value_iteration
 from imitate.teachers.sb3 import from_sb3
+from imitate_envs import ENVS, Tabular
+from imitate_envs.base import Box, Space
 
 __all__ = [
     "LAWS",

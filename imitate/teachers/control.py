@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from envs import ENVS
-from imitate.distributions import Distribution
+from imitate.distributions.actions import Distribution
 from imitate.teachers.functions import certain, positive
+from imitate_envs import ENVS
 
 __all__ = [
     "LAWS",
@@ -114,7 +114,7 @@ class ControlLaw:
 
     Args:
         law: The function.
-        env: Id of the environment it is for, in `envs.ENVS`.
+        env: Id of the environment it is for, in `imitate_envs.ENVS`.
         scale: Standard deviation of its distribution over a Box, in the action's units; `act` gives the
             action itself.
     """

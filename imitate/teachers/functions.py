@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from envs.base import Discrete, Space
-from envs.gymnasium import from_gymnasium
-from imitate.distributions import Categorical, Distribution, Normal
+from imitate.distributions.actions import Categorical, Distribution, Normal
+from imitate_envs.base import Discrete, Space
+from imitate_envs.gymnasium import from_gymnasium
 
 __all__ = [
     "CallableTeacher",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from envs.tabular import Tabular, TabularModel
 from imitate.nets.tabular_policy import TabularPolicy
+from imitate_envs.tabular import Tabular, TabularModel
 
 __all__ = ["Plan", "action_values", "planner", "policy_iteration", "policy_values", "value_iteration"]
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.base import Box, Discrete
 from imitate.core.noise import Stream
 from imitate.nets import Activation, Architecture, NetworkPolicy
 from imitate.teachers.sb3_files import (
@@ -26,6 +25,7 @@ from imitate.teachers.sb3_files import (
     read_model,
     read_vec_normalize,
 )
+from imitate_envs.base import Box, Discrete
 
 __all__ = ["from_sb3"]
 

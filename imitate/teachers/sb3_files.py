@@ -25,8 +25,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.base import Space
-from envs.gymnasium import from_gymnasium
+from imitate_envs.base import Space
+from imitate_envs.gymnasium import from_gymnasium
 
 __all__ = ["SavedModel", "Statistics", "of_model", "of_vec_normalize", "read_model", "read_vec_normalize"]
 

@@ -112,14 +112,14 @@ def test_one_head_without_a_prior_is_dqn(double):
     assert not torch.allclose(before, mine.learner.flat, atol=1e-4)
     torch.testing.assert_close(mine.learner.flat, theirs.learner.flat, rtol=1e-4, atol=1e-6)
     obs = torch.randn(M, 9, 4)
-    acted = mine.driver.second.act(obs, torch.rand(M, 9, 1), mine.driver.second.memory(M, 9))[0]
-    assert torch.equal(acted, mine.policy.law(obs).mean.argmax(-1))
+    acted = mine.driver.policy.act(obs, torch.rand(M, 9, 1), mine.driver.policy.memory(M, 9))[0]
+    assert torch.equal(acted, mine.policy.returns(obs).mean.argmax(-1))
 
 
 def test_a_head_drives_a_whole_episode():
     algorithm = make(heads=5)
     disturb(algorithm)
-    driver, steps = algorithm.driver.second, 60
+    driver, steps = algorithm.driver.policy, 60
     assert isinstance(driver, Committed)
     seen = algorithm.source.collect(driver, steps).clone()
     head = seen.extras["head"]
@@ -132,7 +132,7 @@ def test_a_head_drives_a_whole_episode():
     assert len(torch.cat(drawn)) >= 15
     assert (counts > 0).sum() >= 4  # 0 of 15 draws at a fifth each: one in 28
     for t in (0, steps - 1):
-        values = algorithm.policy.law(seen.obs[t]).values
+        values = algorithm.policy.returns(seen.obs[t]).values
         own = values.gather(-1, head[t][..., None, None].expand(M, 2, 2, 1)).squeeze(-1)
         assert torch.equal(seen.action[t], own.argmax(-1))
     alive = ~seen.done[-1]
@@ -141,7 +141,7 @@ def test_a_head_drives_a_whole_episode():
 
 
 def test_heads_are_drawn_uniformly():
-    driver = make(members=1).driver.second
+    driver = make(members=1).driver.policy
     noise = torch.tensor([0.0, 0.33, 0.34, 0.66, 0.67, 1 - 2**-24]).reshape(1, 6, 1)
     _, head, extras = driver.act(torch.randn(1, 6, 4), noise, driver.memory(1, 6))
     assert head.tolist() == [[0, 0, 1, 1, 2, 2]]

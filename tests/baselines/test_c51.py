@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-import envs
 import imitate
-from envs.base import Discrete, KnownRewards
+import imitate_envs
 from imitate.__main__ import main
 from imitate.baselines.c51 import C51Config, c51, return_range
+from imitate_envs.base import Discrete, KnownRewards
 
-KNOWN = [name for name, kind in envs.ENVS.items() if isinstance(kind(), KnownRewards)]
+KNOWN = [name for name, kind in imitate_envs.ENVS.items() if isinstance(kind(), KnownRewards)]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_clipped_rewards_have_a_smaller_one():
 def test_no_reward_is_out_of_its_range(name):
     """Random play for the time of two episodes, or 400 steps."""
     source = imitate.make(name, num_envs=64)
-    seen = source.collect(imitate.behaviours.Random(source.action), min(400, 2 * source.max_steps))
+    seen = source.collect(imitate.policies.Random(source.action), min(400, 2 * source.max_steps))
     for rewards, (low, high) in (
         (seen.reward[~seen.terminated], source.env.reward_range),
         (seen.reward[seen.terminated], source.env.final_reward_range),

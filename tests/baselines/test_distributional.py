@@ -1,4 +1,4 @@
-"""What the distributional family learns: the law of a coin, safe arms and risky ones, shares of probability."""
+"""What the distributional family learns: of a coin, safe arms and risky ones, shares of probability."""
 
 import dataclasses
 from typing import ClassVar
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import Box, Discrete
 from imitate.baselines import (
     C51Config,
     DQNConfig,
@@ -24,10 +23,12 @@ from imitate.baselines import (
 from imitate.baselines.dqn import DQN
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
-from imitate.laws import ExpectileLaw
-from imitate.losses.distributional import fraction_loss
+from imitate.distributions.regression import fraction_loss
+from imitate.distributions.returns import ExpectileReturn
+from imitate.distributions.risk import CVaR, Distorted
 from imitate.nets.heads import Implicit
-from imitate.risk import CVaR, Distorted, RiskSensitive
+from imitate.policies import RiskSensitive
+from imitate_envs.base import Box, Discrete
 from tests.oracles import Walk
 
 
@@ -75,14 +76,16 @@ def learn(kind, env, **change):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_law_of_a_coin_is_learnt(kind):
-    """Wasserstein-1 of the learnt law to {0, 10} with chance ½ each is below .3."""
-    law = learn(kind, Coin()).policy.law(torch.ones(4, 1, 4))
+    """Wasserstein-1 of the learnt distribution to {0, 10} with chance ½ each is below .3."""
+    distribution = learn(kind, Coin()).policy.returns(torch.ones(4, 1, 4))
     tau = (torch.arange(1_000) + 0.5) / 1_000
-    distance = (law.quantile(tau)[:, 0, 0] - torch.where(tau < 0.5, 0.0, 10.0)).abs().mean(-1)
+    distance = (distribution.quantile(tau)[:, 0, 0] - torch.where(tau < 0.5, 0.0, 10.0)).abs().mean(-1)
     assert float(distance.detach().mean()) < 0.3, distance
-    torch.testing.assert_close(law.mean.detach()[..., 1], torch.full((4, 1), 4.0), atol=0.25, rtol=0)
-    if isinstance(law, ExpectileLaw):  # at .1, …, .9
-        torch.testing.assert_close(law.values[:, 0, 0].detach(), 10 * law.tau.expand(4, -1), atol=0.25, rtol=0)
+    torch.testing.assert_close(distribution.mean.detach()[..., 1], torch.full((4, 1), 4.0), atol=0.25, rtol=0)
+    if isinstance(distribution, ExpectileReturn):  # at .1, …, .9
+        torch.testing.assert_close(
+            distribution.values[:, 0, 0].detach(), 10 * distribution.tau.expand(4, -1), atol=0.25, rtol=0
+        )
 
 
 # Risk
@@ -138,10 +141,10 @@ def test_an_action_is_not_chosen_by_the_levels_that_are_bootstrapped_from(monkey
     monkeypatch.setattr(mine.weights_noise, "uniform", lambda *shape: low)
     with torch.no_grad():
         found = mine._target(batch)
-        choice = mine.target.law(batch.next_obs).mean.argmax(-1)
-        drawn = mine.target.law(batch.next_obs, low)
+        choice = mine.target.returns(batch.next_obs).mean.argmax(-1)
+        drawn = mine.target.returns(batch.next_obs, low)
         assert (choice != drawn.mean.argmax(-1)).any()
-        expected = drawn.take(choice).after(batch.reward, batch.discount)
+        expected = drawn.take(choice).bellman_backup(batch.reward, batch.discount)
     torch.testing.assert_close(found.values, expected.values)
 
 

@@ -7,8 +7,8 @@ import imitate
 from imitate.__main__ import main
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.sequence_replay import Sample
+from imitate.distributions.returns import QuantileReturn
 from imitate.experiment.run import load_checkpoint, save_checkpoint
-from imitate.laws import QuantileLaw
 from imitate.nets.heads import Atoms, Expectiles, Implicit, Quantiles, Scalar
 from tests.oracles import snapshot, unsaved_changes
 
@@ -61,7 +61,7 @@ def test_nothing_that_changes_is_forgotten(kind):
     before = snapshot(algorithm)
     algorithm.step()
     leaked = unsaved_changes(algorithm, before, state_of(algorithm))
-    assert [path for path in leaked if "beta" not in path] == []  # ε is set anew in each step
+    assert [path for path in leaked if "epsilon" not in path] == []  # ε is set anew in each step
 
 
 def batch_for(algorithm, size=16):
@@ -87,8 +87,8 @@ def test_the_loss_is_the_textbooks(double):
     batch = batch_for(algorithm)
     found, metrics = algorithm._loss(batch)
     with torch.no_grad():
-        q, after = algorithm.policy.law(batch.obs).mean, algorithm.target.law(batch.next_obs).mean
-        online = algorithm.policy.law(batch.next_obs).mean
+        q, after = algorithm.policy.returns(batch.obs).mean, algorithm.target.returns(batch.next_obs).mean
+        online = algorithm.policy.returns(batch.next_obs).mean
         for m in range(2):
             total, value = 0.0, 0.0
             for b in range(16):
@@ -108,7 +108,7 @@ def test_munchausen_adds_the_scaled_log_policy():
     batch = batch_for(algorithm)
     tau, alpha = 0.03, 0.9
     with torch.no_grad():
-        q, after = algorithm.target.law(batch.obs).mean, algorithm.target.law(batch.next_obs).mean
+        q, after = algorithm.target.returns(batch.obs).mean, algorithm.target.returns(batch.next_obs).mean
         log_policy = (q / tau).log_softmax(-1).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         expected = batch.reward + alpha * (tau * log_policy).clamp(min=-1)
         expected = expected + batch.discount * tau * torch.logsumexp(after / tau, -1)
@@ -148,7 +148,9 @@ def test_a_huber_loss_pulls_quantiles_inwards_by_what_theory_says():
     optimiser = torch.optim.Adam([values], 0.05)
     for _ in range(2_000):
         optimiser.zero_grad()
-        QuantileLaw(values, tau).distance(QuantileLaw(torch.tensor([0.0, 10.0]), torch.tensor([0.25, 0.75]))).backward()
+        QuantileReturn(values, tau).loss(
+            QuantileReturn(torch.tensor([0.0, 10.0]), torch.tensor([0.25, 0.75]))
+        ).backward()
         optimiser.step()
     expected = torch.where(tau < 0.5, tau / (1 - tau), 10 - (1 - tau) / tau)
     torch.testing.assert_close(values.detach(), expected, atol=0.02, rtol=0)

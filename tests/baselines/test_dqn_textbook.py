@@ -1,6 +1,6 @@
 """The DQN family against a textbook: one network, one member, loops over rows; and what it learns in tiny worlds.
 
-Letters: T time, M members, N environments, B batch, A actions, K parameters of a law.
+Letters: T time, M members, N environments, B batch, A actions, K parameters of a distribution.
 """
 
 import dataclasses
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import Box, Discrete
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.baselines.fqf import FQFConfig, fqf
 from imitate.core import checkpoint, rollout, tree
@@ -20,9 +19,10 @@ from imitate.core.noise import Stream, normal
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
 from imitate.core.types import mean_metrics
-from imitate.laws import QuantileLaw
-from imitate.losses.distributional import impute_expectiles
+from imitate.distributions.regression import impute_expectiles
+from imitate.distributions.returns import QuantileReturn
 from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
+from imitate_envs.base import Box, Discrete
 from tests.oracles import Bandit, Identity, Recorded, Sliced, Walk
 
 A = 3
@@ -100,8 +100,8 @@ class Textbook:
         x = torch.relu(self.layer(weights, "hidden.0", obs, None)).detach()
         return torch.softmax(self.layer(weights, "proposal", x, None), 0)
 
-    def law(self, weights, obs, uniforms, at=None):
-        """Parameters [A, K] of the laws at one observation, and the levels of its quantiles, by default its own."""
+    def returns(self, weights, obs, uniforms, at=None):
+        """Parameters [A, K] of the distributions at one observation; levels of quantiles are its own by default."""
         uniforms = None if uniforms is None else uniforms.tolist()
         levels = [None]
         if isinstance(self.head, Implicit):
@@ -143,14 +143,14 @@ class Textbook:
         """Loss and priority of one row."""
         config, head = self.config, self.head
         reward, discount, action = float(batch.reward[0, b]), float(batch.discount[0, b]), int(batch.action[0, b])
-        parameters, levels = self.law(self.online, batch.obs[0, b], uniforms)
+        parameters, levels = self.returns(self.online, batch.obs[0, b], uniforms)
         taken = parameters[action]
         with torch.no_grad():
-            after, _ = self.law(self.target, batch.next_obs[0, b], following_uniforms)
+            after, _ = self.returns(self.target, batch.next_obs[0, b], following_uniforms)
             who, choosing = (self.online, None) if config.double else (self.target, following_uniforms)
             # An action is never chosen by the levels that are bootstrapped from.
             at = [(i + 0.5) / head.count for i in range(head.count)] if isinstance(head, Implicit) else None
-            chooser, _ = self.law(who, batch.next_obs[0, b], choosing, at)
+            chooser, _ = self.returns(who, batch.next_obs[0, b], choosing, at)
             best = after[int(self.mean(chooser, who, batch.next_obs[0, b]).argmax())]
             shares = [1 / len(best)] * len(best)
             if isinstance(head, Fractions):
@@ -160,7 +160,7 @@ class Textbook:
                 if config.munchausen:
                     tau = config.munchausen_temperature
                     value = tau * math.log(sum(math.exp(q / tau) for q in after[:, 0].tolist()))
-                    now = self.law(self.target, batch.obs[0, b], None)[0][:, 0].tolist()
+                    now = self.returns(self.target, batch.obs[0, b], None)[0][:, 0].tolist()
                     log_policy = now[action] / tau - math.log(sum(math.exp(q / tau) for q in now))
                     reward += config.munchausen * max(-1.0, tau * log_policy)
                 target = reward + discount * value
@@ -224,8 +224,8 @@ class Textbook:
             shares = self.shares(self.online, obs)
             tau = shares.cumsum(0)
             with torch.no_grad():
-                middle = self.law(self.online, obs, None)[0][action]
-                edge = self.law(self.online, obs, None, tau.tolist())[0][action]
+                middle = self.returns(self.online, obs, None)[0][action]
+                edge = self.returns(self.online, obs, None, tau.tolist())[0][action]
             loss = 0.1 * (shares * shares.log()).sum()
             for i in range(len(shares) - 1):
                 loss = loss + tau[i] * float(2 * edge[i] - middle[i] - middle[i + 1])
@@ -397,7 +397,7 @@ def test_epsilon_is_the_share_of_random_actions():
     mine = dqn(epsilon=(0.0, 0.3, 1.0), epsilon_end=(0.0, 0.3, 1.0), members=3, num_envs=50, learning_starts=10**6)
     mine.step()
     seen = mine.source.collect(mine.driver, 40)
-    greedy = mine.policy.law(seen.obs.transpose(0, 1).flatten(1, 2)).mean.argmax(-1)
+    greedy = mine.policy.returns(seen.obs.transpose(0, 1).flatten(1, 2)).mean.argmax(-1)
     agree = (seen.action.transpose(0, 1).flatten(1, 2) == greedy).float().mean(1)
     assert agree[0] == 1
     assert agree[1].item() == pytest.approx(0.7 + 0.3 / 3, abs=0.04)
@@ -479,7 +479,7 @@ def test_a_corridor_is_learnt_exactly(options, head):
     mine = dqn(Corridor(), TINY, head, members=2, num_envs=8, **options)
     while not mine.finished:
         mine.step()
-    found = mine.policy.law(torch.arange(4).expand(2, 4)).mean.detach()
+    found = mine.policy.returns(torch.arange(4).expand(2, 4)).mean.detach()
     expected = torch.stack([corridor_values(0.8), corridor_values(0.5)])
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
@@ -499,7 +499,7 @@ def test_a_time_limit_is_not_an_end(n_step):
     mine = dqn(Forever(), TINY, num_envs=8, gamma=0.8, n_step=n_step, steps=10_000, target_every=20)
     while not mine.finished:
         mine.step()
-    values = mine.policy.law(torch.arange(3).expand(1, 3)).mean
+    values = mine.policy.returns(torch.arange(3).expand(1, 3)).mean
     torch.testing.assert_close(values.detach(), torch.full((1, 3, 3), 5.0), atol=0.15, rtol=0)
 
 
@@ -508,7 +508,7 @@ def test_a_bandit_pays_what_it_pays():
     mine = dqn(Bandit(), TINY, members=2, num_envs=8, n_step=3, gamma=0.9, steps=8_000)
     while not mine.finished:
         mine.step()
-    found = mine.policy.law(torch.zeros(2, 1, 1)).mean[:, 0].detach()
+    found = mine.policy.returns(torch.zeros(2, 1, 1)).mean[:, 0].detach()
     torch.testing.assert_close(found, torch.tensor([[0.2, 0.8]] * 2), atol=0.06, rtol=0)
 
 
@@ -542,7 +542,7 @@ def overestimate(double):
     while not mine.finished:
         mine.step()
         if int(mine.steps) > 4_000:
-            found.append(mine.policy.law(torch.ones(8, 1, 1)).mean.amax(-1)[:, 0].detach())
+            found.append(mine.policy.returns(torch.ones(8, 1, 1)).mean.amax(-1)[:, 0].detach())
     returns = mine.source.play(mine.policy, 40, seed=3).mean(1)  # undiscounted, of 50 steps
     assert returns.mean().item() == pytest.approx(0, abs=4 * (50 * 4 / 3 / 320) ** 0.5)
     return torch.stack(found).mean(0)
@@ -567,9 +567,9 @@ def test_levels_of_an_implicit_law_are_ordered_where_it_has_learnt(kappa):
     while not mine.finished:
         mine.step()
     tau = torch.tensor([0.05, 0.1, 0.2, 0.5, 0.9, 0.95, 0.97, 0.99]).expand(2, 1, 8)
-    law = mine.policy.law(torch.ones(2, 1, 1), tau)
-    assert isinstance(law, QuantileLaw)
-    values = law.values[:, 0].detach()
+    distribution = mine.policy.returns(torch.ones(2, 1, 1), tau)
+    assert isinstance(distribution, QuantileReturn)
+    values = distribution.values[:, 0].detach()
     assert (values.diff(dim=-1) > -0.05).all()
     assert (values[:, 1, 3:].mean(-1) - values[:, 1, :2].mean(-1) > 0.3).all()
 
@@ -579,7 +579,7 @@ def test_evaluation_takes_the_greedy_action_of_the_mean(head):
     mine = dqn(head=head, members=2, dueling=True)
     mine.step()
     obs = torch.randn(2, 9, 2)
-    assert torch.equal(mine.policy.distribution(obs).mode, mine.policy.law(obs).mean.argmax(-1))
+    assert torch.equal(mine.policy.distribution(obs).mode, mine.policy.returns(obs).mean.argmax(-1))
 
 
 # Bad input

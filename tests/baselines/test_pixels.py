@@ -163,7 +163,7 @@ def test_what_learns_from_pixels_teaches_and_is_saved(dots, tmp_path):
     ppo = PPO(source, PPOConfig(steps=64, rollout=4, batch_size=16, epochs=1))
     assert ppo.step()["loss"].isfinite().all()
     action, _ = loaded.predict(obs[0, 0].numpy(), deterministic=True)
-    assert action == loaded.law(obs).mean[0, 0].argmax()
+    assert action == loaded.returns(obs).mean[0, 0].argmax()
 
 
 def test_the_command_line_tells_the_memory_before_it_runs(dots, tmp_path, capsys, monkeypatch):

@@ -6,12 +6,12 @@ import torch
 
 from imitate.baselines import PPO, PPOConfig
 from imitate.baselines.ppo import RewardScale
-from imitate.behaviours import Greedy
 from imitate.core import checkpoint, rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
 from imitate.core.types import Stateful
 from imitate.nets import policy as make_policy
+from imitate.policies import Greedy
 from tests import oracles
 from tests.oracles import Bandit, Identity, Reach, Recorded, Sliced, Walk, snapshot, unsaved_changes
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import imitate
-from envs import Bandit, CartPole, Chain, DeepSea, Discrete, GridWorld
 from imitate.__main__ import main
 from imitate.baselines import (
     DoubleQLearning,
@@ -35,6 +34,7 @@ from imitate.core.noise import Stream, normal
 from imitate.core.rollout import TensorSource
 from imitate.registry import BASELINES
 from imitate.teachers import policy_values, value_iteration
+from imitate_envs import Bandit, CartPole, Chain, DeepSea, Discrete, GridWorld
 from tests.oracles import Recorded, Sliced, snapshot, unsaved_changes
 
 LEARNERS = {

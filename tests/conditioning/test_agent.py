@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from envs.bandit import Bandit, Gaussian
-from envs.bandits import DriftingBandit, ReversalBandit, StationaryBandit
-from envs.feedback import Feedback
-from envs.pendulum import Pendulum
-from envs.two_step import TwoStep
-from imitate.behaviours import Mixture, Random
 from imitate.conditioning.agent import as_agent, simulate_choices
 from imitate.conditioning.choice import ChoiceKernel, Softmax, WinStayLoseShift
 from imitate.conditioning.data import Choices
-from imitate.conditioning.likelihood import one_step, trial_log_likelihood
 from imitate.conditioning.two_step import TwoStepHybrid
 from imitate.conditioning.values import DualRates, KalmanBandit, QLearning
 from imitate.core.rollout import TensorSource
+from imitate.fitting.likelihood import one_step, trial_log_likelihood
+from imitate.policies import Mixture, Random
+from imitate_envs.bandit import Bandit, Gaussian
+from imitate_envs.bandits import DriftingBandit, ReversalBandit, StationaryBandit
+from imitate_envs.feedback import Feedback
+from imitate_envs.pendulum import Pendulum
+from imitate_envs.two_step import TwoStep
 
 RICH = Softmax(QLearning(DualRates(), forgetting=True), ChoiceKernel(), lapse=True)
 NORMAL = StationaryBandit((0.1, 0.6, 0.3), Gaussian(0.5), max_steps=1_000)

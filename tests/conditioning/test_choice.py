@@ -8,9 +8,9 @@ import torch
 
 from imitate.conditioning.choice import CHOICE_MODELS, Bias, ChoiceKernel, Perseveration, Softmax, WinStayLoseShift
 from imitate.conditioning.data import Choices
-from imitate.conditioning.likelihood import log_likelihood, one_step, trial_log_likelihood
 from imitate.conditioning.two_step import TwoStepHybrid
 from imitate.conditioning.values import EWA, DualRates, KalmanBandit, QLearning, outcome
+from imitate.fitting.likelihood import log_likelihood, one_step, trial_log_likelihood
 
 TEN = Choices.of_subjects([[int(c) for c in "0110111011"]], [[int(r) for r in "0110101110"]], 2)
 WILSON_COLLINS = {"Q0": 0.5, "alpha": 0.3, "beta": 3.0}

@@ -6,14 +6,14 @@ import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv
 
-from envs import Feedback, FixedPause, Presence, Timing
-from envs.gymnasium import TensorVectorEnv
-from imitate.behaviours import Random
 from imitate.conditioning.design import Design
 from imitate.conditioning.environment import to_env, to_timed_env
 from imitate.conditioning.models import RescorlaWagner
 from imitate.conditioning.simulate import simulate
 from imitate.core.rollout import TensorSource
+from imitate.policies import Random
+from imitate_envs import Feedback, FixedPause, Presence, Timing
+from imitate_envs.gymnasium import TensorVectorEnv
 
 BLOCKING = {"blocked": "10A(US) | 10AB(US) | 1#B", "control": "10C(US) | 10AB(US) | 1#B"}
 

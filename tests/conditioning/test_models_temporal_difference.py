@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from envs.stimuli import CompleteSerialCompound, Microstimuli, Presence
 from imitate.conditioning.model import Trial
 from imitate.conditioning.models import Course, RescorlaWagner, TemporalDifference, TrialTemporalDifference
 from imitate.conditioning.models.temporal_difference import features
+from imitate_envs.stimuli import CompleteSerialCompound, Microstimuli, Presence
 from tests.conditioning.pavlov import after, drawn, learn, parameters, trials
 
 CSC, PR, MS = CompleteSerialCompound(), Presence(), Microstimuli()

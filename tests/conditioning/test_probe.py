@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from envs import Chain, Feedback, FixedPause, Presence, StationaryBandit, TimedConditioning, Timing, TrialKind
 from imitate.baselines import DQN, DQNConfig, QLearning, TabularConfig
-from imitate.behaviours import Random
 from imitate.conditioning.probe import Critic, DopamineProbe, around, prediction_errors
 from imitate.core.rollout import TensorSource
 from imitate.core.types import Source, Stateful, Transition
+from imitate.policies import Random
+from imitate_envs import Chain, Feedback, FixedPause, Presence, StationaryBandit, TimedConditioning, Timing, TrialKind
 
 
 class LinearCritic:
@@ -109,7 +109,7 @@ def test_the_suites_own_critics(kind):
                 value = {}
                 for name, obs in (("now", last.obs), ("then", last.next_obs)):
                     x = obs[t : t + 1].transpose(0, 1)[:, :, n]
-                    q = probed.policy.law(x).mean if kind == "dqn" else probed.policy.at(x)
+                    q = probed.policy.returns(x).mean if kind == "dqn" else probed.policy.at(x)
                     value[name] = q[m, 0].max()
                 delta = last.reward[t, m, n] + 0.9 * value["then"] * ~last.terminated[t, m, n] - value["now"]
                 assert record.extras["error"][8 + t, m, n].item() == pytest.approx(delta.item(), abs=1e-5)

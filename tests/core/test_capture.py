@@ -13,9 +13,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import imitate
-from envs import ENVS
-from envs.base import Discrete
-from imitate.behaviours import EpsilonGreedy, Persistent, Random
 from imitate.core import capture as captures
 from imitate.core import tree
 from imitate.core.capture import Captured, capture, disabled, paths
@@ -23,7 +20,10 @@ from imitate.core.compiled import Compiled
 from imitate.core.learner import Learner
 from imitate.core.rollout import STRETCH, TensorSource, _rollout, draw
 from imitate.core.watch import Watch, memory, tensors, written_by
+from imitate.policies import EpsilonGreedy, EpsilonZGreedy, Greedy, Random
 from imitate.students.behaviour_cloning import imitator
+from imitate_envs import ENVS
+from imitate_envs.base import Discrete
 
 CPU = torch.device("cpu")
 
@@ -311,9 +311,13 @@ def test_a_function_inside_of_another_is_a_part_of_its_recording(tape):
 def drivers(source):
     fresh = imitate.nets.policy(source, hidden=(8,))
     half = torch.full((source.members,), 0.5)
-    found = {"random": Random(source.action), "network": fresh, "explorer": EpsilonGreedy(fresh, source.action, half)}
+    found = {
+        "random": Random(source.action),
+        "network": fresh,
+        "explorer": EpsilonGreedy(Greedy(fresh), source.action, half),
+    }
     if isinstance(source.action, Discrete):
-        found["persistent"] = Persistent(fresh, source.action, half)
+        found["persistent"] = EpsilonZGreedy(fresh, source.action, half)
     return found
 
 

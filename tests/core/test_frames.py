@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.base import Box, Discrete, Space
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import SequenceReplay
 from imitate.core.types import Transition
+from imitate_envs.base import Box, Discrete, Space
 
 M, N = 2, 2
 SHAPE = (2, 3)  # of a frame
@@ -150,7 +150,7 @@ def test_what_is_sampled_is_what_was_seen(seed, stack, padding, values, chance, 
             if alpha > 0:
                 found = {divmod(int(i), N) for i in replay.priority[m].nonzero()}
                 assert found == {(t % slots, n) for n in range(N) for t in range(oldest[n], now - n_step + 1)}
-                replay.prioritise(sample.index, sample.reward)
+                replay.update_priorities(sample.index, sample.reward)
 
 
 def test_an_episode_takes_its_frames_and_one_stack():

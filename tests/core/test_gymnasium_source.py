@@ -21,13 +21,13 @@ from gymnasium.wrappers import (
 )
 from torch import Tensor
 
-from envs import CartPole
-from envs.base import Discrete
 from imitate.baselines.ppo import PPO, PPOConfig
-from imitate.behaviours import Random
 from imitate.core import checkpoint
 from imitate.core.gymnasium import GymnasiumSource, _seed
 from imitate.core.rollout import Carry, TensorSource
+from imitate.policies import Random
+from imitate_envs import CartPole
+from imitate_envs.base import Discrete
 
 needs_ale = pytest.mark.skipif(importlib.util.find_spec("ale_py") is None, reason="needs ale-py")
 needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs box2d")

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from envs.base import Box, Discrete
-from imitate.behaviours import Mixture, Random
 from imitate.core import checkpoint, rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource, clip
+from imitate.policies import Mixture, Random
+from imitate_envs.base import Box, Discrete
 from tests import oracles
 from tests.oracles import Bandit, Identity, Reach, Recorded, Remembering, Walk
 

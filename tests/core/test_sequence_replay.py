@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import Box, Discrete, Space
 from imitate.core import memory
 from imitate.core.checkpoint import read, write
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import SequenceReplay
 from imitate.core.types import Transition
+from imitate_envs.base import Box, Discrete, Space
 
 M, N = 2, 3
 GAMMA = torch.tensor([0.9, 0.5])
@@ -122,7 +122,7 @@ def test_priorities_are_followed_and_corrected_for(n_step):
     assert starts == valid  # all are new, and of one priority: nothing incomplete or overwritten among them
     assert torch.allclose(every.weight, torch.ones_like(every.weight))
     error = 0.1 + (every.action % 10).float() + torch.arange(M).unsqueeze(1)  # depends on environment and member
-    replay.prioritise(every.index, error)
+    replay.update_priorities(every.index, error)
     sample = replay.sample(draws, beta)
     for m in range(M):
         weights = np.array([(0.1 + n + m + 1e-6) ** alpha for n in range(N)])
@@ -140,7 +140,7 @@ def test_new_steps_get_the_largest_priority_so_far():
     replay = replay_of(20, seed=1, alpha=1.0)
     replay.add(rollout(0, 4))
     sample = replay.sample(200)
-    replay.prioritise(sample.index, torch.full_like(sample.reward, 7.0))
+    replay.update_priorities(sample.index, torch.full_like(sample.reward, 7.0))
     replay.add(rollout(4, 1))
     assert replay.priority.max() == pytest.approx(7.0, rel=1e-5)
     fresh = replay.priority.view(M, -1, N)[:, 4]
@@ -156,7 +156,7 @@ def test_it_survives_the_disk(tmp_path, alpha):
     for first in (0, 4):
         one.add(rollout(first, 4))
     sample = one.sample(5)
-    one.prioritise(sample.index, sample.reward)
+    one.update_priorities(sample.index, sample.reward)
     write(tmp_path, "replay", one.state_dict(), {})
     two.load_state_dict(read(tmp_path, "replay")[0])
     for replay in (one, two):
@@ -233,7 +233,7 @@ def test_every_step_is_drawn_by_its_own_priority(alpha):
     valid = sorted(starts_of(18, 8, 2))
     index = torch.tensor([t * N + n for t, n in valid]).expand(M, -1)
     error = torch.rand(M, len(valid), generator=torch.Generator().manual_seed(1)) - 0.5  # of either sign
-    replay.prioritise(index, error)
+    replay.update_priorities(index, error)
     priority = (error.abs().double() + 1e-6) ** alpha
     drawn = replay.sample(40_000, 0.4)
     for m in range(M):
@@ -258,11 +258,11 @@ def test_members_have_priorities_of_their_own():
     replay.add(rollout(0, 4))
     before = replay.priority.clone()
     error = torch.tensor([[9.0], [0.04]])
-    replay.prioritise(torch.tensor([[3], [5]]), error)
+    replay.update_priorities(torch.tensor([[3], [5]]), error)
     before[0, 3], before[1, 5] = 3.0, 0.2
     torch.testing.assert_close(replay.priority, before, rtol=1e-4, atol=0)
     torch.testing.assert_close(replay.largest, torch.tensor([[3.0], [1.0]]), rtol=1e-4, atol=0)
-    replay.prioritise(torch.tensor([[3], [5]]), error / 100)
+    replay.update_priorities(torch.tensor([[3], [5]]), error / 100)
     replay.add(rollout(4, 2))
     fresh = replay.priority.view(M, 8, N)[:, 4:6]
     torch.testing.assert_close(fresh, torch.tensor([3.0, 1.0]).reshape(2, 1, 1).expand(2, 2, N), rtol=1e-4, atol=0)
@@ -345,7 +345,7 @@ def test_a_priority_is_not_given_to_what_took_the_place():
     sample = replay.sample(200)
     replay.add(rollout(4, 2))
     before = replay.priority.clone()
-    replay.prioritise(sample.index, torch.full_like(sample.reward, 5.0))
+    replay.update_priorities(sample.index, torch.full_like(sample.reward, 5.0))
     gone = torch.arange(4 * N) < 2 * N  # the slots of steps 0 and 1, where 4 and 5 are now
     assert torch.equal(replay.priority[:, gone], before[:, gone])
     assert (replay.priority[:, ~gone] == 5.0 + 1e-6).all()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy.special import ndtri
 
-from envs import (
+from imitate.core.noise import categorical
+from imitate.core.rollout import TensorSource
+from imitate_envs import (
     Bernoulli,
     Decay,
     DriftingBandit,
@@ -20,8 +22,6 @@ from envs import (
     StationaryBandit,
     UniformMeans,
 )
-from imitate.core.noise import categorical
-from imitate.core.rollout import TensorSource
 
 
 def uniforms(*shape, seed=0):

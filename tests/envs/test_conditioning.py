@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs import (
+from imitate_envs import (
     CompleteSerialCompound,
     Conditioning,
     ExponentialPause,

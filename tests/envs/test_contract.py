@@ -12,7 +12,10 @@ from gymnasium.utils.env_checker import check_env
 from jaxtyping import TypeCheckError, jaxtyped
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from envs import (
+from imitate.baselines import DQN, PPO, DQNConfig, PPOConfig, QLearning, TabularConfig
+from imitate.core import tree
+from imitate.core.rollout import TensorSource
+from imitate_envs import (
     ENVS,
     Bernoulli,
     Conditioning,
@@ -32,10 +35,7 @@ from envs import (
     Timing,
     TrialKind,
 )
-from envs.gymnasium import TensorVectorEnv, to_gymnasium
-from imitate.baselines import DQN, PPO, DQNConfig, PPOConfig, QLearning, TabularConfig
-from imitate.core import tree
-from imitate.core.rollout import TensorSource
+from imitate_envs.gymnasium import TensorVectorEnv, to_gymnasium
 
 NEW = [
     "StationaryBandit-v0",

@@ -9,10 +9,10 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from envs import Bandit, Bernoulli, CartPole, Catch, Chain, DeepSea, Feedback, Pendulum
-from envs.gymnasium import TensorVectorEnv, to_gymnasium
-from imitate.behaviours import Random
 from imitate.core.rollout import TensorSource
+from imitate.policies import Random
+from imitate_envs import Bandit, Bernoulli, CartPole, Catch, Chain, DeepSea, Feedback, Pendulum
+from imitate_envs.gymnasium import TensorVectorEnv, to_gymnasium
 
 ENVS = [Chain(), CartPole(), DeepSea(4), Bandit((0.2, 0.7), Bernoulli())]
 

@@ -16,9 +16,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from stable_baselines3.common.logger import Logger
 
-import envs
-from envs import ENVS, Box, CartPole, Discrete, Pendulum
-from envs.gymnasium import TensorEnv, TensorVectorEnv, from_gymnasium, to_gymnasium
+import imitate_envs
+from imitate_envs import ENVS, Box, CartPole, Discrete, Pendulum
+from imitate_envs.gymnasium import TensorEnv, TensorVectorEnv, from_gymnasium, to_gymnasium
 
 CLASSIC = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1", "Pendulum-v1"]
 
@@ -54,12 +54,12 @@ def test_make_vec(name):
 
 def test_registering_twice_changes_nothing():
     before = dict(gymnasium.registry)
-    envs.register_envs()  # Gymnasium would warn
+    imitate_envs.register_envs()  # Gymnasium would warn
     assert gymnasium.registry == before
 
 
 def test_id_with_module_needs_no_import():
-    code = "import gymnasium; print(gymnasium.make('envs:imitate/CartPole-v1').spec.id)"
+    code = "import gymnasium; print(gymnasium.make('imitate_envs:imitate/CartPole-v1').spec.id)"
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "imitate/CartPole-v1", run.stderr
 

@@ -12,10 +12,10 @@ from jaxtyping import jaxtyped
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import imitate
-from envs import ENVS, minatar
-from imitate.behaviours import Random
 from imitate.core import tree
 from imitate.nets.layers import features
+from imitate.policies import Random
+from imitate_envs import ENVS, minatar
 
 GAMES = {
     "Asterix": "asterix",

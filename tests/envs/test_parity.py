@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs import ENVS
+from imitate_envs import ENVS
 
 STEPS = 1000
 PI = math.pi

@@ -10,8 +10,8 @@ from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from envs import ENVS, Box, Discrete
-from envs.gymnasium import to_gymnasium
+from imitate_envs import ENVS, Box, Discrete
+from imitate_envs.gymnasium import to_gymnasium
 
 CLASSIC = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1", "Pendulum-v1"]
 SMALLEST = 2.0**-24  # float32 uniforms are at most 1 minus this

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from envs import Feedback, PuzzleBox
-from imitate.behaviours import Random
 from imitate.conditioning.agent import as_agent
 from imitate.conditioning.models import LawOfEffect
 from imitate.core.rollout import TensorSource
+from imitate.policies import Random
+from imitate_envs import Feedback, PuzzleBox
 
 AGENTS = 10_000
 

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from jaxtyping import jaxtyped
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from envs import (
+from imitate_envs import (
     ENVS,
     Bandit,
     Bernoulli,
@@ -27,7 +27,7 @@ from envs import (
     GridWorld,
     Tabular,
 )
-from envs.gymnasium import to_gymnasium
+from imitate_envs.gymnasium import to_gymnasium
 
 TOY_TEXT = ["FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "CliffWalkingSlippery-v1"]
 TABULAR = {

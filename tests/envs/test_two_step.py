@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import ndtri
 
-from envs import Reflect, TwoStep
+from imitate_envs import Reflect, TwoStep
 
 
 def uniforms(*shape, seed=0):

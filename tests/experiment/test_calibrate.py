@@ -1,4 +1,4 @@
-"""Calibration against laws that are known. Letters: M members, E episodes, S states, K levels."""
+"""Calibration against distributions that are known. Letters: M members, E episodes, S states, K levels."""
 
 import dataclasses
 import json
@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import imitate
-from envs.base import Discrete
 from imitate.__main__ import main
 from imitate.core.rollout import TensorSource
+from imitate.distributions.returns import QuantileReturn, midpoints
 from imitate.experiment.calibrate import Calibration, calibrate, transform
-from imitate.laws import QuantileLaw, midpoints
 from imitate.nets.heads import Quantiles, Scalar
 from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate_envs.base import Discrete
 
 STOP, GAMMA = 0.3, 0.8
 
@@ -48,14 +48,14 @@ class Told:
     def __init__(self, stretch=1.0, move=0.0):
         self.stretch, self.move = stretch, move
 
-    def law(self, obs):
+    def returns(self, obs):
         def network(tau):
             steps = (torch.log1p(-tau.double()) / math.log(1 - STOP)).ceil().clamp(min=1)
             values = (1 - GAMMA**steps) / (1 - GAMMA)
             return (self.move + self.stretch * values).float().expand(*obs.shape, 2, -1)
 
         tau = midpoints(4)
-        return QuantileLaw(network(tau), tau, network=network)
+        return QuantileReturn(network(tau), tau, network=network)
 
 
 def source(members=3, episodes=300, **options):
@@ -63,7 +63,7 @@ def source(members=3, episodes=300, **options):
 
 
 def test_a_law_that_is_true_is_found_calibrated():
-    """A return has no memory here: one law for all states. 1,000 states a member, atoms and all."""
+    """A return has no memory here: one distribution for all states. 1,000 states a member, atoms and all."""
     found = calibrate(Told(), source(), GAMMA)
     assert all(800 < len(u) < 1_200 for u in found.transforms)
     np.testing.assert_allclose(found.histogram, 0.1, atol=0.04)

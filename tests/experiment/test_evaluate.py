@@ -14,7 +14,7 @@ import imitate
 from imitate import nets
 from imitate.core import tree
 from imitate.core.rollout import TensorSource
-from imitate.experiment import Evaluation, Judge, evaluate
+from imitate.experiment import Evaluation, Evaluator, evaluate
 from imitate.experiment.evaluate import interval, iqm
 from imitate.teachers import control_law
 from tests.oracles import Reach, Walk
@@ -49,7 +49,7 @@ def test_a_teacher_is_exactly_as_good_as_itself(deterministic):
 
 def test_a_random_policy_is_worth_nothing():
     place = source()
-    random = imitate.behaviours.Random(place.action)
+    random = imitate.policies.Random(place.action)
     found = evaluate(random, place, 7, teacher=decided(place))
     assert np.array_equal(found.returns, found.random)
     assert found.percent_of_teacher == 0.0
@@ -94,8 +94,8 @@ def test_a_judge_lets_teacher_and_random_policy_play_once():
     place, teacher, student = source(), decided(source()), decided(source(), 1)
     played, play = [], place.play
     place.play = lambda policy, *a: played.append(policy) or play(policy, *a)
-    judge = Judge(place, 5, teacher=teacher)
-    found = [judge(student), judge(student), judge(teacher)]
+    evaluator = Evaluator(place, 5, teacher=teacher)
+    found = [evaluator(student), evaluator(student), evaluator(teacher)]
     assert len(played) == 4
     for one in found[:2]:
         direct = evaluate(student, source(), 5, teacher=teacher)

@@ -72,7 +72,9 @@ def test_the_json_is_as_agreed(tmp_path):
     document = strict(tmp_path / "new" / "folder" / "report.json")
     assert {"env", "seed", "device", "versions", "rows"} <= document.keys()
     assert (document["env"], document["seed"], document["device"]) == ("CartPole-v1", 3, "cpu")
-    assert {"imitate", "python", "torch", "numpy", "gymnasium", "stable-baselines3"} <= document["versions"].keys()
+    assert {"imitate-suite", "python", "torch", "numpy", "gymnasium", "stable-baselines3"} <= document[
+        "versions"
+    ].keys()
     assert all(isinstance(version, str) and version[0].isdigit() for version in document["versions"].values())
     assert [row["kind"] for row in document["rows"]] == ["teacher", "bc", "bc", "dagger", "distilled"]
     for row, given in zip(document["rows"], made.rows, strict=True):

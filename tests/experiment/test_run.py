@@ -14,7 +14,7 @@ import torch
 from imitate import nets
 from imitate.core.rollout import TensorSource
 from imitate.experiment import Evaluation, Report, load_checkpoint, run
-from imitate.experiment.evaluate import Judge
+from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.log import Log
 from tests.oracles import Walk
 
@@ -125,7 +125,7 @@ def test_seconds_are_those_of_the_algorithm_alone(monkeypatch):
     def wait(seconds):
         now[0] += seconds
 
-    monkeypatch.setattr(Judge, "__call__", lambda self, policy: wait(100) or Evaluation(np.ones((M, 2))))
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, policy: wait(100) or Evaluation(np.ones((M, 2))))
     reports = []
     for report in run(Fake(during=lambda i: wait(2)), evaluate_every=20, report_every=10):
         reports.append(report)
@@ -157,8 +157,8 @@ def test_evaluations_are_of_the_policy_on_its_source_against_the_teacher():
     with torch.no_grad():
         teacher.network.layers[-1].weight.mul_(100)
     (report,) = run(algorithm, evaluate_every=1_000, episodes=3, teacher=teacher)
-    assert np.array_equal(report.evaluation.returns, Judge(algorithm.source, 3)(algorithm.policy).returns)
-    assert np.array_equal(report.evaluation.teacher, Judge(algorithm.source, 3)(teacher).returns)
+    assert np.array_equal(report.evaluation.returns, Evaluator(algorithm.source, 3)(algorithm.policy).returns)
+    assert np.array_equal(report.evaluation.teacher, Evaluator(algorithm.source, 3)(teacher).returns)
     assert report.row()["return"] == report.evaluation.mean
     assert (report.row()["return_low"], report.row()["return_high"]) == report.evaluation.ci
     assert report.row()["percent_of_teacher"] == report.evaluation.percent_of_teacher
@@ -187,7 +187,7 @@ def test_a_checkpoint_is_on_disk_before_its_evaluation(tmp_path, monkeypatch):
     """An evaluation may be long, and be interrupted."""
     found = []
     monkeypatch.setattr(
-        Judge, "__call__", lambda self, policy: found.append(steps_of(tmp_path)) or Evaluation(np.ones((M, 2)))
+        Evaluator, "__call__", lambda self, policy: found.append(steps_of(tmp_path)) or Evaluation(np.ones((M, 2)))
     )
     list(run(Fake(), evaluate_every=50, checkpoint=tmp_path))
     assert found == [50, 100]

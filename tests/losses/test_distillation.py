@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from imitate.core import tree
-from imitate.distributions import Categorical, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Normal, TanhNormal
 from imitate.losses import cross_entropy, forward_kl, mse, reverse_kl
 from imitate.losses.distillation import LOSSES
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from envs.base import Box, Discrete
-from imitate.distributions import Categorical, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Normal, TanhNormal
 from imitate.losses.imitation import default_loss, negative_log_likelihood, squared_error
+from imitate_envs.base import Box, Discrete
 
 
 def test_negative_log_likelihood_is_cross_entropy_with_the_label():

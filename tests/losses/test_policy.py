@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from imitate.distributions import Categorical
+from imitate.distributions.actions import Categorical
 from imitate.losses import approximate_kl, clipped_surrogate
 from imitate.losses.imitation import categorical_likelihood
 from imitate.losses.policy import categorical_surrogate

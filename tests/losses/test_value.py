@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from imitate.losses.distributional import categorical_projection, quantile_huber
-from imitate.losses.value import greedy_action, huber, munchausen_bonus, soft_value
+from imitate.distributions.regression import categorical_projection, huber, quantile_huber
+from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
 
 
 @pytest.mark.parametrize("kappa", [0.3, 1.0, 2.0])

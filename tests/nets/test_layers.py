@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from envs.base import Box, Discrete
 from imitate.core.noise import Stream
 from imitate.nets.layers import (
     ACTIVATIONS,
@@ -18,6 +17,7 @@ from imitate.nets.layers import (
     features,
     network,
 )
+from imitate_envs.base import Box, Discrete
 from tests.oracles import plain_mlp, stream
 
 M, B = 3, 4

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from envs.base import Box, Discrete
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Normal, TanhNormal
 from imitate.nets import Architecture, NetworkPolicy, load, policy
 from imitate.nets.policy_network import space_from_json, space_to_json
+from imitate_envs.base import Box, Discrete
 from tests.oracles import Reach, Walk, stream
 
 M, B = 3, 4

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from envs.base import Box, Discrete
 from imitate import nets
 from imitate.nets import GRU, RecurrentArchitecture, RecurrentPolicy
+from imitate_envs.base import Box, Discrete
 from tests.oracles import stream
 
 T, M, B, F, H = 7, 3, 4, 5, 6

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import imitate
-from envs.base import Box, Discrete
 from imitate.core.noise import Stream, normal
-from imitate.laws import AtomsLaw, Expected, ExpectileLaw, QuantileLaw
+from imitate.distributions.returns import CategoricalReturn, ExpectedReturn, ExpectileReturn, QuantileReturn
 from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
 from imitate.nets.noisy import NoisyLinear
 from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate_envs.base import Box, Discrete
 
 M, B, A = 3, 4, 2
 OBS = Box((5,))
@@ -31,22 +31,27 @@ def make(head=HEADS[0], members=M, **options):
 def test_members_are_networks_of_their_own(head, dueling, noisy):
     policy = make(head, dueling=dueling, noisy=noisy)
     obs = torch.randn(M, B, 5)
-    noise = torch.rand(M, B, policy.law_noise)
+    noise = torch.rand(M, B, policy.return_noise)
     for given in (None, noise):
-        law = policy.law(obs, given)
+        distribution = policy.returns(obs, given)
         assert isinstance(
-            law, {Scalar: Expected, Atoms: AtomsLaw, Expectiles: ExpectileLaw}.get(type(head), QuantileLaw)
+            distribution,
+            {Scalar: ExpectedReturn, Atoms: CategoricalReturn, Expectiles: ExpectileReturn}.get(
+                type(head), QuantileReturn
+            ),
         )
-        assert law.mean.shape == (M, B, A)
+        assert distribution.mean.shape == (M, B, A)
         for m in range(M):
             alone = make(head, members=1, dueling=dueling, noisy=noisy)
             alone.load_state_dict({name: value[m : m + 1] for name, value in policy.state_dict().items()})
             part = None if given is None else given[m : m + 1]
-            torch.testing.assert_close(alone.law(obs[m : m + 1], part).mean, law.mean[m : m + 1], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                alone.returns(obs[m : m + 1], part).mean, distribution.mean[m : m + 1], rtol=1e-4, atol=1e-5
+            )
             # rows of a batch do not touch each other, noise included
-            row = alone.law(obs[m : m + 1, 1:2], None if part is None else part[:, 1:2])
-            torch.testing.assert_close(row.mean[0, 0], law.mean[m, 1], rtol=1e-4, atol=1e-5)
-    assert policy.law_noise == 0 or not torch.equal(policy.law(obs, noise).mean, policy.law(obs).mean)
+            row = alone.returns(obs[m : m + 1, 1:2], None if part is None else part[:, 1:2])
+            torch.testing.assert_close(row.mean[0, 0], distribution.mean[m, 1], rtol=1e-4, atol=1e-5)
+    assert policy.return_noise == 0 or not torch.equal(policy.returns(obs, noise).mean, policy.returns(obs).mean)
 
 
 @torch.no_grad()
@@ -80,14 +85,14 @@ def test_dueling_takes_the_advantages_mean_off():
     for layer in policy.hidden:
         x = torch.relu(layer(x, None))
     value, advantage = policy.state_value(x, None), policy.advantage(x, None)
-    torch.testing.assert_close(policy.law(obs).mean, value + advantage - advantage.mean(-1, keepdim=True))
-    torch.testing.assert_close(policy.law(obs).mean.mean(-1, keepdim=True), value)
+    torch.testing.assert_close(policy.returns(obs).mean, value + advantage - advantage.mean(-1, keepdim=True))
+    torch.testing.assert_close(policy.returns(obs).mean.mean(-1, keepdim=True), value)
 
 
 def test_implicit_levels_are_embedded_by_cosines():
     policy = make(Implicit(3, 8), members=1)
     obs, tau = torch.randn(1, 2, 5), torch.rand(1, 2, 3)
-    found = policy.law(obs, tau)
+    found = policy.returns(obs, tau)
     assert torch.equal(found.tau, tau.unsqueeze(-2))
     psi = torch.relu(policy.hidden[0](obs, None))
     for b in range(2):
@@ -107,10 +112,10 @@ def test_files(head, tmp_path):
     assert isinstance(loaded, ValuePolicy)
     assert loaded.architecture == policy.architecture
     obs = torch.randn(M, B, 5)
-    assert torch.equal(loaded.law(obs).mean, policy.law(obs).mean)
-    assert torch.equal(loaded.distribution(obs).logits, policy.law(obs).mean / 0.3)
+    assert torch.equal(loaded.returns(obs).mean, policy.returns(obs).mean)
+    assert torch.equal(loaded.distribution(obs).logits, policy.returns(obs).mean / 0.3)
     action, _ = loaded.predict(np.zeros(5, np.float32), deterministic=True)
-    assert action == policy.law(torch.zeros(M, 1, 5)).mean[0, 0].argmax()
+    assert action == policy.returns(torch.zeros(M, 1, 5)).mean[0, 0].argmax()
 
 
 def test_bad_input():
@@ -129,21 +134,21 @@ def test_bad_input():
 def test_noise_is_shared_by_the_levels_of_a_row():
     """The weights of a row are drawn once, whatever the number of levels: equal levels, equal returns."""
     policy = make(Implicit(4, 8), noisy=True, dueling=True)
-    noise = torch.rand(M, B, policy.law_noise)
+    noise = torch.rand(M, B, policy.return_noise)
     noise[..., :4] = noise[..., :1]
-    values = policy.law(torch.randn(M, B, 5), noise).values
+    values = policy.returns(torch.randn(M, B, 5), noise).values
     torch.testing.assert_close(values, values[..., :1].expand_as(values))
     assert not torch.allclose(values[:, 0], values[:, 1])
 
 
 def test_uniforms_are_counted():
     hidden, last = 8 + 6, 6 + A  # of the second hidden layer, of the last; the first is not noisy
-    assert make().law_noise == 0
-    assert make(noisy=True).law_noise == hidden + last
-    assert make(noisy=True, dueling=True).law_noise == hidden + last + 6 + 1
-    assert make(Implicit(5, 8)).law_noise == 5
-    assert make(Implicit(5, 8), noisy=True).law_noise == 5 + hidden + last
-    assert make(Atoms(11, 0, 1), noisy=True, dueling=True).law_noise == hidden + (6 + 11 * A) + (6 + 11)
+    assert make().return_noise == 0
+    assert make(noisy=True).return_noise == hidden + last
+    assert make(noisy=True, dueling=True).return_noise == hidden + last + 6 + 1
+    assert make(Implicit(5, 8)).return_noise == 5
+    assert make(Implicit(5, 8), noisy=True).return_noise == 5 + hidden + last
+    assert make(Atoms(11, 0, 1), noisy=True, dueling=True).return_noise == hidden + (6 + 11 * A) + (6 + 11)
     assert make(noisy=True).noise == 1
 
 
@@ -160,32 +165,32 @@ def test_without_noise_levels_are_midpoints():
     policy = make(Implicit(4, 8))
     obs = torch.randn(M, B, 5)
     midpoints = torch.tensor([0.125, 0.375, 0.625, 0.875])
-    torch.testing.assert_close(policy.law(obs).values, policy.law(obs, midpoints.expand(M, B, 4)).values)
-    assert policy.law(obs).tau.shape == (M, B, 1, 4)
-    fixed = make(Quantiles(4)).law(obs)
+    torch.testing.assert_close(policy.returns(obs).values, policy.returns(obs, midpoints.expand(M, B, 4)).values)
+    assert policy.returns(obs).tau.shape == (M, B, 1, 4)
+    fixed = make(Quantiles(4)).returns(obs)
     torch.testing.assert_close(fixed.tau, midpoints)
     assert fixed.values.shape == (M, B, A, 4)
 
 
 def test_atoms_are_probabilities_on_the_support():
-    law = make(Atoms(11, -5, 10)).law(torch.randn(M, B, 5))
-    assert law.log_probs.shape == (M, B, A, 11)
-    torch.testing.assert_close(law.probs.sum(-1), torch.ones(M, B, A))
-    torch.testing.assert_close(law.support, torch.linspace(-5, 10, 11))
+    distribution = make(Atoms(11, -5, 10)).returns(torch.randn(M, B, 5))
+    assert distribution.log_probs.shape == (M, B, A, 11)
+    torch.testing.assert_close(distribution.probs.sum(-1), torch.ones(M, B, A))
+    torch.testing.assert_close(distribution.support, torch.linspace(-5, 10, 11))
 
 
 def test_a_dueling_head_shares_the_value_among_the_parameters_of_a_law():
     for head in (Quantiles(7), Implicit(6, 8)):
         policy = make(head, dueling=True)
         obs = torch.randn(M, B, 5)
-        before = policy.law(obs).values
+        before = policy.returns(obs).values
         shift = torch.arange(7.0) if isinstance(head, Quantiles) else torch.tensor([3.0])
         with torch.no_grad():  # an advantage that all actions have is none, in each parameter by itself
             policy.advantage.linear.bias.add_(shift.repeat(A))
-        torch.testing.assert_close(policy.law(obs).values, before, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(policy.returns(obs).values, before, atol=1e-5, rtol=1e-5)
         with torch.no_grad():
             policy.state_value.linear.bias.add_(3.0)
-        torch.testing.assert_close(policy.law(obs).values, before + 3, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(policy.returns(obs).values, before + 3, atol=1e-5, rtol=1e-5)
 
 
 def test_the_normaliser_stands_before_the_network():
@@ -194,13 +199,13 @@ def test_the_normaliser_stands_before_the_network():
     obs = torch.randn(M, B, 5)
     mean, var = policy.normaliser.mean, policy.normaliser.var
     x = ((obs - mean) / (var + 1e-8).sqrt()).clamp(-10, 10)
-    torch.testing.assert_close(policy.law(obs).mean, plain.law(x).mean)
+    torch.testing.assert_close(policy.returns(obs).mean, plain.returns(x).mean)
 
 
 def test_discrete_observations_are_one_hot():
     policy = ValuePolicy(Discrete(5), Discrete(A), M, ValueArchitecture(hidden=(8, 6)), Stream(0, "init"))
     state = torch.randint(5, (M, B))
-    torch.testing.assert_close(policy.law(state).mean, make().law(torch.eye(5)[state]).mean)
+    torch.testing.assert_close(policy.returns(state).mean, make().returns(torch.eye(5)[state]).mean)
     assert int(policy.predict(np.int64(3), deterministic=True)[0]) in (0, 1)
 
 
@@ -208,7 +213,7 @@ def test_discrete_observations_are_one_hot():
 def test_its_mode_is_greedy_and_its_draws_are_a_softmax(head):
     policy = make(head, noisy=True, temperature=0.5)
     obs = torch.randn(M, B, 5)
-    mean = policy.law(obs).mean
+    mean = policy.returns(obs).mean
     distribution = policy.distribution(obs)
     assert torch.equal(distribution.mode, mean.argmax(-1))
     torch.testing.assert_close(distribution.probs, (mean / 0.5).softmax(-1))
@@ -217,7 +222,7 @@ def test_its_mode_is_greedy_and_its_draws_are_a_softmax(head):
     batch = obs[1].numpy()
     for m in range(M):
         action, _ = policy.predict(batch, deterministic=True, member=m)
-        assert action.tolist() == policy.law(obs[1:2].expand(M, -1, -1)).mean[m].argmax(-1).tolist()
+        assert action.tolist() == policy.returns(obs[1:2].expand(M, -1, -1)).mean[m].argmax(-1).tolist()
     with pytest.raises(ValueError, match="observation"):
         policy.predict(np.zeros((2, 4), np.float32))
 
@@ -253,8 +258,8 @@ def test_more_bad_input(observation, change, message):
 def test_an_observation_of_zeros_has_a_law_that_is_no_point(head):
     """From the start, and every parameter behind the first product learns of it."""
     policy = make(head)
-    law = policy.law(torch.zeros(M, B, 5))
-    values = law.network(torch.tensor([0.1, 0.9]))
+    distribution = policy.returns(torch.zeros(M, B, 5))
+    values = distribution.network(torch.tensor([0.1, 0.9]))
     assert (values[..., 0] - values[..., 1]).abs().min() > 1e-5
     grads = torch.autograd.grad(values.square().sum(), list(policy.embedding.parameters()))
     assert all((grad.flatten(1).abs().sum(1) > 0).all() for grad in grads)
@@ -266,31 +271,31 @@ def test_shares_are_proposed_for_each_observation():
     with torch.no_grad():
         policy.proposal.linear.weight.mul_(100)  # they begin nearly equal
     obs = torch.randn(M, B, 5)
-    law = policy.law(obs)
+    distribution = policy.returns(obs)
     shares = torch.softmax(policy.proposal.linear(torch.relu(policy.hidden[0](obs, None))), -1)
-    torch.testing.assert_close(law.weights, shares.unsqueeze(-2))
+    torch.testing.assert_close(distribution.weights, shares.unsqueeze(-2))
     for at in np.ndindex(M, B):
         edge = 0.0
         for k in range(5):
             share = float(shares[at][k].detach())
-            assert law.tau[at][0, k].item() == pytest.approx(edge + share / 2, abs=1e-5)
+            assert distribution.tau[at][0, k].item() == pytest.approx(edge + share / 2, abs=1e-5)
             edge += share
-    assert not law.tau.requires_grad
-    torch.testing.assert_close(law.values, law.network(law.tau))
-    torch.testing.assert_close(law.mean, (law.values * shares.unsqueeze(-2)).sum(-1))
-    fresh = make(Fractions(5, 8)).law(obs).weights
+    assert not distribution.tau.requires_grad
+    torch.testing.assert_close(distribution.values, distribution.network(distribution.tau))
+    torch.testing.assert_close(distribution.mean, (distribution.values * shares.unsqueeze(-2)).sum(-1))
+    fresh = make(Fractions(5, 8)).returns(obs).weights
     torch.testing.assert_close(fresh, torch.full_like(fresh, 0.2), atol=0.02, rtol=0)
 
 
 def test_each_action_may_be_asked_at_levels_of_its_own():
-    law = make(Implicit(6, 8), noisy=True).law(
-        torch.randn(M, B, 5), torch.rand(M, B, make(Implicit(6, 8), noisy=True).law_noise)
+    distribution = make(Implicit(6, 8), noisy=True).returns(
+        torch.randn(M, B, 5), torch.rand(M, B, make(Implicit(6, 8), noisy=True).return_noise)
     )
     own = torch.rand(M, B, A, 3)
-    found = law.quantile(own)
+    found = distribution.quantile(own)
     for a in range(A):
-        torch.testing.assert_close(found[:, :, a], law.quantile(own[:, :, a : a + 1])[:, :, a])
-    torch.testing.assert_close(law.quantile(own[0, 0, 0])[..., :2], law.quantile(own[0, 0, 0, :2]))
+        torch.testing.assert_close(found[:, :, a], distribution.quantile(own[:, :, a : a + 1])[:, :, a])
+    torch.testing.assert_close(distribution.quantile(own[0, 0, 0])[..., :2], distribution.quantile(own[0, 0, 0, :2]))
 
 
 @pytest.mark.parametrize(

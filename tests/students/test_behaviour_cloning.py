@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from envs.base import Box, Discrete
 from imitate import nets
 from imitate.core import tree
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical, Normal
+from imitate.distributions.actions import Categorical, Normal
 from imitate.losses.imitation import negative_log_likelihood, squared_error
 from imitate.students import BehaviourCloning, BehaviourCloningConfig, Demonstrations, demonstrate
 from imitate.students import behaviour_cloning as module
 from imitate.students.behaviour_cloning import held_out_error, hold_out
+from imitate_envs.base import Box, Discrete
 from tests.oracles import Identity, Reach, Sliced, Walk, plain_mlp
 
 M = 3

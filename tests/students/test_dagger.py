@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from imitate import nets
-from imitate.behaviours import Greedy
 from imitate.core import rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
 from imitate.core.types import unfold
-from imitate.distributions import Categorical, Normal
+from imitate.distributions.actions import Categorical, Normal
 from imitate.losses.imitation import negative_log_likelihood, squared_error
+from imitate.policies import Greedy
 from imitate.students import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear, demonstrate
 from imitate.students import dagger as module
 from imitate.students.behaviour_cloning import held_out_error

@@ -7,12 +7,12 @@ import torch
 
 import imitate
 from imitate import nets
-from imitate.behaviours import Greedy, Mixture
 from imitate.core import rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical
+from imitate.distributions.actions import Categorical
 from imitate.losses.distillation import cross_entropy, forward_kl, mse, reverse_kl
+from imitate.policies import Greedy, Mixture
 from imitate.students import PolicyDistillation, PolicyDistillationConfig
 from imitate.students import distillation as module
 from imitate.teachers import control_law

@@ -5,11 +5,11 @@ import torch
 
 from imitate import nets
 from imitate.baselines import PPO, PPOConfig
-from imitate.behaviours import Mixture
 from imitate.core import checkpoint
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical
+from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
+from imitate.policies import Mixture
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,

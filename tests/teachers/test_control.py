@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.linalg import solve_discrete_are
 
-from envs import ENVS, Discrete
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical, Normal
+from imitate.distributions.actions import Categorical, Normal
 from imitate.teachers import LAWS, ControlLaw, control_law
+from imitate_envs import ENVS, Discrete
 
 # Mean of 100 episodes as in the docstring of control.py, the worst of them, and the margin of the mean.
 SCORES = {

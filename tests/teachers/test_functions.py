@@ -7,10 +7,10 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from envs import ENVS, Box, Discrete
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Categorical, Normal
+from imitate.distributions.actions import Categorical, Normal
 from imitate.teachers import from_callable, from_module
+from imitate_envs import ENVS, Box, Discrete
 
 FOUR = Box((4,))
 FORCES = Box((2,), -2.0, (1.0, 3.0))

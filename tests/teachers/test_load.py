@@ -10,16 +10,16 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-import envs
+import imitate_envs
 from imitate import nets, teachers
-from imitate.behaviours import Greedy
 from imitate.core.rollout import TensorSource
 from imitate.nets import NetworkPolicy
+from imitate.policies import Greedy
 from imitate.teachers import CallableTeacher, ControlLaw, ModuleTeacher, from_sb3
 
 
 def source(env_id="CartPole-v1", members=1):
-    return TensorSource(envs.ENVS[env_id](), id=env_id, num_envs=2, members=members)
+    return TensorSource(imitate_envs.ENVS[env_id](), id=env_id, num_envs=2, members=members)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_directory_of_ours(tmp_path):
             loaded = teachers.load(given, where)
             assert isinstance(loaded, NetworkPolicy)
             assert torch.equal(loaded.network.layers[0].weight, policy.network.layers[0].weight)
-    assert teachers.load(tmp_path / "run", TensorSource(envs.CartPole(), id="imitate/CartPole-v1", num_envs=1))
+    assert teachers.load(tmp_path / "run", TensorSource(imitate_envs.CartPole(), id="imitate/CartPole-v1", num_envs=1))
 
 
 def test_a_directory_made_for_another_environment(tmp_path):
@@ -43,7 +43,7 @@ def test_a_directory_made_for_another_environment(tmp_path):
     with pytest.raises(ValueError) as caught:
         teachers.load(tmp_path, source("Acrobot-v1"))
     assert str(caught.value) == "teacher: made for observations Box(4,), but Acrobot-v1 gives Box(6,)."
-    other = TensorSource(envs.CartPole(), id="Other-v0", num_envs=1)
+    other = TensorSource(imitate_envs.CartPole(), id="Other-v0", num_envs=1)
     with pytest.raises(ValueError, match="was made for CartPole-v1, not for Other-v0; to use it all the same, pass"):
         teachers.load(tmp_path, other)
     assert teachers.load(nets.load(tmp_path), other)
@@ -56,7 +56,7 @@ def test_a_model_or_its_zip(ppo, tmp_path):
         teacher = teachers.load(given, source())
         assert isinstance(teacher, NetworkPolicy)
         assert (teacher.predict(obs, deterministic=True)[0] == ppo.predict(obs, deterministic=True)[0]).all()
-    vec = VecNormalize(DummyVecEnv([lambda: envs.gymnasium.TensorEnv("CartPole-v1")]))
+    vec = VecNormalize(DummyVecEnv([lambda: imitate_envs.gymnasium.TensorEnv("CartPole-v1")]))
     assert teachers.load(ppo, source(), vec_normalize=vec).normaliser is not None
     with pytest.raises(ValueError, match=r"made for observations Box\(4,\), but Pendulum-v1 gives Box\(3,\)"):
         teachers.load(ppo, source("Pendulum-v1"))
@@ -97,7 +97,7 @@ def test_what_is_a_teacher_already(ppo):
 
 
 def test_the_range_of_actions_matters():
-    narrow = PPO("MlpPolicy", envs.gymnasium.TensorEnv(envs.Pendulum(max_torque=1.0)), device="cpu")
+    narrow = PPO("MlpPolicy", imitate_envs.gymnasium.TensorEnv(imitate_envs.Pendulum(max_torque=1.0)), device="cpu")
     with pytest.raises(
         ValueError, match=r"actions from \[-1.0\] to \[1.0\], but those of Pendulum-v1 go from \[-2.0\]"
     ):

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from envs import Catch, Chain, CliffWalking, DeepSea, FourRooms, FrozenLake, FrozenLake8x8, GridWorld
 from imitate import nets, teachers
 from imitate.core.rollout import TensorSource
-from imitate.distributions import Teacher
+from imitate.distributions.actions import Teacher
 from imitate.nets import TabularPolicy
 from imitate.students import DAgger, DAggerConfig
 from imitate.teachers import planner, policy_iteration, policy_values, value_iteration
+from imitate_envs import Catch, Chain, CliffWalking, DeepSea, FourRooms, FrozenLake, FrozenLake8x8, GridWorld
 
 ENVS = [GridWorld(), FrozenLake(), FrozenLake8x8(), CliffWalking(), FourRooms(), DeepSea(6, mapping_seed=1), Chain()]
 

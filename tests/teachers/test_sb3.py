@@ -11,9 +11,9 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from envs.base import Box
 from imitate import nets
 from imitate.teachers import from_sb3
+from imitate_envs.base import Box
 from tests.teachers.sb3_models import (
     CHOICES,
     FORCES,

@@ -14,8 +14,8 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
 from torch import nn
 
-from envs.base import Discrete
 from imitate.teachers import from_sb3
+from imitate_envs.base import Discrete
 from tests.teachers.sb3_models import CHOICES, FORCES, VECTOR, Fake, build, normalised
 
 

@@ -3,7 +3,6 @@
 `MODELS` holds those that predict outcomes from cues, with the options that their papers have.
 """
 
-from envs.stimuli import CompleteSerialCompound, Microstimuli, Presence
 from imitate.conditioning.model import Model
 from imitate.conditioning.models.configural import PearceConfigural
 from imitate.conditioning.models.distributional import DistributionalRescorlaWagner, expectile, quantile
@@ -15,6 +14,7 @@ from imitate.conditioning.models.pearce_hall import HybridPearceHall, PearceHall
 from imitate.conditioning.models.rescorla_wagner import RescorlaWagner
 from imitate.conditioning.models.temporal_difference import Course, TemporalDifference, TrialTemporalDifference
 from imitate.conditioning.models.thorndike import BushMosteller, LawOfEffect
+from imitate_envs.stimuli import CompleteSerialCompound, Microstimuli, Presence
 
 __all__ = [
     "MODELS",

@@ -13,9 +13,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from envs.stimuli import CompleteSerialCompound, Representation
 from imitate.conditioning.model import Parameter, Theta, Trial
 from imitate.conditioning.models.lanes import beside, expected, zeros
+from imitate_envs.stimuli import CompleteSerialCompound, Representation
 
 __all__ = ["Course", "Eligible", "TemporalDifference", "TrialTemporalDifference", "features"]
 

@@ -1,0 +1,8 @@
+"""Demonstrations, from a teacher, from arrays or from a file."""
+
+from imitate.data.demonstrations import Demonstrations, demonstrate
+
+__all__ = [
+    "Demonstrations",
+    "demonstrate",
+]

@@ -1,0 +1,42 @@
+"""Random actions now and then. Letters: M members, N environments of one member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from imitate.core.types import Memory, Policy
+from imitate.policies.mixture import Mixture
+from imitate.policies.random import Random
+from imitate_envs.base import Space
+
+__all__ = ["EpsilonGreedy"]
+
+
+class EpsilonGreedy:
+    """A uniformly random action with probability ε, else what a policy does; `Greedy(policy)` makes that its mode.
+
+    Args:
+        policy: Who acts otherwise.
+        action: Space of actions.
+        epsilon: ε, a tensor [M] or scalar: change it in place.
+    """
+
+    def __init__(self, policy: Policy, action: Space, epsilon: Tensor) -> None:
+        self.policy, self.epsilon = policy, epsilon
+        self.mixture = Mixture(Random(action), policy, epsilon)
+
+    @property
+    def noise(self) -> int:
+        """One for the choice, what a random action needs, and what the policy does."""
+        return self.mixture.noise
+
+    def memory(self, *shape: int) -> Memory:
+        """Nothing, beside the policy's."""
+        return self.mixture.memory(*shape)
+
+    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """Explore or exploit; records which steps were random."""
+        action, memory, extras = self.mixture.act(obs, noise, memory)
+        return action, memory, {"explored": extras["first_acted"]}

@@ -1,0 +1,40 @@
+"""Gaussian noise on actions. Letters: M members, N environments of one member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from imitate.core.noise import normal
+from imitate.core.types import Memory, Policy
+from imitate_envs.base import Box, Space
+
+__all__ = ["Perturbed"]
+
+
+class Perturbed:
+    """Adds Gaussian noise of standard deviation `scale` (tensor [M] or scalar, in action units) to a continuous action.
+
+    Demonstrations gathered so cover the states around the teacher's own path (DART, Laskey et al. 2017).
+    """
+
+    def __init__(self, policy: Policy, action: Space, scale: Tensor) -> None:
+        if not isinstance(action, Box):
+            raise ValueError(f"action: Gaussian noise needs a Box, not {action}.")
+        self.policy, self.scale, self.width = policy, scale, action.shape[0]
+
+    @property
+    def noise(self) -> int:
+        """The policy's, and one a dimension."""
+        return self.policy.noise + self.width
+
+    def memory(self, *shape: int) -> Memory:
+        """The policy's."""
+        return self.policy.memory(*shape)
+
+    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """The policy's action, displaced."""
+        own, extra = noise.split([self.policy.noise, self.width], dim=-1)
+        action, memory, extras = self.policy.act(obs, own, memory)
+        return action + self.scale.reshape(-1, 1, 1) * normal(extra), memory, extras

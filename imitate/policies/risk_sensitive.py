@@ -1,0 +1,54 @@
+"""The policy that is greedy by a risk measure. Letters: M members, N environments of one member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from imitate.distributions.actions import Categorical
+from imitate.distributions.risk import Risk, risk
+from imitate.nets.heads import Scalar
+from imitate.nets.value_network import ValuePolicy
+
+__all__ = ["RiskSensitive", "risk_sensitive"]
+
+
+def risk_sensitive(policy: object, text: str) -> RiskSensitive:
+    """A policy that goes by the risk measure `text`, see `risk`.
+
+    Raises:
+        ValueError: The policy has learnt no distribution of the return.
+    """
+    if not isinstance(policy, ValuePolicy) or isinstance(policy.architecture.head, Scalar):
+        raise ValueError("risk: this policy has learnt no distribution of the return.")
+    return RiskSensitive(policy, risk(text))
+
+
+class RiskSensitive:
+    """A value policy that goes by a risk measure of each action's return instead of its mean.
+
+    Args:
+        policy: Whose distributions are scored.
+        risk: The measure.
+    """
+
+    def __init__(self, policy: ValuePolicy, risk: Risk) -> None:
+        self.policy, self.risk = policy, risk
+        self.members, self.device = policy.members, policy.device
+
+    @property
+    def noise(self) -> int:
+        """One uniform draws a choice."""
+        return 1
+
+    def memory(self, *shape: int) -> None:
+        """Memoryless."""
+
+    def distribution(self, obs: Tensor) -> Categorical:
+        """Softmax of the scores over the policy's temperature; the mode is greedy."""
+        return Categorical(self.risk(self.policy.returns(obs)) / self.policy.architecture.temperature)
+
+    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """Draw an action from uniforms [M, N, 1]."""
+        return self.distribution(obs).sample(noise), None, {}
