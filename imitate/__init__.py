@@ -1,103 +1,30 @@
-"""Teach a policy with a policy: behaviour cloning, DAgger and distillation beside RL baselines, on one batched core."""
+"""Teach a policy with a policy: behaviour cloning, DAgger and distillation beside RL baselines, on one batched core.
+
+A name is imported when it is first used: `import imitate` itself takes no time. The stub `__init__.pyi` is the one
+table of names, which type checkers read as it is and this file at run time (as in Scientific Python's SPEC 1).
+"""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
-from imitate import losses, nets, students, teachers
-from imitate.baselines import (
-    DQN,
-    PPO,
-    C51Config,
-    DoubleQLearning,
-    DQNConfig,
-    ERDQNConfig,
-    ExpectedSarsa,
-    ExpectedSarsaConfig,
-    FQFConfig,
-    IQNConfig,
-    MonteCarlo,
-    MonteCarloConfig,
-    PPOConfig,
-    QLambda,
-    QLearning,
-    QRDQNConfig,
-    RainbowConfig,
-    Sarsa,
-    SarsaConfig,
-    TabularConfig,
-    TDLambda,
-    TDLambdaConfig,
-    TraceConfig,
-    c51,
-    er_dqn,
-    fqf,
-    iqn,
-    qr_dqn,
-    rainbow,
-)
-from imitate.experiment import Evaluation, Report, evaluate, load_checkpoint, run, save_checkpoint
-from imitate.make import make
-from imitate.nets import NetworkPolicy, TabularPolicy, load
-from imitate.students import (
-    BehaviourCloning,
-    BehaviourCloningConfig,
-    DAgger,
-    DAggerConfig,
-    Demonstrations,
-    PolicyDistillation,
-    PolicyDistillationConfig,
-    demonstrate,
-)
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8"))
+_HOMES = {name.name: node.module for node in _STUB.body if isinstance(node, ast.ImportFrom) for name in node.names}
 
-__all__ = [
-    "DQN",
-    "PPO",
-    "BehaviourCloning",
-    "BehaviourCloningConfig",
-    "C51Config",
-    "DAgger",
-    "DAggerConfig",
-    "DQNConfig",
-    "Demonstrations",
-    "DoubleQLearning",
-    "ERDQNConfig",
-    "Evaluation",
-    "ExpectedSarsa",
-    "ExpectedSarsaConfig",
-    "FQFConfig",
-    "IQNConfig",
-    "MonteCarlo",
-    "MonteCarloConfig",
-    "NetworkPolicy",
-    "PPOConfig",
-    "PolicyDistillation",
-    "PolicyDistillationConfig",
-    "QLambda",
-    "QLearning",
-    "QRDQNConfig",
-    "RainbowConfig",
-    "Report",
-    "Sarsa",
-    "SarsaConfig",
-    "TDLambda",
-    "TDLambdaConfig",
-    "TabularConfig",
-    "TabularPolicy",
-    "TraceConfig",
-    "c51",
-    "demonstrate",
-    "er_dqn",
-    "evaluate",
-    "fqf",
-    "iqn",
-    "load",
-    "load_checkpoint",
-    "losses",
-    "make",
-    "nets",
-    "qr_dqn",
-    "rainbow",
-    "run",
-    "save_checkpoint",
-    "students",
-    "teachers",
-]
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'imitate' has no attribute '{name}'")
+    home = _HOMES[name]
+    value = import_module(f"imitate.{name}") if home == "imitate" else getattr(import_module(str(home)), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

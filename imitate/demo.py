@@ -13,8 +13,8 @@ from imitate.core.types import Algorithm, Source
 from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.report import Curve, Experiment, Kind, Row
 from imitate.experiment.run import run
-from imitate.make import make
 from imitate.nets.policy_network import Architecture, NetworkPolicy
+from imitate.sources import make
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,

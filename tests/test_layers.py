@@ -13,15 +13,14 @@ LAYERS = [
     ["imitate.core"],
     ["imitate.distributions"],
     ["imitate.losses", "imitate.nets"],
-    ["imitate.policies", "imitate.make"],
+    ["imitate.policies", "imitate.sources"],
     ["imitate.teachers", "imitate.data"],
     ["imitate.conditioning"],
     ["imitate.experiment", "imitate.fitting"],
     ["imitate.students", "imitate.baselines"],
     ["imitate.registry", "imitate.configs", "imitate.demo"],
-    ["imitate.commands", "imitate.commands_conditioning", "imitate.commands_fit"]
-    + ["imitate.commands_values", "imitate.common", "imitate.__main__"],
     ["imitate"],
+    ["imitate.cli", "imitate.__main__"],
 ]
 UNPICKLERS = {
     "imitate/teachers/sb3_files.py"

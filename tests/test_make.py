@@ -13,8 +13,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from imitate.core.gymnasium import GymnasiumSource
 from imitate.core.rollout import TensorSource
-from imitate.make import make, resolve_device
 from imitate.policies import Random
+from imitate.sources import make, resolve_device
 from imitate_envs import ENVS, CartPole
 
 needs_box2d = pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs box2d")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import imitate.__main__ as cli
+from imitate.cli import main as cli
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text("utf-8")
@@ -33,7 +33,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_parse(command):
-    assert cli._parse(shlex.split(command)[1:]) is not None
+    assert cli.parse(shlex.split(command)[1:]) is not None
 
 
 def test_every_command_is_shown():

@@ -15,8 +15,8 @@ from scipy import stats
 
 from imitate.core.types import Policy, Source
 from imitate.distributions.actions import Teacher
-from imitate.make import make
 from imitate.policies import Greedy, Random
+from imitate.sources import make
 
 __all__ = ["Evaluation", "Evaluator", "evaluate", "interval", "iqm"]
 

@@ -8,23 +8,27 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from imitate.core import checkpoint as records
+from imitate.core.options import agreed, plain
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions.actions import Teacher
 from imitate.experiment.evaluate import Evaluation, Evaluator, short
 from imitate.experiment.log import Log, Progress
 
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,13 @@ def run(
     checkpoint: Path | str | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
+    changed: Collection[str] = (),
     progress: bool = False,
 ) -> Iterator[Report]:
     """Step an algorithm until it is finished, yielding reports.
 
-    Ctrl-C lets the iteration under way end, writes the checkpoint and stops; a second one interrupts at once.
+    Ctrl-C (SIGINT) and SIGTERM let the iteration under way end, write the checkpoint and end the run, so that
+    `algorithm.finished` is still false; a second one interrupts at once.
 
     Args:
         algorithm: What to run.
@@ -105,6 +111,7 @@ def run(
         checkpoint: Folder for checkpoints, the policy, `progress.csv` and TensorBoard events.
         checkpoint_every: Steps between checkpoints; by default at every report. One is always written at the end.
         resume: Go on from the checkpoint in the folder, if there is one.
+        changed: Hyper-parameters that may differ from those of the checkpoint; see `load_checkpoint`.
         progress: A progress bar on a terminal, plain lines elsewhere.
 
     Yields:
@@ -120,7 +127,7 @@ def run(
             raise ValueError(f"{name}: at least 1, not {number}.")
     folder = Path(checkpoint) if checkpoint is not None else None
     if resume and folder is not None and (folder / "checkpoint.json").exists():
-        load_checkpoint(algorithm, folder)
+        load_checkpoint(algorithm, folder, changed=changed)
     report_every = report_every or evaluate_every or 1
     start = int(algorithm.steps)
     clock = _Clock(start)
@@ -159,11 +166,12 @@ def run(
 
 
 def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
-    """Write everything that changes during a run, and the policy by itself."""
+    """Write everything that changes during a run with its config, and the policy by itself."""
     description = {
         "algorithm": type(algorithm).__name__,
         "env": algorithm.source.id,
         "steps": int(algorithm.steps),
+        **_options(algorithm),
     }
     records.write(folder, "checkpoint", records.state_of(algorithm), description)
     save = getattr(algorithm.policy, "save", None)
@@ -171,18 +179,39 @@ def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
         save(folder)
 
 
-def load_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
+def load_checkpoint(algorithm: Algorithm, folder: Path | str, *, changed: Collection[str] = ()) -> None:
     """Put an algorithm, made with the same arguments, where its checkpoint was.
+
+    The hyper-parameters that count from then on are those of the algorithm, not those of the file. So they have to be
+    the same, except that `steps` may be more, which extends the run. A checkpoint of a version that stored none is
+    loaded without this comparison.
+
+    Args:
+        algorithm: What continues.
+        folder: Where `save_checkpoint` wrote.
+        changed: Names of hyper-parameters that may differ, such as "lr".
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: It is damaged, of another algorithm or environment, or of other shapes.
+        ValueError: It is damaged, of another algorithm or environment, of other hyper-parameters or of other shapes.
     """
     state, description = records.read(folder, "checkpoint")
     for what, mine in (("algorithm", type(algorithm).__name__), ("env", algorithm.source.id)):
         if description.get(what) != mine:
             raise ValueError(f"checkpoint: '{folder}' is of {what} {description.get(what)}, this run is of {mine}.")
+    now = _options(algorithm)
+    before = {name: description[name] for name in now if name in description}
+    agreed(before, now, changed, refusal=f"checkpoint: '{folder}' was made with other options")
     records.load_state(algorithm, state)
+
+
+def _options(algorithm: Algorithm) -> dict[str, Any]:
+    """The hyper-parameters of an algorithm and the shape of its network, as JSON; what it does not have is left out."""
+    parts = {
+        "config": getattr(algorithm, "config", None),
+        "architecture": getattr(algorithm.policy, "architecture", None),
+    }
+    return {name: plain(part) for name, part in parts.items() if part is not None}
 
 
 def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[str, NDArray[np.float64]]:
@@ -240,7 +269,7 @@ class _Clock:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt as usual."""
+    """An event that the first Ctrl-C or SIGTERM sets; the second one does what it would have done without this."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -248,10 +277,17 @@ def _interruptible() -> Iterator[threading.Event]:
 
     def first(signum: int, frame: FrameType | None) -> None:
         event.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, first)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    # A handler that Python did not install cannot be read, nor put back: such a signal is left to whoever did.
+    before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) is not None}
+    for number in before:
+        signal.signal(number, first)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

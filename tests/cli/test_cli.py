@@ -16,8 +16,8 @@ import torch
 
 import imitate
 from imitate import nets
-from imitate.__main__ import COMMANDS, _parse, main
 from imitate.baselines import PPO, PPOConfig
+from imitate.cli.main import COMMANDS, main, parse
 from imitate.configs import config_for
 from imitate.core import checkpoint, tree
 from imitate.experiment.run import save_checkpoint
@@ -199,7 +199,7 @@ def test_schedules_of_dagger(teacher, tmp_path, capsys):
     ):
         out = tmp_path / beta["kind"]
         arguments = [*arguments_of("dagger", teacher), "--out", str(out), *words]
-        assert _parse(arguments).config.beta == first
+        assert parse(arguments).config.beta == first
         assert main(arguments) == 0
         assert json.loads((out / "run.json").read_text("utf-8"))["config"]["beta"] == beta
     changed = [*arguments_of("dagger", teacher), "--out", out, "--resume", "exponential", "--p", "0.5"]
@@ -234,9 +234,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(command, teacher,
     assert main([*arguments, "--out", str(tmp_path / "straight")]) == 0
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, ALGORITHMS[command], 2)
-        assert main([*arguments, "--out", str(tmp_path / "stopped")]) == 0
+        assert main([*arguments, "--out", str(tmp_path / "stopped")]) == 130
     before = weights(tmp_path / "stopped")
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.endswith("imitate: interrupted\n")
     assert f"stopped at step {int(before['steps'])}; go on with --resume." in out
     assert int(before["steps"]) < int(weights(tmp_path / "straight")["steps"])
 
@@ -266,7 +267,7 @@ def test_the_library_stops_and_the_command_line_goes_on(tmp_path, capsys):
     """A checkpoint is the same whoever wrote it."""
     arguments = [*TRAIN, "--out", str(tmp_path / "run")]
     source = imitate.make("CartPole-v1", num_envs=4, members=2)
-    command = _parse(arguments)
+    command = parse(arguments)
     half = PPO(source, command.config)
     half.step()
     save_checkpoint(half, tmp_path / "run")
@@ -412,7 +413,7 @@ CASES = [
     ([*TRAIN, "--out", "{}/foreign", "--resume"], "was not written by imitate"),
     ([*TRAIN, "--out", "{}/cut-checkpoint", "--resume"], "is truncated or was changed"),
     ([*TRAIN, "--out", "{}/cut-checkpoint", "--resume", "--hidden", "9"], "was made with other options: config.hidden"),
-    ([*TRAIN, "--out", "{}/other-algorithm", "--resume", "--num-envs", "8"], "saved with (members, num_envs) = (2, 4)"),
+    ([*TRAIN, "--out", "{}/other-algorithm", "--resume", "--num-envs", "8"], "num_envs 4, now 8"),
 ]
 
 
@@ -480,30 +481,30 @@ def test_defaults_are_those_of_the_environment(env, joined):
         ("distill", *teacher): (PolicyDistillationConfig, "distill", "small_student"),
     }
     for command, (kind, name, shape) in expected.items():
-        parsed = _parse([*command, *where])
+        parsed = parse([*command, *where])
         assert parsed.config == config_for(kind, name, env)
         assert (parsed.config == kind()) is (env == "Unheard-v0")
         assert parsed.common.env == env
         if shape is not None:
             assert parsed.student == config_for(Architecture, shape, env)
-        changed = _parse([*command, *where, "--lr", "0.125", "--seed", "4"])
+        changed = parse([*command, *where, "--lr", "0.125", "--seed", "4"])
         assert changed.config == replace(parsed.config, lr=0.125)
         assert changed.common == replace(parsed.common, seed=4)
 
 
 def test_the_environment_is_the_teachers(teacher):
-    parsed = _parse(["dagger", "--teacher", str(teacher)])
+    parsed = parse(["dagger", "--teacher", str(teacher)])
     assert parsed.common.env == "CartPole-v1"
     assert parsed.config == config_for(DAggerConfig, "dagger", "CartPole-v1")
     assert parsed.config != DAggerConfig()
-    assert _parse(["distill", f"--teacher={teacher}"]).common.env == "CartPole-v1"
-    assert _parse(["evaluate", str(teacher)]).env == "CartPole-v1"
+    assert parse(["distill", f"--teacher={teacher}"]).common.env == "CartPole-v1"
+    assert parse(["evaluate", str(teacher)]).env == "CartPole-v1"
 
 
 def test_a_number_for_each_member(tmp_path, capsys):
     """A search in one run."""
     arguments = [*TRAIN, "--lr", "0.001", "0.01", "--out", str(tmp_path / "search")]
-    assert _parse(arguments).config.lr == (0.001, 0.01)
+    assert parse(arguments).config.lr == (0.001, 0.01)
     assert main(arguments) == 0
     run = json.loads((tmp_path / "search" / "run.json").read_text("utf-8"))
     assert run["config"]["lr"] == [0.001, 0.01]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import imitate.__main__ as cli
+from imitate.cli import main as cli
 from imitate.conditioning.contenders import CONTENDERS
 from imitate.conditioning.notation import parse
 
@@ -47,7 +47,7 @@ def test_python_blocks_run_as_written(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command):
-    assert cli._parse(shlex.split(command)[1:]) is not None
+    assert cli.parse(shlex.split(command)[1:]) is not None
 
 
 def test_the_first_command_prints_what_the_page_says(tmp_path, monkeypatch, capsys):

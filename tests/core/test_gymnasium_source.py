@@ -462,7 +462,7 @@ def test_stacked_frames_are_known():
 
 
 def pong(count, **options):
-    from imitate.make import make
+    from imitate.sources import make
 
     return make("ALE/Pong-v5", num_envs=count, members=2, seed=3, env_kwargs=options)
 
@@ -488,7 +488,7 @@ def test_each_atari_game_has_a_seed_of_its_own():
     one, again = (pong(2).collect(policy, 60) for _ in range(2))
     assert torch.equal(one.next_obs, again.next_obs)
     assert len(one.next_obs[40].flatten(0, 1).unique(dim=0)) == 4
-    from imitate.make import make
+    from imitate.sources import make
 
     alone = make("ALE/Pong-v5", num_envs=1, members=1, seed=3).collect(policy, 60)
     assert torch.equal(alone.next_obs[:, 0, 0], one.next_obs[:, 0, 0])
@@ -515,7 +515,7 @@ def test_atari_games_are_those_of_gymnasiums_wrappers():
 
 @needs_box2d
 def test_ppo_runs_on_lunar_lander():
-    from imitate.make import make
+    from imitate.sources import make
 
     source = make("LunarLander-v3", num_envs=4, members=2)
     ppo = PPO(source, PPOConfig(steps=256, rollout=32, batch_size=32, epochs=2))

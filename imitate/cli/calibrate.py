@@ -1,26 +1,26 @@
-"""Commands about what value policies have learnt."""
+"""The command `imitate calibrate`: whether returns are distributed as a value network says."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
 from tyro.conf import Positional
 
-from imitate.common import OUT, Device, env_of, must_exist
-from imitate.experiment.calibrate import calibrate
-from imitate.make import make
-from imitate.nets.files import load
-from imitate.nets.value_network import ValuePolicy
+from imitate.cli.common import Device, env_of, must_exist, say
 
-__all__ = ["Calibrate"]
+__all__ = ["Calibrate", "command"]
 
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Compare the learnt law of the return with the returns that follow; writes calibration.json and .png to the run.
+    """Compare the learnt distribution of the return with the returns that follow.
+
+    The numbers and a picture go to calibration.json and calibration.png in the folder of the run.
 
     Args:
         run: The folder of a run of c51, rainbow, qr-dqn, iqn, fqf or er-dqn.
@@ -40,6 +40,11 @@ class Calibrate:
 
     def __call__(self) -> None:
         """Calibrate."""
+        from imitate.experiment.calibrate import calibrate
+        from imitate.nets.files import load
+        from imitate.nets.value_network import ValuePolicy
+        from imitate.sources import make
+
         must_exist("run", self.run)
         if self.episodes < 1:
             raise ValueError(f"episodes: at least 1, not {self.episodes}.")
@@ -58,7 +63,12 @@ class Calibrate:
         found = calibrate(policy.to(source.device), source, gamma, clip_reward=clip)
         about = {"env": env, "episodes": self.episodes, "gamma": gamma, "seed": self.seed}
         found.write(Path(self.run), about)
-        OUT.print(f"calibration: {found}", markup=False, soft_wrap=True)
+        say(f"calibration: {found}")
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, and its defaults."""
+    return Calibrate, Calibrate(tyro.MISSING)
 
 
 def _config(run: Path) -> dict[str, Any]:

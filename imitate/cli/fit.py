@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import tyro
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tyro.conf import Positional
 
-from imitate.common import OUT
+from imitate.cli.common import OUT
 from imitate.conditioning.choice import CHOICE_MODELS
 from imitate.conditioning.data import Choices
 from imitate.conditioning.tables import read_csv, stack
@@ -18,7 +21,7 @@ from imitate.fitting.comparison import compare
 from imitate.fitting.fit import Fit, fit
 from imitate.fitting.population import fit_hierarchical
 
-__all__ = ["FitCommand"]
+__all__ = ["FitCommand", "command"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ class FitCommand:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             stack([found.to_pandas().assign(model=name) for name, found in fits.items()]).to_csv(self.out)
             OUT.print(f"wrote {self.out}")
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, and its defaults."""
+    return FitCommand, FitCommand(tyro.MISSING, tyro.MISSING)
 
 
 def _show(name: str, found: Fit) -> None:

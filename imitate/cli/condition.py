@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tyro.conf import Positional
 
-from imitate.common import OUT
+from imitate.cli.common import OUT, say
 from imitate.conditioning.contenders import CONTENDERS
 from imitate.conditioning.design import Design
 from imitate.conditioning.draw import draw_curves, draw_grid
@@ -21,7 +22,7 @@ from imitate.conditioning.records import write_records
 from imitate.conditioning.simulate import Simulation, simulate
 from imitate.core.names import closest
 
-__all__ = ["Condition"]
+__all__ = ["Condition", "command"]
 
 Settings = dict[str, Any]
 
@@ -100,7 +101,7 @@ class Condition:
         phenomenon, chosen = PHENOMENA[name], self._chosen()
         values = _values(self.set)
         results = {key: examine(phenomenon, key, one, values, seed=self.seed) for key, one in chosen.items()}
-        _say(f"{name}: {phenomenon.title} ({phenomenon.source})")
+        say(f"{name}: {phenomenon.title} ({phenomenon.source})")
         table = Table(box=SIMPLE_HEAD)
         table.add_column("model")
         for response in phenomenon.responses:
@@ -139,15 +140,15 @@ class Condition:
             row = [cells[name, key] for key in chosen]
             table.add_row(name, *(_verdict(cell) if isinstance(cell, Result) else f"{cell:.2f}" for cell in row))
         if len(chosen) >= 6:
-            _say("models: " + ", ".join(f"{i + 1} {name}" for i, name in enumerate(chosen)))
+            say("models: " + ", ".join(f"{i + 1} {name}" for i, name in enumerate(chosen)))
         OUT.print(table)
         if self.points:
-            _say(f"shares of {self.points:,} points of each model's parameter space in which it does what animals do")
+            say(f"shares of {self.points:,} points of each model's parameter space in which it does what animals do")
         else:
-            _say("yes: the model does what animals do; no: it fails; with a star: not what is expected of the model")
+            say("yes: the model does what animals do; no: it fails; with a star: not what is expected of the model")
         out = self.out or Path("runs/condition-grid.png")
         draw_grid(out, phenomena, cells)
-        _say(f"wrote {out}")
+        say(f"wrote {out}")
 
     def _own(self) -> None:
         """An experiment that the user wrote down."""
@@ -163,7 +164,7 @@ class Condition:
             runs[key] = simulate(one.model, own, theta, subjects=self.subjects, seed=self.seed)
             for row in _expectations(runs[key]):
                 table.add_row(key, *row)
-        _say("what each kind of trial lets expect, at the last one of a phase")
+        say("what each kind of trial lets expect, at the last one of a phase")
         OUT.print(table)
         out = self.out or Path("runs/condition-design.png")
         draw_curves(out, runs)
@@ -172,7 +173,12 @@ class Condition:
     def _wrote(self, picture: Path, runs: dict[str, Simulation]) -> None:
         if self.table is not None:
             write_records(self.table, runs)
-        _say(f"wrote {' and '.join(str(path) for path in (picture, self.table) if path is not None)}")
+        say(f"wrote {' and '.join(str(path) for path in (picture, self.table) if path is not None)}")
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, and its defaults."""
+    return Condition, Condition()
 
 
 def _list() -> None:
@@ -183,16 +189,12 @@ def _list() -> None:
     for name, phenomenon in PHENOMENA.items():
         table.add_row(name, phenomenon.title, phenomenon.source)
     OUT.print(table)
-    _say(f"models: {', '.join(CONTENDERS)}")
+    say(f"models: {', '.join(CONTENDERS)}")
 
 
 def _verdict(result: Result) -> str:
     text = "[green]yes[/]" if result.holds else "[red]no[/]"
     return text if result.expected in (None, result.holds) else f"{text} *"
-
-
-def _say(line: str) -> None:
-    OUT.print(line, markup=False, soft_wrap=True)
 
 
 def _groups(texts: tuple[str, ...]) -> dict[str, str]:

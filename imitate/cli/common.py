@@ -1,0 +1,346 @@
+"""What the commands share: common options, the run folder, and whom a name on the command line means.
+
+What takes long to import is imported where it is used: a mistyped option is told before.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_type_hints
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from imitate.cli.parsing import option, read
+from imitate.core.names import closest
+from imitate.core.options import agreed, plain
+
+if TYPE_CHECKING:
+    from imitate.core.types import Algorithm, Source
+    from imitate.distributions.actions import Teacher
+    from imitate.nets.policy_network import Architecture, NetworkPolicy
+
+__all__ = [
+    "OUT",
+    "Common",
+    "Device",
+    "as_before",
+    "changed",
+    "env_of",
+    "fresh",
+    "members_of",
+    "must_exist",
+    "options_of",
+    "run_before",
+    "say",
+    "teacher_for",
+]
+
+C = TypeVar("C")
+Device = Literal["auto", "cpu", "cuda"]
+# A file or a pipe has no width to keep to.
+OUT = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    OUT.print(line, markup=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every command that trains.
+
+    Args:
+        env: Environment id; by default the teacher's.
+        members: Independent copies trained together: seeds, for intervals.
+        seed: Of everything.
+        device: Where it all runs.
+        num_envs: Environments of each member.
+        compile: Run rollouts through torch.compile, which takes some ten seconds: for long runs.
+        out: Folder for the policy, the checkpoint, progress.csv and TensorBoard events.
+        resume: Go on from the checkpoint in that folder, with the options in its run.json. With more --steps the run
+            is extended, and what depends on --steps, such as a falling learning rate, follows the new total.
+        change: With --resume, hyper-parameters that are others from here on: --change lr=1e-4, or lr=1e-4,1e-3 for
+            two members.
+        evaluate_every: Steps between evaluations; a tenth of the run by default.
+        episodes: Of each member in an evaluation.
+    """
+
+    env: str | None = None
+    members: int = 8
+    seed: int = 0
+    device: Device = "auto"
+    num_envs: int | None = None
+    compile: bool = False
+    out: Path | None = None
+    resume: bool = False
+    change: tuple[str, ...] = ()
+    evaluate_every: int | None = None
+    episodes: int = 20
+
+    def source(self, env: str, num_envs: int) -> Source:
+        """Where the command acts."""
+        from imitate.sources import make
+
+        return make(
+            env,
+            num_envs=self.num_envs or num_envs,
+            members=self.members,
+            seed=self.seed,
+            device=self.device,
+            compile=self.compile,
+        )
+
+    def known_env(self, teacher: str | None = None) -> str:
+        """The id, or one line about its lack."""
+        if teacher is not None:
+            must_exist("teacher", teacher)
+        if self.env is None:
+            raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
+        return self.env
+
+    def run(self, algorithm: Algorithm, name: str, options: Mapping[str, Any], teacher: Teacher | None = None) -> None:
+        """Run an algorithm to its end and say where the results are.
+
+        Raises:
+            KeyboardInterrupt: It was interrupted; its checkpoint is written.
+        """
+        from imitate.core.capture import paths
+        from imitate.experiment.run import load_checkpoint, run
+
+        if self.change and not self.resume:
+            raise ValueError("change: only a run that is resumed has something to change; add --resume.")
+        out = self.out or folder(name, algorithm.source.id)
+        if (out / "checkpoint.json").exists() and not self.resume:
+            raise ValueError(f"out: '{out}' holds a run already; pass --resume to go on with it, or another --out.")
+        about = {
+            "command": name,
+            "env": algorithm.source.id,
+            "members": self.members,
+            "seed": self.seed,
+            "num_envs": algorithm.source.num_envs,
+            **options,
+        }
+        document = _document(out, about, [one.partition("=")[0].replace("-", "_") for one in self.change])
+        if (out / "checkpoint.json").exists():
+            # Also what was changed before: a run that was killed at once has it in run.json, and not in a checkpoint.
+            ever = {change["option"].partition(".")[0] for change in document.get("changes", ())}
+            load_checkpoint(algorithm, out, changed=ever)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "run.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        for note in getattr(algorithm, "notes", ()):
+            say(f"{name}: {note}")
+        rounding = _rounding(algorithm)
+        if rounding is not None:
+            say(f"{name}: {rounding}")
+        every = max(1, algorithm.budget // 10) if self.evaluate_every is None else self.evaluate_every
+        last = None
+        for report in run(
+            algorithm,
+            evaluate_every=every,
+            episodes=self.episodes,
+            teacher=teacher,
+            checkpoint=out,
+            progress=True,
+        ):
+            last = report
+        for part, path in paths(algorithm).items():  # on a GPU, or compiled
+            say(f"{name}: {part}: {path}")
+        if last is not None and last.evaluation is not None:
+            say(f"{name}: {last.evaluation}")
+        elif last is None and algorithm.finished:
+            say(f"{name}: nothing left to do; the run in '{out}' is finished.")
+        if not algorithm.finished:
+            say(f"stopped at step {int(algorithm.steps):,}; go on with --resume.")
+        say(f"policy, checkpoint and logs are in {out}")
+        if not algorithm.finished:
+            raise KeyboardInterrupt
+
+
+def folder(name: str, env: str) -> Path:
+    """Where a run goes by default."""
+    return Path("runs") / f"{name}-{env.replace('/', '-')}"
+
+
+def _rounding(algorithm: Algorithm) -> str | None:
+    """What became of the configured steps, if the algorithm ends at another number."""
+    config = getattr(algorithm, "config", None)
+    steps = getattr(config, "steps", None)
+    if steps is None or algorithm.budget == steps:
+        return None
+    rollout = getattr(config, "rollout", None)
+    reason = (
+        "an iteration is not cut" if rollout is None else f"a rollout takes {rollout * algorithm.source.num_envs:,}"
+    )
+    return f"{algorithm.budget:,} steps: {reason}"
+
+
+def fresh(source: Source, architecture: Architecture) -> NetworkPolicy:
+    """A new student."""
+    from imitate.core.noise import Stream
+    from imitate.nets.policy_network import NetworkPolicy
+
+    init = Stream(source.seed, "init", source.device)
+    return NetworkPolicy(source.observation, source.action, source.members, architecture, init, env=source.id)
+
+
+def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:
+    """The teacher that a name on the command line means."""
+    from imitate import teachers
+
+    built = _built(name)
+    loaded = teachers.load(name if built else Path(name), source, vec_normalize=vec_normalize, device=source.device)
+    members = getattr(loaded, "members", 1)
+    if members not in (1, source.members):
+        raise ValueError(f"members: '{name}' has {members}, this run {source.members}; pass --members {members}.")
+    return loaded
+
+
+def _built(name: str) -> bool:
+    """Whether a name means a control law or a planner, which are in no file."""
+    return name.startswith(("control", "plan")) and not Path(name).exists()
+
+
+def must_exist(what: str, name: str) -> None:
+    """Refuse a name that is mistyped, and the folder of a run that has not written its policy yet.
+
+    Raises:
+        FileNotFoundError: There is no such file or directory.
+        ValueError: There is no policy in the folder yet.
+    """
+    path = Path(name)
+    if _built(name):
+        return
+    if not path.exists():
+        raise FileNotFoundError(f"{what}: there is no file or directory '{name}'.")
+    if (path / "run.json").is_file() and not (path / "policy.json").is_file():
+        raise ValueError(f"{what}: no policy in this folder yet: '{name}'; its run has written no checkpoint.")
+
+
+def env_of(name: str | None) -> str | None:
+    """The environment that a policy of ours was made for, if its folder says so."""
+    value = _description(name).get("env")
+    return value if isinstance(value, str) else None
+
+
+def members_of(name: str | None) -> int | None:
+    """Members of a policy of ours, if its folder says so."""
+    value = _description(name).get("members")
+    return value if isinstance(value, int) else None
+
+
+def _description(name: str | None) -> dict[str, Any]:
+    path = Path(name) / "policy.json" if name is not None else None
+    if path is None or not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return {}  # whoever loads the policy says what is wrong with it
+    return document if isinstance(document, dict) else {}
+
+
+def options_of(command: Any) -> dict[str, Any]:
+    """What shapes the run, for run.json: all but the common options."""
+    return {field.name: plain(getattr(command, field.name)) for field in fields(command) if field.name != "common"}
+
+
+def changed(config: C, changes: Sequence[str]) -> C:
+    """A config with other numbers.
+
+    Args:
+        config: A frozen dataclass.
+        changes: NAME=VALUE each, as on the command line.
+
+    Raises:
+        ValueError: A name is none of the config's, or a value does not fit it.
+    """
+    hints, positional = get_type_hints(type(config)), cast(Any, Positional)
+    values = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            raise ValueError(f"change: '{change}' is no NAME=VALUE, as lr=1e-4 is.")
+        if name not in hints:
+            raise ValueError(closest("change", name, hints))
+        values[name] = read(positional[hints[name]], text.split(","), prog=f"change {name}")
+    return replace(config, **values)  # type: ignore[type-var]
+
+
+def run_before(arguments: Sequence[str], name: str, env: str | None) -> dict[str, Any]:
+    """The run.json of the run that the arguments resume; empty if they resume none, or one of another command.
+
+    Raises:
+        ValueError: It was not written by imitate.
+    """
+    out = option(arguments, "--out")
+    if "--resume" not in arguments or (out is None and env is None):
+        return {}
+    path = (folder(name, env or "") if out is None else Path(out)) / "run.json"
+    if not path.is_file():
+        return {}
+    document = _json_of(path)
+    return document if document.get("command") == name else {}
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"resume: '{path}' was not written by imitate: it is not JSON ({error}).") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"resume: '{path}' was not written by imitate: it holds no options.")
+    return document
+
+
+def as_before(default: C, run: Mapping[str, Any]) -> C:
+    """A command's defaults, with the options of a run that is resumed in their place."""
+    if not run:
+        return default
+    common = {name: run[name] for name in ("env", "members", "seed", "num_envs") if name in run}
+    filled: Any = _filled(default, run)
+    return replace(filled, common=replace(filled.common, **common))  # type: ignore[no-any-return]
+
+
+def _filled(default: Any, options: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(type(default))
+    names = [field.name for field in fields(default) if field.name in options]
+    return replace(default, **{name: _typed(options[name], getattr(default, name), hints[name]) for name in names})
+
+
+def _typed(value: Any, default: Any, hint: Any) -> Any:
+    """A value of run.json as its dataclass holds it."""
+    if isinstance(value, dict) and is_dataclass(default):
+        kinds = {kind.__name__: kind for kind in get_args(hint)}
+        kind = kinds.get(value.get("kind", ""), type(default))
+        return _filled(default if isinstance(default, kind) else kind(), value)
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and Path in get_args(hint):
+        return Path(value)
+    return float(value) if isinstance(value, str) and isinstance(default, float) else value
+
+
+def _document(out: Path, options: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """What run.json is to hold: the options, and the changes that a run which is resumed has gone through.
+
+    Raises:
+        ValueError: The folder holds a run with other options, and those are not changed by name.
+    """
+    path, checkpoint = out / "run.json", out / "checkpoint.json"
+    if not (path.exists() and checkpoint.exists()):
+        return dict(options)
+    before, step = _json_of(path), _json_of(checkpoint).get("steps")
+    found = agreed(before, options, changes, refusal=f"resume: '{out}' was made with other options")
+    past = list(before.get("changes", []))
+    past += [
+        {"step": step, "option": key.removeprefix("config."), "before": old, "now": new}
+        for key, (old, new) in found.items()
+    ]
+    return {**options, **({"changes": past} if past else {})}

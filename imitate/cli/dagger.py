@@ -1,0 +1,71 @@
+"""The command `imitate dagger`: labels on the states that the student visits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from imitate.cli.common import Common, as_before, changed, env_of, fresh, options_of, run_before, teacher_for
+from imitate.cli.parsing import option
+from imitate.configs import config_for, settings
+from imitate.data import demonstrate
+from imitate.nets.policy_network import Architecture
+from imitate.students import DAgger, DAggerConfig
+
+__all__ = ["DAggerCommand", "command"]
+
+
+@dataclass(frozen=True)
+class DAggerCommand:
+    """Teach a student on the states that it visits itself.
+
+    Args:
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        demonstrations: Episodes that the teacher shows each member as a start.
+        every: Keep one step in so many of them.
+        common: Options of every run.
+        student: Its network.
+        config: Hyper-parameters.
+    """
+
+    teacher: str
+    vec_normalize: Path | None = None
+    demonstrations: int = 0
+    every: int = 1
+    common: Common = field(default_factory=Common)
+    student: Architecture = field(default_factory=Architecture)
+    config: DAggerConfig = field(default_factory=DAggerConfig)
+
+    def __call__(self) -> None:
+        """Teach."""
+        env = self.common.known_env(self.teacher)
+        source = self.common.source(env, int(settings(env).get("dagger_envs", 10)))
+        teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        demonstrations = None
+        if self.demonstrations > 0:
+            # A place of their own, so that the student's first drive begins with whole episodes.
+            demonstrations = demonstrate(
+                replace(self.common, num_envs=None).source(env, self.demonstrations),
+                teacher,
+                self.demonstrations,
+            ).thinned(self.every)
+        config = changed(self.config, self.common.change)
+        dagger = DAgger(source, teacher, fresh(source, self.student), config, demonstrations=demonstrations)
+        self.common.run(dagger, "dagger", options_of(replace(self, config=config)), teacher)
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, with the defaults of the environment, or of the run that is resumed."""
+    env = option(arguments, "--env") or env_of(option(arguments, "--teacher"))
+    default = DAggerCommand(
+        tyro.MISSING,
+        common=Common(env=env),
+        student=config_for(Architecture, "student", env or ""),
+        config=config_for(DAggerConfig, "dagger", env or ""),
+    )
+    return DAggerCommand, as_before(default, run_before(arguments, "dagger", env))

@@ -1,0 +1,95 @@
+"""The command `imitate evaluate`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from tyro.conf import Positional
+
+from imitate.cli.common import OUT, Device, env_of, members_of, must_exist, say, teacher_for
+from imitate.cli.parsing import option
+
+__all__ = ["Evaluate", "command"]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play whole episodes with a policy; against a teacher, on the same noise, if one is given.
+
+    Args:
+        policy: A run, an SB3 .zip, "control" or "plan".
+        env: Environment id; by default the one that the policy was made for.
+        teacher: Against whom.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 policy.
+        teacher_vec_normalize: The same of an SB3 teacher.
+        episodes: Of each member.
+        members: By default the policy's.
+        stochastic: Draw actions instead of taking the most likely.
+        risk: Go by a risk measure of each action's return: cvar:0.1, wang:-0.75, power:-2, cpw:0.71, mean-variance:0.1.
+        seed: Of the noise.
+        device: Where it runs.
+        json: Print JSON instead of a line.
+    """
+
+    policy: Positional[str]
+    env: str | None = None
+    teacher: str | None = None
+    vec_normalize: Path | None = None
+    teacher_vec_normalize: Path | None = None
+    episodes: int = 100
+    members: int | None = None
+    stochastic: bool = False
+    risk: str | None = None
+    seed: int = 1_000_003
+    device: Device = "auto"
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Evaluate."""
+        from imitate.experiment.evaluate import evaluate
+        from imitate.policies import risk_sensitive
+        from imitate.sources import make
+
+        must_exist("policy", self.policy)
+        if self.teacher is not None:
+            must_exist("teacher", self.teacher)
+        if self.env is None:
+            raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
+        members = self.members or members_of(self.policy) or 1
+        source = make(self.env, num_envs=1, members=members, seed=self.seed, device=self.device)
+        learnt = teacher_for(self.policy, source, self.vec_normalize)
+        if self.risk is not None:
+            learnt = risk_sensitive(learnt, self.risk)
+        against = None if self.teacher is None else teacher_for(self.teacher, source, self.teacher_vec_normalize)
+        found = evaluate(
+            learnt, source, self.episodes, teacher=against, deterministic=not self.stochastic, seed=self.seed
+        )
+        if not self.json:
+            say(str(found))
+            return
+        low, high = (None if value != value else value for value in found.ci)
+        percent = found.percent_of_teacher
+        document = {
+            "env": self.env,
+            "members": members,
+            "episodes": self.episodes,
+            "mean": found.mean,
+            "iqm": found.iqm,
+            "ci_low": low,
+            "ci_high": high,
+            "interval_over": found.unit,
+            "percent_of_teacher": percent if percent is None or math.isfinite(percent) else None,
+            "member_means": found.returns.mean(1).tolist(),
+        }
+        OUT.print_json(data=document)
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, with the environment that the policy, or else the teacher, was made for."""
+    named = [option(arguments, "--env"), *map(env_of, arguments)]
+    return Evaluate, Evaluate(tyro.MISSING, env=next(filter(None, named), None))

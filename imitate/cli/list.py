@@ -1,0 +1,39 @@
+"""The command `imitate list`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from imitate.cli.common import OUT
+from imitate.configs import available
+
+__all__ = ["List", "command"]
+
+
+@dataclass(frozen=True)
+class List:
+    """List algorithms, environments and teachers."""
+
+    def __call__(self) -> None:
+        """Print what there is."""
+        from imitate.losses.distillation import LOSSES
+        from imitate.registry import BASELINES
+        from imitate_envs import ENVS
+
+        table = Table(show_header=False, box=None)
+        table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
+        table.add_row("students", "clone, dagger, distill", "imitate NAME --teacher RUN")
+        table.add_row("environments", ", ".join(ENVS), "ours; any other Gymnasium id works too")
+        table.add_row("tuned settings", ", ".join(available()), "used by default")
+        table.add_row("teachers", "a run, an SB3 .zip, control, plan", "--teacher")
+        table.add_row("losses", ", ".join(LOSSES), "imitate distill --loss")
+        OUT.print(table)
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, and its defaults."""
+    return List, List()

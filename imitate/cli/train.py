@@ -1,0 +1,60 @@
+"""The command `imitate train`: reinforcement learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import tyro
+from tyro.conf import Positional
+
+from imitate.cli.common import Common, as_before, changed, run_before
+from imitate.cli.parsing import option
+from imitate.configs import config_for, settings
+from imitate.core.names import closest
+from imitate.core.options import plain
+from imitate.registry import BASELINES
+
+__all__ = ["Train", "command"]
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """Train a teacher, or a baseline, from rewards.
+
+    Args:
+        algorithm: Its name; `imitate list` shows all.
+        common: Options of every run.
+        config: Hyper-parameters; by default those tuned for the environment.
+    """
+
+    algorithm: Positional[str]
+    common: Common
+    config: C
+
+    def __call__(self) -> None:
+        """Train."""
+        env = self.common.known_env()
+        if self.algorithm not in BASELINES:
+            raise ValueError(closest("algorithm", self.algorithm, BASELINES))
+        baseline = BASELINES[self.algorithm]
+        if not isinstance(self.config, baseline.config):
+            raise ValueError(f"algorithm: write it first, as in 'imitate train {self.algorithm} --env {env}'.")
+        config = changed(self.config, self.common.change)
+        source = self.common.source(env, int(settings(env).get("num_envs", 16)))
+        self.common.run(baseline.algorithm(source, config), self.algorithm, {"config": plain(config)})
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed: the options of the algorithm that stands first, with the defaults of its environment."""
+    algorithm = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if algorithm is not None and algorithm not in BASELINES:
+        raise ValueError(closest("algorithm", algorithm, BASELINES))
+    name = algorithm or "ppo"
+    env = option(arguments, "--env")
+    kind = BASELINES[name].config
+    default = Train(tyro.MISSING, Common(env=env), config_for(kind, name, env or ""))
+    return Train[kind], as_before(default, run_before(arguments, name, env))  # type: ignore[valid-type]
