@@ -55,6 +55,7 @@ def demo(
 
     Raises:
         ValueError: The environment is unknown, or PPO cannot act in it.
+        KeyboardInterrupt: A run within it was interrupted; there is no report then.
     """
     out = Path(out)
     tuned = settings(env)
@@ -65,12 +66,12 @@ def demo(
 
     rows: list[Row] = []
 
-    def report(name: str, kind: Kind, algorithm: Algorithm, learnt: NetworkPolicy, shown: int = 0) -> None:
-        """Train, evaluate, remember, save; `shown` counts the environment steps of demonstrations."""
+    def report(name: str, kind: Kind, algorithm: Algorithm, learnt: NetworkPolicy, demonstrated: int = 0) -> None:
+        """Train, evaluate, remember, save; `demonstrated` counts the environment steps of demonstrations."""
         # All of a clone's labels are there from the start: its curve is a point.
         curve, seconds = _train(algorithm, against_labels=kind != "teacher", points=1 if kind == "bc" else 10)
         evaluation = evaluator(learnt)
-        env_steps = shown + (0 if kind == "bc" else int(algorithm.steps))
+        env_steps = demonstrated + (0 if kind == "bc" else int(algorithm.steps))
         labels = round(float(algorithm.labels.double().mean()))
         size = learnt.parameters_per_member
         rows.append(Row(name, kind, size, labels, env_steps, seconds, evaluation, curve))
@@ -93,14 +94,14 @@ def demo(
     every = max(1, min(THINNED, int(one.labels.min()) // 2))  # two steps at the least, to train on and to hold out
     one = one.thinned(every)
     cloning = config_for(BehaviourCloningConfig, "clone", env)
-    for name, shown in (
+    for name, demonstrations in (
         (f"BC, {DEMONSTRATIONS} demonstrations", many),
         (f"BC, one thinned 1:{every}", one),
     ):
         at = place(1, 2)
         pupil = student(at, "student")
-        clone = BehaviourCloning(at, shown, pupil, cloning)
-        report(name, "bc", clone, pupil, round(float(shown.env_steps.double().mean())))
+        clone = BehaviourCloning(at, demonstrations, pupil, cloning)
+        report(name, "bc", clone, pupil, round(float(demonstrations.env_steps.double().mean())))
 
     at = place(int(tuned.get("dagger_envs", 10)), 3)
     pupil = student(at, "student")
@@ -125,4 +126,6 @@ def _train(algorithm: Algorithm, *, against_labels: bool, points: int) -> tuple[
         if report.evaluation is not None:
             curve.add(report.labels if against_labels else report.steps, report.evaluation)
         seconds = report.seconds
+    if not algorithm.finished:  # of a half-trained teacher nothing is to be learnt
+        raise KeyboardInterrupt
     return curve, seconds

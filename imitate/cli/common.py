@@ -261,15 +261,19 @@ def changed(config: C, changes: Sequence[str]) -> C:
         ValueError: A name is none of the config's, or a value does not fit it.
     """
     hints, positional = get_type_hints(type(config)), cast(Any, Positional)
+    known = [name for name in hints if not is_dataclass(getattr(config, name))]
     values = {}
     for change in changes:
         name, equals, text = change.partition("=")
         name = name.replace("-", "_")
         if not equals:
             raise ValueError(f"change: '{change}' is no NAME=VALUE, as lr=1e-4 is.")
-        if name not in hints:
-            raise ValueError(closest("change", name, hints))
-        values[name] = read(positional[hints[name]], text.split(","), prog=f"change {name}")
+        if name not in known:
+            raise ValueError(closest("change", name, known))
+        try:
+            values[name] = read(positional[hints[name]], text.split(","), prog=name)
+        except ValueError as error:
+            raise ValueError(f"change: '{text}' is no value for {name}.") from error
     return replace(config, **values)  # type: ignore[type-var]
 
 

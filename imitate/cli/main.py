@@ -33,6 +33,11 @@ COMMANDS = {
 }
 
 
+# Tyro's options for completion scripts, and the number of words with their values.
+COMPLETION = {"--tyro-write-completion": 3, "--tyro-print-completion": 2}
+SHELLS = ("bash", "zsh", "fish")
+
+
 def parse(arguments: Sequence[str]) -> Any:
     """The command that the arguments describe, ready to be called.
 
@@ -40,17 +45,25 @@ def parse(arguments: Sequence[str]) -> Any:
         ValueError: They describe none.
         SystemExit: Help or a completion script was asked for, and is printed.
     """
-    from imitate.cli.parsing import read  # not before the name of the command is known to be right
+    from imitate.cli.parsing import NOTHING, read  # not before the name of the command is known to be right
 
-    if any(argument.startswith("--tyro-") for argument in arguments):  # a completion script knows all options
-        return read(_program({name: _command(name, ()) for name in COMMANDS}), arguments, prog="imitate")
-    if not arguments or arguments[0] not in COMMANDS:
-        nothing = {name: (make_dataclass(name.capitalize(), ()), None) for name in COMMANDS}
-        return read(_program(nothing), arguments or ["--help"], prog="imitate")
-    name, *rest = arguments
-    kind, default = _command(name, rest)
-    algorithm = rest[:1] if name == "train" and rest and not rest[0].startswith("-") else []
-    return read(kind, rest, prog=" ".join(["imitate", name, *algorithm]), default=default)
+    prog, rest, default = "imitate", list(arguments), NOTHING
+    if arguments and arguments[0] in COMPLETION:  # the script knows the options of all commands
+        if len(arguments) != COMPLETION[arguments[0]] or arguments[1] not in SHELLS:
+            raise ValueError(f"completion: pass --tyro-write-completion SHELL FILE; SHELL is {', '.join(SHELLS)}.")
+        kind = _program({name: _command(name, ()) for name in COMMANDS})
+    elif not arguments or arguments[0] not in COMMANDS:
+        kind = _program({name: (make_dataclass(name.capitalize(), ()), NOTHING) for name in COMMANDS})
+        rest = rest or ["--help"]
+    else:
+        name, *rest = arguments
+        kind, default = _command(name, rest)
+        algorithm = [word for word in rest[:1] if name == "train" and not word.startswith("-")]
+        prog = " ".join([prog, name, *algorithm])
+    try:
+        return read(kind, rest, prog=prog, default=default)
+    except ValueError as error:
+        raise ValueError(f"{error} See {prog} --help.") from error
 
 
 def _command(name: str, arguments: Sequence[str]) -> tuple[Any, Any]:
@@ -66,15 +79,16 @@ def _program(kinds: Mapping[str, tuple[Any, Any]]) -> Any:
     commands: Any = functools.reduce(
         operator.or_,
         (
-            Annotated[
-                kind, subcommand(name, description=COMMANDS[name], **({} if default is None else {"default": default}))
-            ]
+            Annotated[kind, subcommand(name, default=default, description=COMMANDS[name])]
             for name, (kind, default) in kinds.items()
         ),
     )
     version = Annotated[bool, arg(help="Print the version.")]
     made = make_dataclass("Program", [("command", commands), ("version", version, False)], frozen=True)
-    made.__doc__ = "Teach a policy with a policy: behaviour cloning, DAgger, distillation, and RL baselines."
+    made.__doc__ = (
+        "Teach a policy with a policy: behaviour cloning, DAgger, distillation, and RL baselines.\n\n"
+        "`imitate --tyro-write-completion bash FILE` writes a completion script for bash, zsh or fish."
+    )
     return made
 
 

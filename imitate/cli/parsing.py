@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
-__all__ = ["option", "read"]
+__all__ = ["NOTHING", "option", "read"]
+
+NOTHING = tyro.MISSING_NONPROP  # the default of what has none
 
 
-def read(kind: Any, arguments: Sequence[str], *, prog: str, default: Any = tyro.MISSING_NONPROP) -> Any:
+def read(kind: Any, arguments: Sequence[str], *, prog: str, default: Any = NOTHING) -> Any:
     """A value of a type from command-line arguments.
 
     Args:
@@ -42,11 +46,11 @@ def read(kind: Any, arguments: Sequence[str], *, prog: str, default: Any = tyro.
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ValueError(f"{_condensed(complaint.getvalue())} See {prog} --help.") from None
+        raise ValueError(_condensed(complaint.getvalue(), arguments)) from None
 
 
-def _condensed(complaint: str) -> str:
-    """Tyro's report of what is wrong, as one sentence."""
+def _condensed(complaint: str, arguments: Sequence[str]) -> str:
+    """Tyro's report of what is wrong with the arguments, as one sentence."""
     text = complaint.splitlines()
     # Where the terminal has no characters for a box, a title and a rule stand above instead.
     boxed = any(line.startswith("│") for line in text)
@@ -57,6 +61,11 @@ def _condensed(complaint: str) -> str:
         return complaint.strip() or "The arguments cannot be read."
     rules = [i for i, line in enumerate(lines) if line and set(line) <= {"─", "-"}]
     message = " ".join(lines[: rules[0] if rules else None]).rstrip(".").replace("__tyro-dummy-inner__.", "")
+    if message.startswith("Missing"):  # what must be there may be there, mistyped
+        lacking = re.findall(r"--[\w-]+", message)
+        for name in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+            if name not in lacking and (near := difflib.get_close_matches(name, lacking, 1, 0.8)):
+                return f"Unrecognized options: {name}; did you mean {near[0]}?"
     hint = next((lines[i + 1].split()[0] for i, line in enumerate(lines[:-1]) if line.startswith("Perhaps")), None)
     return f"{message}; did you mean {hint}?" if hint else f"{message}."
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, subcommand
 
 from imitate.cli.common import Common, as_before, changed, run_before
-from imitate.cli.parsing import option
+from imitate.cli.parsing import NOTHING, option
 from imitate.configs import config_for, settings
 from imitate.core.names import closest
 from imitate.core.options import plain
@@ -48,13 +50,34 @@ class Train(Generic[C]):
         self.common.run(baseline.algorithm(source, config), self.algorithm, {"config": plain(config)})
 
 
+@dataclass(frozen=True)
+class _Options(Generic[C]):
+    """Options of one algorithm, whose name stands before them."""
+
+    common: Common
+    config: C
+
+
 def command(arguments: Sequence[str]) -> tuple[Any, Any]:
-    """What is parsed: the options of the algorithm that stands first, with the defaults of its environment."""
-    algorithm = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    if algorithm is not None and algorithm not in BASELINES:
-        raise ValueError(closest("algorithm", algorithm, BASELINES))
-    name = algorithm or "ppo"
+    """What is parsed: the options of the algorithm that stands first, with the defaults of its environment.
+
+    Without any argument but a call for help, all algorithms: help lists them, and a completion script knows them.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return _algorithms(), NOTHING
+    name = "ppo" if arguments[0].startswith("-") else arguments[0]
+    if name not in BASELINES:
+        raise ValueError(closest("algorithm", name, BASELINES))
     env = option(arguments, "--env")
     kind = BASELINES[name].config
     default = Train(tyro.MISSING, Common(env=env), config_for(kind, name, env or ""))
     return Train[kind], as_before(default, run_before(arguments, name, env))  # type: ignore[valid-type]
+
+
+def _algorithms() -> Any:
+    """The options of every algorithm, as subcommands."""
+    parts = []
+    for name, (algorithm, kind) in BASELINES.items():
+        about, options = (algorithm.__doc__ or "").partition("\n")[0], _Options(Common(), kind())
+        parts.append(Annotated[_Options[kind], subcommand(name, default=options, description=about)])  # type: ignore[valid-type]
+    return functools.reduce(operator.or_, parts)
