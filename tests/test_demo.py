@@ -1,6 +1,7 @@
 """The demo, with its work cut down to almost nothing: all of its parts, in their places."""
 
 import json
+import signal
 
 import pytest
 from matplotlib import image
@@ -8,7 +9,8 @@ from matplotlib import image
 import imitate
 from imitate import demo as module
 from imitate import nets
-from imitate.__main__ import main
+from imitate.baselines import PPO
+from imitate.cli.main import main
 from imitate.configs import settings
 from imitate.demo import demo
 
@@ -111,6 +113,16 @@ def test_the_command_prints_the_table(tiny, tmp_path, capsys):
     for part in ("PPO teacher", "distilled", "% of teacher", str(tmp_path / "report.json")):
         assert part in out
     assert len(json.loads((tmp_path / "report.json").read_text("utf-8"))["rows"]) == 5
+
+
+def test_an_interruption_ends_all_of_it(tiny, tmp_path, monkeypatch, capsys):
+    """A student of half a teacher would be no result."""
+    step = PPO.step
+    monkeypatch.setattr(PPO, "step", lambda self: (signal.raise_signal(signal.SIGINT), step(self))[1])
+    assert main(["demo", "--members", "2", "--episodes", "2", "--device", "cpu", "--out", str(tmp_path)]) == 130
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "imitate: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_environment_is_refused_before_any_work(tmp_path):

@@ -31,8 +31,6 @@ COMMANDS = {
     "fit": "Fit models of choice to a table of choices, every subject by itself, and compare them.",
     "list": "List algorithms, environments and teachers.",
 }
-
-
 # Tyro's options for completion scripts, and the number of words with their values.
 COMPLETION = {"--tyro-write-completion": 3, "--tyro-print-completion": 2}
 SHELLS = ("bash", "zsh", "fish")
@@ -86,7 +84,7 @@ def _program(kinds: Mapping[str, tuple[Any, Any]]) -> Any:
     version = Annotated[bool, arg(help="Print the version.")]
     made = make_dataclass("Program", [("command", commands), ("version", version, False)], frozen=True)
     made.__doc__ = (
-        "Teach a policy with a policy: behaviour cloning, DAgger, distillation, and RL baselines.\n\n"
+        "Teach a policy with a policy: behaviour cloning, DAgger, distillation, and RL baselines.\n"
         "`imitate --tyro-write-completion bash FILE` writes a completion script for bash, zsh or fish."
     )
     return made

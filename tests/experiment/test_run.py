@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -365,38 +366,132 @@ def test_a_folder_without_a_checkpoint_cannot_be_loaded(tmp_path):
         load_checkpoint(Fake(), tmp_path)
 
 
-def interrupt(at, times=1):
+@dataclass(frozen=True)
+class Beta:
+    """A part of a config."""
+
+    p: float = 0.5
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run of `Fake` may say of itself."""
+
+    steps: int = 100
+    lr: float | tuple[float, ...] = 1e-3
+    hidden: tuple[int, ...] = (8, 8)
+    clip: float = math.inf
+    beta: Beta = Beta()
+
+
+def configured(**changes):
+    """An algorithm that ends at the steps of its config."""
+    config = Config(**changes)
+    algorithm = Fake(budget=config.steps)
+    algorithm.config = config
+    return algorithm
+
+
+def test_a_checkpoint_holds_the_config_and_the_network(tmp_path):
+    list(run(configured(lr=(0.1, 0.2)), checkpoint=tmp_path))
+    document = json.loads((tmp_path / "checkpoint.json").read_text("utf-8"))
+    assert document["config"] == {
+        "steps": 100,
+        "lr": [0.1, 0.2],
+        "hidden": [8, 8],
+        "clip": "inf",
+        "beta": {"kind": "Beta", "p": 0.5},
+    }
+    assert document["architecture"]["hidden"] == [4]
+    load_checkpoint(configured(lr=(0.1, 0.2)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 0.5}, "config.lr 0.001, now 0.5."),
+        ({"lr": (0.5, 0.1)}, "config.lr 0.001, now [0.5, 0.1]."),
+        ({"steps": 50}, "config.steps 100, now 50."),
+        ({"beta": Beta(0.25), "clip": 1.0}, "config.clip inf, now 1.0; config.beta.p 0.5, now 0.25."),
+    ],
+)
+def test_a_checkpoint_of_another_config_is_refused_unless_it_is_named(tmp_path, changes, message):
+    list(run(configured(), checkpoint=tmp_path))
+    other = configured(**changes)
+    with pytest.raises(ValueError, match="was made with other options") as caught:
+        load_checkpoint(other, tmp_path)
+    assert str(caught.value) == f"checkpoint: '{tmp_path}' was made with other options: {message}"
+    assert int(other.steps) == 0
+    load_checkpoint(other, tmp_path, changed=changes)
+    assert int(other.steps) == 100
+
+
+def test_another_network_is_refused(tmp_path):
+    list(run(configured(), checkpoint=tmp_path))
+    other = configured()
+    other.policy = nets.policy(other.source, (4,), activation="relu")
+    with pytest.raises(ValueError, match=r"architecture\.activation tanh, now relu"):
+        load_checkpoint(other, tmp_path, changed=("activation",))
+
+
+def test_a_finished_run_is_extended(tmp_path):
+    list(run(configured(), checkpoint=tmp_path))
+    longer = configured(steps=150)
+    assert [report.steps for report in run(longer, checkpoint=tmp_path, resume=True)] == [110, 120, 130, 140, 150]
+    again = configured(steps=170, lr=0.5)
+    with pytest.raises(ValueError, match=r"config\.lr"):
+        list(run(again, checkpoint=tmp_path, resume=True))
+    assert len(list(run(again, checkpoint=tmp_path, resume=True, changed=("lr",)))) == 2
+
+
+def test_a_checkpoint_that_holds_no_config_is_loaded(tmp_path):
+    """Those of the first version."""
+    list(run(configured(), checkpoint=tmp_path))
+    path = tmp_path / "checkpoint.json"
+    document = json.loads(path.read_text("utf-8"))
+    del document["config"], document["architecture"]
+    path.write_text(json.dumps(document))
+    load_checkpoint(configured(lr=0.5), tmp_path)
+
+
+def interrupt(at, *numbers):
     def during(i):
         if i == at:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+            for number in numbers:
+                signal.raise_signal(number)
 
     return during
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 @pytest.fixture
 def handler():
-    """The handler of Ctrl-C before and after a test."""
-    before = signal.getsignal(signal.SIGINT)
-    yield before
-    assert signal.getsignal(signal.SIGINT) is before
+    """The handler of Ctrl-C before and after a test; that of SIGTERM is compared too."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield before[0]
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_ctrl_c_lets_the_iteration_end_and_writes_a_checkpoint(tmp_path, handler):
-    algorithm = Fake(during=interrupt(3))
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_lets_the_iteration_end_and_writes_a_checkpoint(tmp_path, handler, number):
+    algorithm = Fake(during=interrupt(3, number))
     reports = list(run(algorithm, checkpoint=tmp_path, report_every=1_000, checkpoint_every=1_000))
     assert [report.steps for report in reports] == [30]
     assert reports[0].metrics["loss"].tolist() == [2, 4]  # all three iterations
     assert steps_of(tmp_path) == 30
     assert [row["steps"] for row in table(tmp_path)] == ["30"]
+    assert not algorithm.finished  # how a caller knows
     assert signal.getsignal(signal.SIGINT) is handler
     resumed = Fake()
     assert [report.steps for report in run(resumed, checkpoint=tmp_path, report_every=50, resume=True)] == [50, 100]
     assert resumed.total.tolist() == [55, 110]
 
 
-def test_a_second_ctrl_c_interrupts_at_once(tmp_path, handler):
-    algorithm = Fake(during=interrupt(3, times=2))
+@pytest.mark.parametrize("first", SIGNALS)
+def test_a_second_signal_interrupts_at_once(tmp_path, handler, first):
+    algorithm = Fake(during=interrupt(3, first, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         list(run(algorithm, checkpoint=tmp_path, report_every=20))
     assert int(algorithm.steps) == 20
