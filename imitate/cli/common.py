@@ -113,10 +113,11 @@ class Common:
         from imitate.core.capture import paths
         from imitate.experiment.run import load_checkpoint, run
 
-        if self.change and not self.resume:
-            raise ValueError("change: only a run that is resumed has something to change; add --resume.")
         out = self.out or folder(name, algorithm.source.id)
-        if (out / "checkpoint.json").exists() and not self.resume:
+        begun = (out / "checkpoint.json").exists()
+        if self.change and not (begun and self.resume):
+            raise ValueError("change: only a run that is resumed has something to change; pass --resume and its --out.")
+        if begun and not self.resume:
             raise ValueError(f"out: '{out}' holds a run already; pass --resume to go on with it, or another --out.")
         about = {
             "command": name,
@@ -127,7 +128,7 @@ class Common:
             **options,
         }
         document = _document(out, about, [one.partition("=")[0].replace("-", "_") for one in self.change])
-        if (out / "checkpoint.json").exists():
+        if begun:
             # Also what was changed before: a run that was killed at once has it in run.json, and not in a checkpoint.
             ever = {change["option"].partition(".")[0] for change in document.get("changes", ())}
             load_checkpoint(algorithm, out, changed=ever)

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import imitate
-from imitate.cli.main import COMMANDS, main
+from imitate.cli.main import COMMANDS, SHELLS, main, parse
 
 ROOT = Path(imitate.__file__).parents[1]
 HEAVY = {"torch", "numpy", "gymnasium", "scipy", "stable_baselines3", "matplotlib", "pandas", "tensorboard"}
@@ -101,6 +102,16 @@ def test_help_for_training_lists_the_algorithms(capsys):
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("ppo", "bootstrapped-dqn", "double-q-learning", "Watkins"))
+
+
+def test_what_the_documentation_writes_is_understood(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "command_line.md").read_text("utf-8")
+    lines = [line.partition("#")[0] for line in text.splitlines() if line.startswith("imitate ")]
+    runs = [shlex.split(line)[1:] for line in lines if "--tyro" not in line]
+    assert [parse(words).common.resume for words in runs] == [True] * 3
+    scripts = [shlex.split(line)[1:] for line in lines if "--tyro" in line]
+    assert {tuple(words[:2]) for words in scripts} == {("--tyro-write-completion", shell) for shell in SHELLS}
 
 
 COMPLETE = """

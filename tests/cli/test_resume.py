@@ -155,9 +155,10 @@ def test_a_change_that_is_none_is_one_line(stopped, change, message, capsys):
 
 
 def test_only_a_run_that_is_resumed_changes(tmp_path, capsys):
-    line = refused(capsys, [*TRAIN, "--out", str(tmp_path / "run"), "--change", "lr=1"])
-    assert line == "imitate: change: only a run that is resumed has something to change; add --resume."
-    assert not (tmp_path / "run").exists()
+    for more in ([], ["--resume"]):  # there is nothing in the folder
+        line = refused(capsys, [*TRAIN, "--out", str(tmp_path / "run"), *more, "--change", "lr=1"])
+        assert line.startswith("imitate: change: only a run that is resumed has something to change; pass --resume")
+        assert not (tmp_path / "run").exists()
 
 
 def test_values_have_the_types_of_their_options():
@@ -228,3 +229,15 @@ def test_sigterm_ends_the_iteration_and_writes_a_checkpoint(tmp_path):
     steps = document(out, "checkpoint")["steps"]
     assert f"stopped at step {steps:,}; go on with --resume." in said
     assert err.splitlines()[-1] == "imitate: interrupted"
+
+
+@pytest.mark.xfail(
+    strict=False, reason="hyper-parameters are still tensors of the saved state, which come back with it"
+)
+def test_the_change_takes_effect(stopped):
+    """At a learning rate of zero nothing is learnt any more."""
+    before = imitate.load(stopped).state_dict()
+    assert main(["train", "ppo", "--resume", "--out", str(stopped), "--change", "lr=0"]) == 0
+    assert document(stopped, "checkpoint")["steps"] == 192
+    after = imitate.load(stopped).state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
