@@ -340,7 +340,7 @@ CASES = [
         "Unrecognized options: --stepz, 3; did you mean --steps? See imitate",
     ),
     (["--verbose"], "Unrecognized options: --verbose. See imitate --help."),
-    (["train"], "Missing from imitate train: STR Its name; "),
+    (["train"], "Expected one of {ppo, dqn, "),
     (["evaluate"], "Missing from imitate evaluate: STR A run, "),
     (["dagger", *CARTPOLE], "Missing from imitate dagger: --teacher STR A run, "),
     (["clone", *CARTPOLE], "teacher: pass either --teacher or --data."),
