@@ -53,11 +53,11 @@ peers: .peers/sb3/.installed .peers/imitation/.installed
 
 .PRECIOUS: .peers/%/.torch
 
-# Beside the peers, what scales how, and the tables for the README; about an hour on one idle core.
+# Beside the peers, what scales how, and the pages made of both; about an hour on one idle core.
 bench: $(VENV)/.installed peers
 	$(BIN)/python -m benchmarks.versus --keep-memory --out benchmarks/results/versus.json
 	$(BIN)/python -m benchmarks.scaling --out benchmarks/results/scaling.json
-	$(BIN)/python -m benchmarks.table --speed benchmarks/results/versus.json
+	$(BIN)/python -m benchmarks.table --write
 
 clean:
 	rm -rf $(VENV) runs

@@ -1,1 +1,1 @@
-"""Measurements behind the README's tables: `python -m benchmarks.<name> --out FILE.json`."""
+"""Measurements behind docs/results.md and docs/performance.md: `python -m benchmarks.<name> --out FILE.json`."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import guard, parity, scaling, table, time_shares, versus, versus_rows
+from benchmarks import guard, parity, scaling, time_shares, versus, versus_rows
+from benchmarks.pages import tables
 from benchmarks.pairing import Spread, WorkerError
 from benchmarks.versus_rows import Row, ours, sb3
 
@@ -196,7 +197,7 @@ def test_without_peers_a_line_tells_the_remedy(tmp_path, capsys):
 def test_speed_table():
     workers = {"sb3": Fake([1.0, 4.0, 1.0]), "ours": Fake([0.5, 2.0, 2.0])}
     document = {"rows": [versus.measure(ROW, workers, 3)]}
-    found = table.speed_table(json.loads(json.dumps(document))).splitlines()
+    found = tables.speed_table(json.loads(json.dumps(document))).splitlines()
     assert found[2:] == [
         "| Work | peer | 100 steps/s |  |",
         "|  | imitate, 1 member | 50 steps/s | 2 [0.5, 2] |",
@@ -261,7 +262,7 @@ def test_a_table_of_values_names_other_steps():
 
     one = {"env": "A-v0", "rows": [row("DQN", 50_048), row("PER", 100_000), row("C51", 100_000)]}
     other = {"env": "B-v0", "rows": [row("PER", 200_000)]}
-    assert table.value_table([one, other]).splitlines() == [
+    assert tables.value_table([one, other]).splitlines() == [
         "| variant | A-v0, 100k steps | B-v0, 200k steps |",
         "| --- | --- | --- |",
         "| DQN | 5.0 [4.0, 6.0] (50k) | not run |",

@@ -1,0 +1,201 @@
+"""docs/results.md: what is learnt.
+
+A figure in a sentence is computed from a file, but those in `UNRECORDED`, which no file holds: each of them stands
+beside the command that measured it.
+"""
+
+from __future__ import annotations
+
+from benchmarks.pages.frame import BOOTSTRAP, facts, measured, members, page
+from benchmarks.pages.tables import (
+    deep_sea_table,
+    demo_summary,
+    demo_table,
+    labels_table,
+    markdown,
+    parity_table,
+    value_table,
+)
+
+DEMO = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "LunarLander-v3")
+VALUES = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
+
+SEED_100 = "OMP_NUM_THREADS=1 imitate train ppo --env ID --seed 100 --episodes 100 --evaluate-every 10000000"
+ONE_STEP = "OMP_NUM_THREADS=1 imitate train dqn --env CartPole-v1 --n-step 1 --episodes 100 --evaluate-every 10000000"
+UNRECORDED = {
+    SEED_100: {
+        "CartPole-v1, seed 200": "500.0 [500.0, 500.0]",
+        "Acrobot-v1": "-83.1 [-83.9, -82.2]",
+        "MountainCar-v0": "-113.1 [-116.4, -109.4]",
+        "MountainCarContinuous-v0": "93.0 [92.9, 93.0]",
+        "Pendulum-v1": "-166.1 [-193.5, -146.8], IQM -154.1",
+    },
+    ONE_STEP: {"CartPole-v1": "331.5 [210.4, 452.7]"},
+}
+
+
+def results_page() -> str:
+    """The whole page."""
+    introduction = "This page holds every measured return. [performance.md](performance.md) holds every measured speed."
+    sections = [
+        _reading(),
+        _demo(),
+        _seed_100(),
+        _labels(),
+        _values(),
+        _parity(),
+        _deep_sea(),
+        _pixels(),
+        _learning_models(),
+    ]
+    return page("Results", introduction, sections)
+
+
+def _reading() -> str:
+    versions = measured("value_CartPole-v1")["rows"][0]["versions"]
+    names = ("torch", "gymnasium", "numpy", "python")
+    return f"""## How to read the tables
+
+- A member is one seed: an independent network with environments of its own.
+- A return is the mean over members of each member's mean over its episodes, after its last step.
+- Brackets hold 95 % percentile-bootstrap intervals. The member is the unit of replication.
+- Over eight members such an interval is a little narrow: it covers a normal's mean about nine times in ten
+  (`tests/experiment/test_evaluate.py`).
+- IQM is the interquartile mean over members (Agarwal et al. 2021).
+- "% of teacher" is 100·(student − random)/(teacher − random), all three on the same noise.
+- Two threads round differently from one, and processors from one another. A repeated run may learn otherwise.
+- The versions are {", ".join(f"{name} {versions[name]}" for name in names)}.
+"""
+
+
+def _demo() -> str:
+    documents = [measured(f"demo/{env}") for env in DEMO]
+    seed, first = documents[0]["seed"], documents[0]["rows"][0]
+    details = "\n\n".join(f"**{document['env']}**\n\n{demo_table(document)}" for document in documents)
+    return f"""## Imitation on six environments
+
+{facts("OMP_NUM_THREADS=1 imitate demo --env ID", members({**first, "seed": seed}), BOOTSTRAP)}
+
+The teacher's column is a return. The students' columns are % of the teacher.
+
+{demo_summary(documents)}
+
+- BC clones 25 demonstrations. "BC, thinned" clones every 20th step of one (Ho & Ermon 2016, §6).
+- DAgger begins with the same thinned demonstration, and labels the states that it visits.
+- The distilled student is a smaller network, trained on its own states.
+- PPO's settings were chosen on seed {seed}, so these teachers are a little flattered.
+- CartPole's learning rate was chosen on seeds 0, 11 and 100.
+
+Labels, steps and parameters below are those of one member. Seconds are those of all members together.
+
+{details}
+"""
+
+
+def _seed_100() -> str:
+    return f"""## PPO on a seed that chose nothing
+
+{facts(SEED_100, "seed 100", "8 members of 100 episodes", BOOTSTRAP)}
+
+No setting was chosen on these seeds. No file records these returns.
+
+{markdown(("environment", "PPO"), UNRECORDED[SEED_100].items())}
+"""
+
+
+def _labels() -> str:
+    document = measured("equal_labels")
+    few, more = document["rows"][:2]
+    return f"""## DAgger and cloning with equal labels
+
+{facts(f"python -m benchmarks.equal_labels --rounds {document['rounds']}", members(document), BOOTSTRAP)}
+
+All three ways begin with the same thinned demonstration of {document["env"]}.
+
+{labels_table(document)}
+
+- With {few["dagger"]["labels"]} labels DAgger returns {few["dagger"]["mean"]:.1f}.
+- As many consecutive steps of the teacher return {few["bc_consecutive"]["mean"]:.1f}.
+- One step in 20 of more demonstrations returns {few["bc_thinned"]["mean"]:.1f}.
+- From {more["dagger"]["labels"]} labels on, DAgger and one step in 20 are equal.
+- On an easy task, varied states count, whoever visits them.
+"""
+
+
+def _values() -> str:
+    documents = [measured(f"value_{env}") for env in VALUES]
+    car = documents[-1]
+    stuck = next(row for row in car["rows"] if row["variant"] == "QR-DQN")["scores"].count(-200.0)
+    return f"""## The value-based family
+
+{facts("python -m benchmarks.value_family --env ID", members(car), BOOTSTRAP)}
+
+Round brackets hold the steps of a cell where they are not those of its column.
+
+{value_table(documents)}
+
+- All rows but the first have 5-step returns.
+- Double, Dueling and PER are each one switch on n-step DQN.
+- `NEEDS` in `benchmarks/value_family.py` lists what single rows need besides.
+- One-step DQN on CartPole has the settings of the RL zoo. All other settings were chosen on this seed.
+- With the settings of the other rows, one-step DQN on CartPole returns {UNRECORDED[ONE_STEP]["CartPole-v1"]}.
+  No file records this return. Its command is `{ONE_STEP}`.
+- On MountainCar, {stuck} of {car["members"]} members of QR-DQN never leaves the valley.
+- Some rows are older than the written-out gradients: the same settings, other random numbers.
+  On CartPole they are C51, QR-DQN and FQF; on MountainCar n-step DQN and Double.
+  On Acrobot they are n-step DQN to PER, C51, QR-DQN and IQN.
+"""
+
+
+def _parity() -> str:
+    document = measured("parity")
+    first = document["rows"][0]
+    seeds, peers = len(first["stable-baselines3"]["scores"]), first["versions"]["stable-baselines3"]
+    what = f"seeds 0 to {seeds - 1} of theirs, seed 0 of ours · {seeds} members of {first['episodes']} greedy episodes"
+    return f"""## The settings of Stable-Baselines3
+
+{facts("make peers && python -m benchmarks.parity --algorithms PPO DQN", what, BOOTSTRAP)}
+
+Both sides have the RL zoo's settings for CartPole. PPO takes 100k steps, DQN 50k.
+The peer is Stable-Baselines3 {peers["stable-baselines3"]}.
+
+{parity_table(document)}
+"""
+
+
+def _deep_sea() -> str:
+    document = measured("deep_sea")
+    what = f"seed {document['seed']} · {document['members']} members of {document['episodes']:,} training episodes"
+    return f"""## Deep exploration
+
+{facts("python -m benchmarks.deep_sea", what, "95 % Wilson interval")}
+
+One path of N steps to the right leads to DeepSea's treasure. Every step on it costs.
+A member has solved DeepSea if its greedy return is above .9 at the end.
+
+{deep_sea_table(document)}
+
+- `python -m benchmarks.deep_sea --sizes 30 --variants "DQN, epsilon-greedy"` adds the last column.
+- Bootstrapped DQN has 20 heads with random priors.
+- QR-DQN explores with noisy weights.
+- ε-greedy DQN finds the treasure by luck, and less often in a deeper sea.
+"""
+
+
+def _pixels() -> str:
+    document = measured("value_MinAtar-Breakout-v1")
+    command = f"python -m benchmarks.value_family --env {document['env']} --members {document['members']}"
+    return f"""## Pixels
+
+{facts(f'{command} --variants "n-step DQN"', members(document), BOOTSTRAP)}
+
+{value_table([document])}
+"""
+
+
+def _learning_models() -> str:
+    return """## Learning models
+
+[bridge.md](bridge.md) leads from Rescorla-Wagner to deep agents, with its figures.
+[conditioning.md](conditioning.md) compares models of conditioning with the phenomena that animals show.
+"""
