@@ -107,7 +107,7 @@ def _deep(members: int, seed: int) -> Array:
         edge=LEVELS[0],
     )
     agent = er_dqn(source, config)
-    while not agent.finished:
+    while not agent.progress.finished:
         agent.step()
     with torch.no_grad():
         law = cast(ExpectileReturn, agent.policy.returns(torch.zeros(members, 1, dtype=torch.int64)))

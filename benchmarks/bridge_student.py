@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from imitate import nets
 from imitate.conditioning.agent import Agent, as_agent
 from imitate.conditioning.choice import Softmax
 from imitate.conditioning.data import Choices
@@ -25,9 +26,9 @@ from imitate.core.learner import Learner
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource, advance, begin
 from imitate.core.types import Metrics, Policy, Transition
+from imitate.distributions.actions import Categorical
 from imitate.experiment.evaluate import interval
 from imitate.fitting.likelihood import log_likelihood
-from imitate.nets import RecurrentPolicy, recurrent_policy
 from imitate.policies import Random
 from imitate_envs.bandits import ReversalBandit
 from imitate_envs.feedback import Feedback
@@ -76,13 +77,13 @@ def lesson(
         watched: Fresh episodes of a member in each look at the result.
     """
     source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=episodes, members=members, seed=seed)
-    teacher, student = as_agent(MODEL, TEACHER), recurrent_policy(source, hidden)
+    teacher, student = as_agent(MODEL, TEACHER), nets.policy(source, (), gru=hidden)
     shown = source.collect(teacher, BANDIT.max_steps)
     log_probs = shown.extras["log_probs"]
     entropy = -(log_probs.exp() * log_probs).sum(-1)
 
     def loss(rows: Tensor) -> tuple[Tensor, Metrics]:
-        said = student.distributions(shown.obs[:, :, rows], _starts(members, len(rows)))
+        said, _ = student.unroll(shown.obs[:, :, rows], None, _starts(members, len(rows)))
         error = -said.log_prob(shown.action[:, :, rows]).mean((0, 2))
         return error, {"excess": error.detach() - entropy[:, :, rows].mean((0, 2))}
 
@@ -178,13 +179,15 @@ def _fit(seen: Transition) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _divergence(teacher: Agent, student: RecurrentPolicy, members: int, episodes: int, seed: int) -> Tensor:
+def _divergence(teacher: Agent, student: nets.Actor, members: int, episodes: int, seed: int) -> Tensor:
     """KL(teacher ‖ student) of a choice in nats, [M], over fresh episodes of the teacher."""
     source = TensorSource(ENV, id="ReversalBandit-v0", num_envs=episodes, members=members, seed=seed)
     seen = source.collect(teacher, BANDIT.max_steps)
     log_probs = seen.extras["log_probs"]
-    said = student.distributions(seen.obs, _starts(members, episodes)).logits.log_softmax(-1)
-    divergence: Tensor = (log_probs.exp() * (log_probs - said)).sum(-1).mean((0, 2))
+    said, _ = student.unroll(seen.obs, None, _starts(members, episodes))
+    divergence: Tensor = (
+        (log_probs.exp() * (log_probs - cast(Categorical, said).logits.log_softmax(-1))).sum(-1).mean((0, 2))
+    )
     return divergence
 
 

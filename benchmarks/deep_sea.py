@@ -91,10 +91,10 @@ def train(variant: str, size: int, options: Options) -> tuple[DQN, list[int | No
     )
     learner = BASELINES[name].algorithm(source, config)
     first: list[int | None] = [None] * options.members
-    while not learner.finished:
+    while not learner.progress.finished:
         learner.step()
         seen = (learner.replay.reward > 0.5).any(1).tolist()
-        now = int(learner.steps) // size
+        now = int(learner.progress.steps) // size
         first = [now if old is None and found else old for old, found in zip(first, seen, strict=True)]
     return learner, first
 
@@ -109,7 +109,7 @@ def measure(variant: str, size: int, options: Options) -> dict[str, Any]:
     return {
         "variant": variant,
         "size": size,
-        "steps": int(learner.steps),
+        "steps": int(learner.progress.steps),
         "solved": solved,
         "share": solved / options.members,
         "ci_low": low,

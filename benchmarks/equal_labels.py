@@ -21,7 +21,7 @@ import imitate
 from imitate.configs import config_for, settings
 from imitate.experiment import Evaluator
 from imitate.experiment.report import versions
-from imitate.nets import Architecture, NetworkPolicy
+from imitate.nets import Actor, Architecture
 
 THINNED = 20
 
@@ -57,7 +57,7 @@ def main(options: Options) -> None:
     def place(count: int, offset: int) -> Any:
         return imitate.make(env, num_envs=count, members=members, seed=options.seed + 1_000 * offset)
 
-    def student(at: Any) -> NetworkPolicy:
+    def student(at: Any) -> Actor:
         shape = config_for(Architecture, "student", env)
         return imitate.nets.policy(at, shape.hidden, activation=shape.activation, normalise=shape.normalise)
 
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
         rollout=options.labels_per_round // num_envs,
     )
     # One demonstration of 500 steps thinned 1 in 20 is 25 labels: enough episodes for the longest comparison.
-    per_episode = max(1, source.max_steps // THINNED)
+    per_episode = max(1, source.spec.max_steps // THINNED)
     most = 1 + -(-options.rounds * config.rollout * num_envs // per_episode)
     whole = imitate.demonstrate(place(most, 1), teacher, most)
     shown = whole.thinned(THINNED)
@@ -84,10 +84,10 @@ def main(options: Options) -> None:
     rows = []
     print(f"{'labels':>7} {'DAgger':>24} {'BC, consecutive':>24} above {'BC, thinned':>24} above")
     for round_, _ in enumerate(imitate.run(dagger), 1):
-        labels = round(float(dagger.labels.double().mean()))
+        labels = round(float(dagger.progress.labels.double().mean()))
         episodes = 1 + -(-round_ * config.rollout * num_envs // per_episode)
         same = shown.first(episodes)
-        in_a_row = replace(whole, mask=whole.mask & (whole.episode * source.max_steps + whole.time < labels))
+        in_a_row = replace(whole, mask=whole.mask & (whole.episode * source.spec.max_steps + whole.time < labels))
         ours = score(dagger.policy)
         row: dict[str, Any] = {"round": round_, "dagger": {"labels": labels, **_numbers(ours)}}
         line = f"{labels:>7} {_short(ours):>24}"

@@ -135,11 +135,13 @@ def rollouts(options: Options, *, compiled: bool = False) -> Iterator[Row]:
             for mode, context in ({"compiled": nullcontext()} if compiled else _modes()).items():
                 env = imitate.make(ENV, num_envs=1).env
                 source = TensorSource(env, id=ENV, num_envs=number, device=options.device, compile=compiled)
-                driver = Random(source.action) if name == "random" else imitate.nets.policy(source, hidden=(64, 64))
+                driver = (
+                    Random(source.spec.action) if name == "random" else imitate.nets.policy(source, hidden=(64, 64))
+                )
 
                 def work(source: TensorSource = source, driver: Any = driver) -> int:
                     source.collect(driver, options.rollout)
-                    return source.num_envs * options.rollout
+                    return source.spec.num_envs * options.rollout
 
                 with context:
                     found = speed(work, options)
@@ -172,9 +174,9 @@ def race(options: Options) -> Iterator[Row]:
             algorithm = _ppo(options.racers, options)
             _wait(options)
             start, trained, look, returns = time.perf_counter(), 0.0, 10_000, 0.0
-            while returns < 475 and not algorithm.finished:
+            while returns < 475 and not algorithm.progress.finished:
                 begin = time.perf_counter()
-                while int(algorithm.steps) < look and not algorithm.finished:
+                while int(algorithm.progress.steps) < look and not algorithm.progress.finished:
                     algorithm.step()
                 _wait(options)
                 trained += time.perf_counter() - begin
@@ -183,7 +185,14 @@ def race(options: Options) -> Iterator[Row]:
             whole = time.perf_counter() - start
         row = {"name": f"PPO, {options.racers} members to 475", "mode": mode, "seconds": whole, "training": trained}
         met = whole <= 10 and returns >= 475
-        yield {**row, "steps": int(algorithm.steps), "return": returns, "target": 10, "met": met, **_path(algorithm)}
+        yield {
+            **row,
+            "steps": int(algorithm.progress.steps),
+            "return": returns,
+            "target": 10,
+            "met": met,
+            **_path(algorithm),
+        }
 
 
 def ppo(options: Options) -> Iterator[Row]:
@@ -204,9 +213,9 @@ def _learning(algorithm: Algorithm, options: Options) -> float:
     """Steps of all members a second."""
 
     def work() -> int:
-        before = int(algorithm.steps)
+        before = int(algorithm.progress.steps)
         algorithm.step()
-        return algorithm.source.members * (int(algorithm.steps) - before)
+        return algorithm.source.spec.members * (int(algorithm.progress.steps) - before)
 
     return speed(work, options)
 

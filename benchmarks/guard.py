@@ -62,10 +62,7 @@ def main(options: Options) -> int:
     code = 0
     with tempfile.TemporaryDirectory() as folder:
         unpack(options.against, Path(folder))
-        # Memory is kept as the command line has it, which also keeps page faults out of the ratios.
-        script = HERE / "worker_ours.py"
-        start = partial(Worker, sys.executable, script, threads=options.threads, keep_memory=True)
-        with start(path=Path(folder)) as then, start(path=HERE.parent) as now:
+        with _worker(Path(folder), options) as then, _worker(HERE.parent, options) as now:
             for name, (task, arguments) in wanted.items():
                 timings = {
                     side: partial(_seconds, worker, task, arguments) for side, worker in (("now", now), ("then", then))
@@ -103,12 +100,12 @@ def line(spread: Spread, tolerance: float) -> str:
 
 
 def unpack(revision: str, folder: Path) -> None:
-    """The packages of a revision.
+    """The packages of a revision, and its worker.
 
     Raises:
         ValueError: Git has no such revision, or it lacks the packages.
     """
-    command = ["git", "-C", str(HERE.parent), "archive", "--format=tar", revision, "imitate", "envs"]
+    command = ["git", "-C", str(HERE.parent), "archive", "--format=tar", revision, "imitate", "envs", "benchmarks"]
     found = subprocess.run(command, capture_output=True, check=False)
     if found.returncode:
         reason = found.stderr.decode().strip().splitlines()[-1].removeprefix("fatal: ")
@@ -117,9 +114,18 @@ def unpack(revision: str, folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
+def _worker(root: Path, options: Options) -> Worker:
+    """The worker of a tree, for each speaks with the names of its own revision.
+
+    Memory is kept as the command line has it, which also keeps page faults out of the ratios.
+    """
+    script = root / "benchmarks" / "worker_ours.py"
+    return Worker(sys.executable, script, threads=options.threads, keep_memory=True, path=root)
+
+
 def _seconds(worker: Worker, task: str, arguments: dict[str, Any], number: int) -> float:
     answer = worker.ask(task, arguments, seed=number)
-    return float(answer["seconds"]) / answer["count"]
+    return float(answer["seconds"]) / float(answer["count"])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Worker:
         script: What it runs.
         threads: Of torch and of the linear algebra below it.
         keep_memory: Whether freed memory is kept, see `KEEP_MEMORY`.
-        path: Folder that its imports look in first.
+        path: Folder that its imports look in first, then in that of its environments, if there is one.
 
     Raises:
         WorkerError: It does not start.
@@ -49,7 +49,9 @@ class Worker:
         kept = {name: value for name, value in os.environ.items() if name not in {*KEEP_MEMORY, "PYTHONPATH"}}
         environment = {**kept, **dict.fromkeys(names, str(threads)), **(KEEP_MEMORY if keep_memory else {})}
         if path is not None:
-            environment["PYTHONPATH"] = str(path)
+            # A folder `envs` of an older revision is a package itself, whose modules must not stand at the top.
+            inner = [path / "envs"] if (path / "envs" / "imitate_envs").is_dir() else []
+            environment["PYTHONPATH"] = os.pathsep.join(map(str, [path, *inner]))
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in `close`
         self._process = subprocess.Popen(
             [str(python), str(script)],

@@ -159,7 +159,7 @@ def cloning(members: int, width: int = 64) -> Work:
 def stepping(num_envs: int, *, compiled: bool = False) -> Work:
     """16 steps under random actions."""
     source = imitate.make("CartPole-v1", num_envs=num_envs, compile=compiled)
-    return _collecting(source, Random(source.action))
+    return _collecting(source, Random(source.spec.action))
 
 
 def acting(num_envs: int, *, compiled: bool = False) -> Work:
@@ -177,7 +177,7 @@ def lasting(limit: int) -> Work:
 def _collecting(source: Any, driver: Any) -> Work:
     def work() -> int:
         source.collect(driver, 16)
-        return 16 * int(source.num_envs)
+        return 16 * int(source.spec.num_envs)
 
     return work
 

@@ -105,14 +105,14 @@ def main(options: Options) -> None:
         source = imitate.make(options.env, num_envs=num_envs, members=options.members, seed=options.seed, device="cpu")
         algorithm = BASELINES[name].algorithm(source, config)
         start = time.perf_counter()
-        while not algorithm.finished:
+        while not algorithm.progress.finished:
             algorithm.step()
         seconds = time.perf_counter() - start
         found = imitate.evaluate(algorithm.policy, options.env, options.episodes)
         low, high = found.ci
         row = {
             "variant": variant,
-            "steps": int(algorithm.steps),
+            "steps": int(algorithm.progress.steps),
             "mean": found.mean,
             "ci_low": low,
             "ci_high": high,

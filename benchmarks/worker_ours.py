@@ -1,4 +1,4 @@
-"""Worker of the benchmarks for this suite; its tasks use only what `imitate` exports, so older revisions run it too.
+"""Worker of the benchmarks for this suite, of this revision: another one brings its own, with tasks of the same names.
 
 `benchmarks.versus` puts it beside the peers, `benchmarks.guard` beside itself on another revision.
 """
@@ -14,6 +14,8 @@ import torch
 from serving import Run, race, serve, timed
 
 import imitate
+from imitate.core import tree
+from imitate.core.rollout import advance, draw
 from imitate.experiment.evaluate import Evaluator
 from imitate.policies import Random
 from imitate.students.dagger import FirstRoundOnly, Linear
@@ -24,17 +26,14 @@ CHUNK = 128  # steps of one call of `collect`
 def steps(num_envs: int, steps: int, compiled: bool = False) -> Run:
     """Environment steps of CartPole under random actions, drawn inside; the whole trajectory is recorded."""
     source = _source(num_envs, compiled)
-    driver = Random(source.action)
+    driver = Random(source.spec.action)
     return timed(lambda: _collect(source, driver, steps))
 
 
 def moves(num_envs: int, steps: int) -> Run:
     """The same without a record of it: one step after the other, as `gymnasium.vector.VectorEnv.step` makes them."""
-    from imitate.core import tree
-    from imitate.core.rollout import advance, draw  # here, for older revisions have it otherwise
-
     source = imitate.make("CartPole-v1", num_envs=num_envs)
-    driver = Random(source.action)
+    driver = Random(source.spec.action)
 
     def work() -> int:
         carry = source.carry
@@ -89,7 +88,7 @@ def clone_until(members: int, batch: int, samples: int, target: float, every: in
 
     def run(seed: int) -> dict[str, Any]:
         cloning = _cloning(members, batch, samples, updates=limit, every=every, seed=seed, lr=lr)
-        return race(cloning.step, lambda: cloning.finished, _scores(cloning), target)
+        return race(cloning.step, lambda: cloning.progress.finished, _scores(cloning), target)
 
     clone(1, batch, 20, samples)
     return run
@@ -118,11 +117,16 @@ def dagger(
         )
         algorithm = imitate.DAgger(source, teacher, student, config)
         start = time.perf_counter()
-        while not algorithm.finished:
+        while not algorithm.progress.finished:
             algorithm.step()
         seconds = time.perf_counter() - start
         score = sum(_scores(algorithm)()) / members
-        return {"seconds": seconds, "count": members * algorithm.budget, "score": score, "updates": rounds * updates}
+        return {
+            "seconds": seconds,
+            "count": members * algorithm.progress.budget,
+            "score": score,
+            "updates": rounds * updates,
+        }
 
     clone(members, batch, 20, 500)
     return run
@@ -146,10 +150,10 @@ def score(members: int, target: float, budget: int, own: bool) -> Run:
 
         def step() -> None:
             for _ in range(max(1, 1_024 // each)):
-                if not ppo.finished:
+                if not ppo.progress.finished:
                     ppo.step()
 
-        return race(step, lambda: ppo.finished, _scores(ppo), target)
+        return race(step, lambda: ppo.progress.finished, _scores(ppo), target)
 
     ppo(1, 8, 32, 20, 512)
     return run
@@ -217,11 +221,11 @@ def _trained(build: Callable[[int], Any], episodes: int) -> Run:
     def run(seed: int) -> dict[str, Any]:
         algorithm = build(seed)
         start = time.perf_counter()
-        while not algorithm.finished:
+        while not algorithm.progress.finished:
             algorithm.step()
         seconds = time.perf_counter() - start
         scores = Evaluator(algorithm.source, episodes).returns(algorithm.policy).mean(1).tolist()
-        return {"seconds": seconds, "count": int(algorithm.steps), "scores": scores}
+        return {"seconds": seconds, "count": int(algorithm.progress.steps), "scores": scores}
 
     return run
 
@@ -234,7 +238,7 @@ def _source(num_envs: int, compiled: bool, members: int = 1) -> Any:
 def _collect(source: Any, driver: Any, steps: int) -> int:
     for start in range(0, steps, CHUNK):
         source.collect(driver, min(CHUNK, steps - start))
-    return steps * int(source.num_envs)
+    return steps * int(source.spec.num_envs)
 
 
 def _stepping(algorithm: Any, members: int, steps: int, each: int) -> Callable[[], int]:

@@ -13,7 +13,7 @@ from imitate.core.types import Algorithm, Source
 from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.report import Curve, Experiment, Kind, Row
 from imitate.experiment.run import run
-from imitate.nets.policy_network import Architecture, NetworkPolicy
+from imitate.nets.actor import Actor, Architecture
 from imitate.sources import make
 from imitate.students import (
     BehaviourCloning,
@@ -66,22 +66,22 @@ def demo(
 
     rows: list[Row] = []
 
-    def report(name: str, kind: Kind, algorithm: Algorithm, learnt: NetworkPolicy, demonstrated: int = 0) -> None:
+    def report(name: str, kind: Kind, algorithm: Algorithm, learnt: Actor, demonstrated: int = 0) -> None:
         """Train, evaluate, remember, save; `demonstrated` counts the environment steps of demonstrations."""
         # All of a clone's labels are there from the start: its curve is a point.
         curve, seconds = _train(algorithm, against_labels=kind != "teacher", points=1 if kind == "bc" else 10)
         evaluation = evaluator(learnt)
-        env_steps = demonstrated + (0 if kind == "bc" else int(algorithm.steps))
-        labels = round(float(algorithm.labels.double().mean()))
+        env_steps = demonstrated + (0 if kind == "bc" else int(algorithm.progress.steps))
+        labels = round(float(algorithm.progress.labels.double().mean()))
         size = learnt.parameters_per_member
         rows.append(Row(name, kind, size, labels, env_steps, seconds, evaluation, curve))
         learnt.save(out / f"{len(rows)}-{kind}")
         say(f"{name}: {evaluation}")
 
-    def student(at: Source, name: str) -> NetworkPolicy:
+    def student(at: Source, name: str) -> Actor:
         shape = replace(config_for(Architecture, name, env), squash=teacher.architecture.squash)
-        init = Stream(at.seed, "init", at.device)
-        return NetworkPolicy(at.observation, at.action, at.members, shape, init, env=at.id)
+        init = Stream(at.spec.seed, "init", at.spec.device)
+        return Actor(at.spec.observation, at.spec.action, at.spec.members, shape, init, env=at.spec.id)
 
     source = place(int(tuned.get("num_envs", 16)), 0)
     ppo = PPO(source, config_for(PPOConfig, "ppo", env))
@@ -114,7 +114,7 @@ def demo(
     share = 100 * pupil.parameters_per_member / teacher.parameters_per_member
     report(f"distilled to {share:.0f} %", "distilled", distillation, pupil)
 
-    experiment = Experiment(env, seed, str(source.device), rows)
+    experiment = Experiment(env, seed, str(source.spec.device), rows)
     experiment.save(out)
     return experiment
 
@@ -122,10 +122,10 @@ def demo(
 def _train(algorithm: Algorithm, *, against_labels: bool, points: int) -> tuple[Curve, float]:
     """Run to the end with about so many points on the curve; the curve, and seconds of training."""
     curve, seconds = Curve(), 0.0
-    for report in run(algorithm, evaluate_every=max(1, algorithm.budget // points), episodes=CURVE_EPISODES):
+    for report in run(algorithm, evaluate_every=max(1, algorithm.progress.budget // points), episodes=CURVE_EPISODES):
         if report.evaluation is not None:
             curve.add(report.labels if against_labels else report.steps, report.evaluation)
         seconds = report.seconds
-    if not algorithm.finished:  # of a half-trained teacher nothing is to be learnt
+    if not algorithm.progress.finished:  # of a half-trained teacher nothing is to be learnt
         raise KeyboardInterrupt
     return curve, seconds

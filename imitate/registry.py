@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from imitate.baselines import (
     DQN,
     PPO,
+    SAC,
     BootstrappedConfig,
     C51Config,
     DoubleQLearning,
@@ -23,6 +24,7 @@ from imitate.baselines import (
     QLearning,
     QRDQNConfig,
     RainbowConfig,
+    SACConfig,
     Sarsa,
     SarsaConfig,
     TabularConfig,
@@ -47,10 +49,12 @@ class Baseline(NamedTuple):
 
     algorithm: Any
     config: type[Any]
+    num_envs: int | None = None  # environments of a member that its settings are meant for; None: those of the file
 
 
 BASELINES: dict[str, Baseline] = {
     "ppo": Baseline(PPO, PPOConfig),
+    "sac": Baseline(SAC, SACConfig, num_envs=1),
     "dqn": Baseline(DQN, DQNConfig),
     "c51": Baseline(c51, C51Config),
     "rainbow": Baseline(rainbow, RainbowConfig),

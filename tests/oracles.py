@@ -15,6 +15,7 @@ from torch import nn
 
 from imitate.core import tree
 from imitate.core.noise import Stream
+from imitate.nets.layers import Linear
 from imitate_envs.base import Box, Discrete
 
 # Environments and policies
@@ -237,10 +238,14 @@ def rollout(env, policy, first, decisions, dynamics):
 class PPO:
     """PPO for one member, as a textbook has it: plain modules, plain loops, no idea of a population.
 
-    Statistics for normalisation are taken over lists of everything seen so far.
+    Statistics for normalisation are taken over lists of everything seen so far. What the actor says of a Box counts in
+    half ranges from its centre.
     """
 
-    def __init__(self, actor, critic, log_std, config, num_envs):
+    def __init__(self, actor, critic, log_std, config, num_envs, box=None):
+        if box is not None:
+            low, high = torch.tensor(box.low), torch.tensor(box.high)
+            self.centre, self.half_range = (high + low) / 2, (high - low) / 2
         self.actor, self.critic, self.log_std, self.config = actor, critic, log_std, config
         self.parameters = [*actor.parameters(), *([] if log_std is None else [log_std]), *critic.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.lr, eps=1e-5)
@@ -268,7 +273,8 @@ class PPO:
         out = self.actor(obs)
         if self.log_std is None:
             return torch.distributions.Categorical(logits=out)
-        return torch.distributions.Independent(torch.distributions.Normal(out, self.log_std.exp()), 1)
+        mean, std = self.centre + self.half_range * out, self.half_range * self.log_std.exp()
+        return torch.distributions.Independent(torch.distributions.Normal(mean, std), 1)
 
     def iteration(self, seen, orders):
         """Learn from one rollout, tensors [T, N, ...], with the given order of its T·N rows in each epoch."""
@@ -324,9 +330,9 @@ class PPO:
 
 
 def plain_mlp(population, member, activation=nn.Tanh):
-    """One member of an `MLP` as an `nn.Sequential` with copies of its weights."""
+    """One member of an `MLP`, or of an actor or critic that is one, as plain layers with copies of its weights."""
     layers = []
-    for layer in population.layers:
+    for layer in (module for module in population.modules() if isinstance(module, Linear)):
         plain = nn.Linear(layer.weight.shape[1], layer.weight.shape[2])
         with torch.no_grad():
             plain.weight.copy_(layer.weight[member].T)

@@ -11,13 +11,14 @@ from imitate import configs, nets
 from imitate.baselines import PPO, PPOConfig
 from imitate.configs import available, config_for, settings
 from imitate.experiment import run
-from imitate.nets.policy_network import Architecture
+from imitate.nets.actor import Architecture
 from imitate.registry import BASELINES
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
     DAgger,
     DAggerConfig,
+    GAILConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
     demonstrate,
@@ -30,6 +31,8 @@ KINDS = {
     "clone": BehaviourCloningConfig,
     "dagger": DAggerConfig,
     "distill": PolicyDistillationConfig,
+    "gail": GAILConfig,
+    "ppo-gru": PPOConfig,
     "student": Architecture,
     "small_student": Architecture,
 }
@@ -55,14 +58,21 @@ def test_every_entry_is_known_and_takes_effect(env):
         section = document.get(name, {})
         if "base" in section:
             section = document[section["base"]] | {key: value for key, value in section.items() if key != "base"}
-        for key, value in section.items():
-            found = getattr(made, key)
-            assert (list(found) if isinstance(found, tuple) else found) == value
-            default = getattr(kind(), key)
-            kinds = (int, float) if default is None or isinstance(default, float) else type(default)
-            assert isinstance(found, kinds), (name, key)
-        untouched = {field.name for field in fields(kind)} - section.keys()
-        assert all(getattr(made, key) == getattr(kind(), key) for key in untouched)
+        takes_effect(section, made, kind(), name)
+
+
+def takes_effect(section, made, default, name):
+    """Every entry of a section is in what was made of it, with the type of its default, and nothing else is."""
+    for key, value in section.items():
+        found, before = getattr(made, key), getattr(default, key)
+        if isinstance(value, dict):
+            takes_effect(value, found, before, f"{name}.{key}")
+            continue
+        assert (list(found) if isinstance(found, tuple) else found) == value
+        kinds = (int, float) if before is None or isinstance(before, float) else type(before)
+        assert isinstance(found, kinds), (name, key)
+    untouched = {field.name for field in fields(default)} - section.keys()
+    assert all(getattr(made, key) == getattr(default, key) for key in untouched)
 
 
 @pytest.mark.parametrize("env", [env for env in available() if env in LAWS])
@@ -118,7 +128,7 @@ def test_the_value_family_can_be_built_for_a_small_game(name):
     source = imitate.make(env, num_envs=settings(env)["num_envs"])
     learner = BASELINES[name].algorithm(source, replace(tuned, capacity=640, learning_starts=64, updates=1))
     learner.step()
-    assert int(learner.updates) == 1
+    assert int(learner.target.updates) == 1
 
 
 def test_no_path_leads_out_of_the_folder():
@@ -130,3 +140,11 @@ def test_a_field_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(configs, "settings", lambda env: {"ppo": {"lr": 0.1, "learning_rate": 0.1}})
     with pytest.raises(ValueError, match=r"configs/X\.json: ppo has no learning_rate"):
         config_for(PPOConfig, "ppo", "X")
+
+
+def test_a_field_of_a_part_is_named_too_and_the_rest_of_the_part_stays(monkeypatch):
+    monkeypatch.setattr(configs, "settings", lambda env: {"gail": {"ppo": {"lr": 0.1}}, "bad": {"ppo": {"lrr": 0.1}}})
+    assert config_for(GAILConfig, "gail", "X").ppo == replace(GAILConfig().ppo, lr=0.1)
+    assert GAILConfig().ppo.steps != PPOConfig().steps  # which a part made anew would have
+    with pytest.raises(ValueError, match=r"configs/X\.json: bad\.ppo has no lrr"):
+        config_for(GAILConfig, "bad", "X")

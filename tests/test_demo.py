@@ -103,7 +103,7 @@ def test_members_are_independent_and_seeds_matter(tiny, tmp_path, monkeypatch):
         assert (a.evaluation.returns == c.evaluation.returns).all()
         assert not (a.evaluation.returns == b.evaluation.returns).all()
         assert a.labels >= 2 or a.kind == "teacher"
-    weights = nets.load(tmp_path / "0" / "1-teacher").network.layers[0].weight
+    weights = nets.load(tmp_path / "0" / "1-teacher").body.layers[0].weight
     assert not (weights[0] == weights[1]).all()
 
 

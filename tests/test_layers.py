@@ -17,6 +17,7 @@ LAYERS = [
     ["imitate.teachers", "imitate.data"],
     ["imitate.conditioning"],
     ["imitate.experiment", "imitate.fitting"],
+    ["imitate.rewards"],
     ["imitate.students", "imitate.baselines"],
     ["imitate.registry", "imitate.configs", "imitate.demo"],
     ["imitate"],

@@ -10,7 +10,8 @@ from imitate.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
-PAGES = (README, GUIDE, ROOT / "CONTRIBUTING.md", ROOT / "docs" / "results.md", ROOT / "docs" / "performance.md")
+DOCS = tuple(ROOT / "docs" / f"{name}.md" for name in ("architecture", "extending", "performance", "results"))
+PAGES = (README, GUIDE, ROOT / "CONTRIBUTING.md", *DOCS)
 
 
 def blocks(page, language):

@@ -8,67 +8,30 @@ declares.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Box", "Discrete", "Env", "Informative", "KnownRewards", "Space", "State", "constant"]
+from imitate_envs.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+
+__all__ = [
+    "Box",
+    "Dict",
+    "Discrete",
+    "Env",
+    "Informative",
+    "KnownRewards",
+    "MultiBinary",
+    "MultiDiscrete",
+    "Space",
+    "State",
+    "Tuple",
+    "constant",
+]
 
 State = Any  # a tensor, or a dataclass, tuple or dict of tensors, all with the same leading shape
-
-
-@dataclass(frozen=True)
-class Discrete:
-    """The integers 0, …, n − 1."""
-
-    n: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one element."""
-        return ()
-
-    def __str__(self) -> str:
-        return f"Discrete({self.n})"
-
-
-@dataclass(frozen=True)
-class Box:
-    """Arrays of one shape with bounds, one for all entries or one an entry.
-
-    Args:
-        shape: Shape of one element.
-        low: Lower bound, a number or a row-major tuple with one number an entry.
-        high: Upper bound, likewise.
-    """
-
-    shape: tuple[int, ...]
-    low: float | tuple[float, ...] = -math.inf
-    high: float | tuple[float, ...] = math.inf
-
-    def __post_init__(self) -> None:
-        for name in ("low", "high"):
-            bound = getattr(self, name)
-            if isinstance(bound, tuple) and len(bound) != math.prod(self.shape):
-                raise ValueError(
-                    f"Box: {name} has {len(bound)} entries, shape {self.shape} needs {math.prod(self.shape)}."
-                )
-
-    @property
-    def bounded(self) -> bool:
-        """Whether every bound is finite."""
-        bounds = [b for bound in (self.low, self.high) for b in (bound if isinstance(bound, tuple) else (bound,))]
-        return all(math.isfinite(b) for b in bounds)
-
-    def __str__(self) -> str:
-        return f"Box{self.shape}"
-
-
-Space = Discrete | Box
 
 
 class Env(Protocol):

@@ -45,7 +45,7 @@ class Feedback:
         if not isinstance(self.env.action, Discrete):
             raise ValueError(f"env: its action must be Discrete to be shown one-hot, not {self.env.action}.")
         seen = self.env.observation
-        if not (isinstance(seen, Discrete) or len(seen.shape) == 1):
+        if not (isinstance(seen, Discrete) or (isinstance(seen, Box) and len(seen.shape) == 1)):
             raise ValueError(f"env: its observation must be Discrete or a flat Box to be joined, not {seen}.")
 
     @property
@@ -55,6 +55,7 @@ class Feedback:
         if isinstance(seen, Discrete):
             low, high = (0.0,) * seen.n, (1.0,) * seen.n
         else:
+            assert isinstance(seen, Box)
             low, high = (b if isinstance(b, tuple) else (b,) * seen.shape[0] for b in (seen.low, seen.high))
         low, high = (*low, *(0.0,) * count, -math.inf), (*high, *(1.0,) * count, math.inf)
         return Box((len(low),), low, high)

@@ -9,51 +9,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, iterate
 from numpy.typing import NDArray
 from torch import Tensor
 
 from imitate_envs import ENVS
-from imitate_envs.base import Box, Discrete, Env, Informative, Space, State
+from imitate_envs.base import Box, Dict, Discrete, Env, Informative, MultiDiscrete, Space, State, Tuple
+from imitate_envs.gymnasium_spaces import GymnasiumSpace, from_gymnasium, to_gymnasium
 from imitate_envs.rendering import Renderer, metadata
 
 __all__ = ["TensorEnv", "TensorVectorEnv", "from_gymnasium", "to_gymnasium"]
 
 Array = NDArray[Any]
-GymnasiumSpace = spaces.Space[Any]
-
-
-def to_gymnasium(space: Space) -> GymnasiumSpace:
-    """The Gymnasium space of one of ours; a Box is one of float32."""
-    if isinstance(space, Discrete):
-        return spaces.Discrete(space.n)
-    # A scalar bound stands for all entries. The cast comes first: Gymnasium warns when it has to round.
-    low, high = (
-        np.broadcast_to(
-            np.array(bound, np.float32).reshape(space.shape if isinstance(bound, tuple) else ()), space.shape
-        )
-        for bound in (space.low, space.high)
-    )
-    return spaces.Box(low, high, space.shape, np.float32)
-
-
-def from_gymnasium(space: GymnasiumSpace) -> Space:
-    """Our space of one of Gymnasium's.
-
-    Raises:
-        ValueError: It is neither a Discrete that starts at 0 nor a Box.
-    """
-    if isinstance(space, spaces.Discrete) and space.start == 0:
-        return Discrete(int(space.n))
-    if isinstance(space, spaces.Box):
-        low, high = (
-            flat[0] if len(set(flat)) == 1 else tuple(flat)
-            for flat in (space.low.ravel().tolist(), space.high.ravel().tolist())
-        )
-        return Box(space.shape, low, high)
-    raise ValueError(f"{space} is not supported: a space must be a Box or a Discrete that starts at 0.")
 
 
 class TensorEnv(gymnasium.Env[Any, Any]):
@@ -100,7 +68,7 @@ class TensorEnv(gymnasium.Env[Any, Any]):
             ValueError: A discrete action is not one of the environment's.
         """
         _require(self._state)
-        self._action = _action(action, self.action_space)
+        self._action = _action(action, self.env.action, self.action_space)
         noise = _uniforms(self.np_random, self.env.step_noise)
         self._state, reward, terminated = self.env.step(self._state, self._action, noise)
         obs = _observe(self.env, self._state, self.observation_space)
@@ -196,7 +164,7 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         _require(self._state)
         if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
             raise RuntimeError(f"Environments {np.flatnonzero(self._done).tolist()} have ended: reset them.")
-        self._action = _action(actions, self.action_space)
+        self._action = _action(actions, self.env.action, self.action_space)
         self._state, rewards, terminations = self.env.step(
             self._state, self._action, self._uniforms(self.env.step_noise)
         )
@@ -210,10 +178,10 @@ class TensorVectorEnv(VectorEnv[Any, Any, Array]):
         obs = self._observe()
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
-            last = _info(self.env, self._state)
+            last, ends = _info(self.env, self._state), list(iterate(self.observation_space, obs))
             for i in np.flatnonzero(self._done).tolist():
                 final = {name: value[i].item() for name, value in last.items()}
-                infos = self._add_info(infos, {"final_obs": obs[i], "final_info": final}, i)
+                infos = self._add_info(infos, {"final_obs": ends[i], "final_info": final}, i)
             self._restart(self._done)
             obs = self._observe()
         infos |= self._infos(np.ones(self.num_envs, dtype=np.bool_))
@@ -265,21 +233,38 @@ def _uniforms(generator: np.random.Generator, *shape: int) -> Tensor:
 
 
 def _observe(env: Env, state: State, space: GymnasiumSpace) -> Any:
-    """A fresh array, or a numpy scalar where one observation is a number."""
-    return np.array(env.observe(state).numpy(), dtype=space.dtype)[()]
+    """Fresh arrays, or numpy scalars where one observation is a number; choices as Gymnasium counts them."""
+    return _shown(env.observe(state), env.observation, space)
+
+
+def _shown(obs: Any, ours: Space, theirs: Any) -> Any:
+    """An observation of ours as the (batched) space of Gymnasium's has it."""
+    if isinstance(ours, Dict):
+        return {name: _shown(obs[name], inner, theirs[name]) for name, inner in ours.spaces}
+    if isinstance(ours, Tuple):
+        return tuple(_shown(one, *pair) for one, *pair in zip(obs, ours.spaces, theirs, strict=True))
+    array = obs.numpy()
+    if isinstance(ours, (Discrete, MultiDiscrete)):
+        array = array + np.asarray(ours.start)
+    return np.array(array, dtype=theirs.dtype).reshape(theirs.shape)[()]
 
 
 def _info(env: Env, state: State) -> dict[str, Tensor]:
     return env.info(state) if isinstance(env, Informative) else {}
 
 
-def _action(action: Any, space: GymnasiumSpace) -> Tensor:
-    """The action as a tensor; a Box is left to the environment to clip."""
-    if isinstance(space, spaces.Box):
-        return torch.from_numpy(np.array(action, dtype=np.float64).reshape(space.shape))
-    if not space.contains(action):
-        raise ValueError(f"{action!r} is not in the action space {space}.")
-    return torch.from_numpy(np.array(action, dtype=np.int64))
+def _action(action: Any, ours: Any, theirs: GymnasiumSpace) -> Tensor:
+    """The action as a tensor, choices counted from 0; a Box is left to the environment to clip."""
+    if isinstance(ours, Box):
+        return torch.from_numpy(np.array(action, dtype=np.float64).reshape(theirs.shape))
+    if not theirs.contains(action):
+        raise ValueError(f"{action!r} is not in the action space {theirs}.")
+    choices = torch.from_numpy(np.array(action, dtype=np.int64))
+    if isinstance(ours, Discrete):
+        return choices - ours.start
+    element = ours.outer if isinstance(ours, MultiDiscrete) else ours.shape
+    flat = choices.reshape(*choices.shape[: choices.dim() - len(element)], -1)
+    return flat - torch.tensor(ours.start) if isinstance(ours, MultiDiscrete) else flat
 
 
 def _require(state: State) -> None:

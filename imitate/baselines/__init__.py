@@ -10,12 +10,14 @@ from imitate.baselines.ppo import PPO, PPOConfig
 from imitate.baselines.q_learning import DoubleQLearning, QLambda, QLearning
 from imitate.baselines.qr_dqn import IQNConfig, QRDQNConfig, iqn, qr_dqn
 from imitate.baselines.rainbow import RainbowConfig, rainbow
+from imitate.baselines.sac import SAC, SACConfig
 from imitate.baselines.sarsa import ExpectedSarsa, ExpectedSarsaConfig, Sarsa, SarsaConfig, TDLambda, TDLambdaConfig
 from imitate.baselines.tabular import TabularConfig, TraceConfig
 
 __all__ = [
     "DQN",
     "PPO",
+    "SAC",
     "BootstrappedConfig",
     "C51Config",
     "DQNConfig",
@@ -32,6 +34,7 @@ __all__ = [
     "QLearning",
     "QRDQNConfig",
     "RainbowConfig",
+    "SACConfig",
     "Sarsa",
     "SarsaConfig",
     "TDLambda",

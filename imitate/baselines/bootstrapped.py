@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.types import Source
+from imitate.core.config import Count, NonNegative
+from imitate.core.types import Obs, Source
 from imitate.distributions.returns import EnsembleReturn
-from imitate.nets.ensemble import Ensemble
-from imitate.nets.value_network import ValuePolicy
+from imitate.nets.q_network import QNetwork, best
+from imitate.nets.return_heads import Ensemble
 
 __all__ = ["BootstrappedConfig", "Committed", "bootstrapped_dqn"]
 
@@ -32,8 +33,8 @@ class BootstrappedConfig(DQNConfig):
 
     epsilon: float = 0.0
     epsilon_end: float = 0.0
-    heads: int = 10
-    prior: float = 3.0
+    heads: Count = 10
+    prior: NonNegative[float] = 3.0
 
 
 def bootstrapped_dqn(source: Source, config: BootstrappedConfig | None = None) -> DQN:
@@ -60,18 +61,19 @@ class Committed:
 
     noise = 1
 
-    def __init__(self, policy: ValuePolicy) -> None:
+    def __init__(self, policy: QNetwork) -> None:
         self.policy = policy
 
     def memory(self, *shape: int) -> Tensor:
         """The value function that drives; −1 before it is drawn."""
         return torch.full(shape, -1, device=self.policy.device)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """The action that it values most; records who drove."""
+    def act(self, obs: Obs, noise: Tensor | None, memory: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """The action that it values most; records who drove. Without noise the first one is drawn."""
         values = cast(EnsembleReturn, self.policy.returns(obs)).values
         count = values.shape[-1]
-        drawn = (noise[..., 0] * count).long().clamp(max=count - 1)
+        uniform = torch.zeros(memory.shape, device=memory.device) if noise is None else noise[..., 0]
+        drawn = (uniform * count).long().clamp(max=count - 1)
         head = torch.where(memory < 0, drawn, memory)
         index = head.unsqueeze(-1).unsqueeze(-1).expand(*values.shape[:-1], 1)
-        return values.gather(-1, index).squeeze(-1).argmax(-1), head, {"head": head}
+        return best(values.gather(-1, index).squeeze(-1), obs), head, {"head": head}

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.config import Count
 from imitate.core.types import Source
-from imitate.nets.heads import Atoms
-from imitate_envs.base import KnownRewards
+from imitate.nets.return_heads import Atoms
 
 __all__ = ["C51Config", "c51", "return_range"]
 
@@ -23,7 +23,7 @@ class C51Config(DQNConfig):
         high: Its greatest; likewise.
     """
 
-    atoms: int = 51
+    atoms: Count = 51
     low: float | None = None
     high: float | None = None
 
@@ -60,15 +60,15 @@ def return_range(source: Source, gamma: float, clipped: bool = False) -> tuple[f
     Raises:
         ValueError: The environment does not know its rewards, or they leave one return only.
     """
-    env: object = getattr(source, "env", None)  # a TensorSource's
-    if not isinstance(env, KnownRewards):
-        raise ValueError(f"low, high: the rewards of {source.id} are unknown; pass --low and --high.")
-    steps = 1 / (1 - gamma) if gamma < 1 else float(source.max_steps)
+    spec = source.spec
+    if spec.reward_range is None or spec.final_reward_range is None:
+        raise ValueError(f"low, high: the rewards of {spec.id} are unknown; pass --low and --high.")
+    steps = 1 / (1 - gamma) if gamma < 1 else float(spec.max_steps)
     bound = 1.0 if clipped else math.inf
     running, final = (
-        [max(-bound, min(r, bound)) for r in rewards] for rewards in (env.reward_range, env.final_reward_range)
+        [max(-bound, min(r, bound)) for r in rewards] for rewards in (spec.reward_range, spec.final_reward_range)
     )
     low, high = min(steps * running[0], final[0]), max(steps * running[1], final[1])
     if low >= high:
-        raise ValueError(f"low, high: every return in {source.id} is {low}; pass --low and --high.")
+        raise ValueError(f"low, high: every return in {spec.id} is {low}; pass --low and --high.")
     return low, high

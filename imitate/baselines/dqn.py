@@ -5,23 +5,30 @@ Letters: T time, M members, N environments of one member, B batch.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from imitate.core.actions import action_mask
+from imitate.core.config import Count, NonNegative, Positive, Share, check
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
+from imitate.core.progress import Progress
+from imitate.core.replay_step import replay_step
 from imitate.core.sequence_replay import Sample, SequenceReplay
-from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
+from imitate.core.terms import Term, Terms
+from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics
+from imitate.distributions.actions import Categorical
 from imitate.distributions.returns import EnsembleReturn, ExpectedReturn, ReturnDistribution, fresh_mean
-from imitate.losses.value import greedy_action, munchausen_bonus, soft_value
-from imitate.nets.heads import Atoms, Head, Scalar
+from imitate.losses.value import munchausen_bonus, soft_value
 from imitate.nets.layers import Activation
-from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate.nets.q_network import QArchitecture, QNetwork, admitted, best
+from imitate.nets.return_heads import Atoms, ReturnHead, Scalar
+from imitate.nets.target import TargetNetwork
 from imitate.policies import EpsilonGreedy, EpsilonZGreedy
 
 __all__ = ["DQN", "DQNConfig"]
@@ -65,35 +72,38 @@ class DQNConfig:
         temperature: Of the softmax that the learnt policy answers with as a teacher, in units of return.
     """
 
-    steps: int = 100_000
-    rollout: int = 4
-    updates: int = 4
-    batch_size: int = 64
-    capacity: int = 100_000
-    learning_starts: int = 1_000
-    lr: PerMember = 1e-3
+    steps: Count = 100_000
+    rollout: Count = 4
+    updates: Count = 4
+    batch_size: Count = 64
+    capacity: Count = 100_000
+    learning_starts: NonNegative[int] = 1_000
+    lr: NonNegative[PerMember] = 1e-3
     anneal_lr: bool = False
-    gamma: PerMember = 0.99
-    target_every: int = 100
-    tau: float = 1.0
-    max_grad_norm: float = 10.0
-    epsilon: PerMember = 1.0
-    epsilon_end: PerMember = 0.05
-    explore: float = 0.2
+    gamma: Share[PerMember] = 0.99
+    target_every: Count = 100
+    tau: Positive[float] = 1.0
+    max_grad_norm: Positive[float] = 10.0
+    epsilon: Share[PerMember] = 1.0
+    epsilon_end: Share[PerMember] = 0.05
+    explore: Share[float] = 0.2
     persistent: bool = False
     double: bool = False
     dueling: bool = False
-    n_step: int = 1
-    priority: float = 0.0
-    importance: float = 0.4
+    n_step: Count = 1
+    priority: NonNegative[float] = 0.0
+    importance: Share[float] = 0.4
     noisy: bool = False
-    munchausen: float = 0.0
-    munchausen_temperature: float = 0.03
+    munchausen: NonNegative[float] = 0.0
+    munchausen_temperature: Positive[float] = 0.03
     hidden: tuple[int, ...] = (64, 64)
     activation: Activation = "relu"
     normalise_obs: bool = False
     clip_reward: bool = False
-    temperature: float = 1.0
+    temperature: Positive[float] = 1.0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class DQN:
@@ -107,6 +117,8 @@ class DQN:
         head: What is learnt about a return.
         proposals: Makes the learner of the head's proposals (FQF), which takes the same batches as that of the values.
         driver: Makes what acts where no random action is taken; by default it is greedy.
+        terms: What is added to the loss; the distribution that they see is the softmax of the values over the
+            temperature.
 
     Raises:
         ValueError: The actions are continuous, or a number of the config does not fit.
@@ -117,28 +129,18 @@ class DQN:
         source: Source,
         config: DQNConfig | None = None,
         *,
-        head: Head | None = None,
-        proposals: Callable[[ValuePolicy], Learner[Sample]] | None = None,
-        driver: Callable[[ValuePolicy], Policy] | None = None,
+        head: ReturnHead | None = None,
+        proposals: Callable[[QNetwork], Learner[Sample]] | None = None,
+        driver: Callable[[QNetwork], Policy] | None = None,
+        terms: Sequence[Term] = (),
     ) -> None:
-        config, head = config or DQNConfig(), head or Scalar()
-        for name in ("steps", "rollout", "updates", "batch_size", "target_every"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
-        for name in ("explore", "importance"):
-            if not 0 <= getattr(config, name) <= 1:
-                raise ValueError(f"{name}: a share in [0, 1], not {getattr(config, name)}.")
-        for name in ("priority", "munchausen"):
-            if getattr(config, name) < 0:
-                raise ValueError(f"{name}: at least 0, not {getattr(config, name)}.")
-        if not 0 < config.tau <= 1:
-            raise ValueError(f"tau: a share in (0, 1], not {config.tau}.")
+        config, head, spec = config or DQNConfig(), head or Scalar(), source.spec
         if config.munchausen and not isinstance(head, Scalar):
             raise ValueError("munchausen: only for expected values; its soft target is no return distribution.")
         if config.munchausen and config.double:
             raise ValueError("double: munchausen's target takes the value of all actions; nothing is chosen in it.")
         self.source, self.config = source, config
-        architecture = ValueArchitecture(
+        architecture = QArchitecture(
             config.hidden,
             config.activation,
             head,
@@ -147,46 +149,39 @@ class DQN:
             normalise=config.normalise_obs,
             temperature=config.temperature,
         )
-        init = Stream(source.seed, "init", source.device)
-        self.policy = ValuePolicy(source.observation, source.action, source.members, architecture, init, env=source.id)
-        self.target = copy.deepcopy(self.policy)
-
-        def member(name: str) -> Tensor:
-            return per_member(getattr(config, name), name, source.members, source.device)
-
-        self.gamma, self.lr = member("gamma"), member("lr")
-        self.epsilon, self.epsilon_end = member("epsilon"), member("epsilon_end")
+        init = Stream(spec.seed, "init", spec.device)
+        self.policy = QNetwork(spec.observation, spec.action, spec.members, architecture, init, env=spec.id)
+        self.target = TargetNetwork(self.policy, config.tau, config.target_every)
+        names = ("gamma", "lr", "epsilon", "epsilon_end")
+        self.hyper = SimpleNamespace(
+            **{name: per_member(getattr(config, name), name, spec.members, spec.device) for name in names}
+        )
+        self.terms = Terms(terms, spec)
         self.learner = Learner(
             self.policy.estimators,
             self._loss,
-            gradient=self._gradient if self.policy.has_slopes else None,
+            gradient=self._gradient if self.policy.plain and not self.terms else None,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
         )
         self.proposals = None if proposals is None else proposals(self.policy)
-        self.proposals_lr = None if self.proposals is None else self.proposals.lr.clone()
+        self.hyper.proposals_lr = None if self.proposals is None else self.proposals.lr.clone()
         self.replay = SequenceReplay(
             config.capacity,
             source,
-            Stream(source.seed, "replay", source.device),
-            self.gamma,
+            Stream(spec.seed, "replay", spec.device),
+            self.hyper.gamma,
             n_step=config.n_step,
             alpha=config.priority,
         )
-        room = (self.replay.slots - config.n_step + 1) * source.num_envs
+        room = (self.replay.slots - config.n_step + 1) * spec.num_envs
         if room < config.batch_size:
             raise ValueError(f"capacity: {config.capacity} hold {room} windows at most, fewer than a batch.")
-        greedy: Policy = _Greedy(self.policy) if driver is None else driver(self.policy)
-        epsilon = self.epsilon.clone()
-        self.driver = (
-            EpsilonZGreedy(greedy, source.action, epsilon)
-            if config.persistent
-            else EpsilonGreedy(greedy, source.action, epsilon)
-        )
-        self.weights_noise = Stream(source.seed, "weights", source.device)
-        self.updates = torch.zeros((), dtype=torch.int64)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
+        acts: Policy = _Driver(self.policy) if driver is None else driver(self.policy)
+        explores = EpsilonZGreedy if config.persistent else EpsilonGreedy
+        self.driver = explores(acts, spec.action, self.hyper.epsilon.clone())
+        self.weights_noise = Stream(spec.seed, "weights", spec.device)
+        self.progress = Progress(spec, config.steps, config.rollout * spec.num_envs)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -195,53 +190,42 @@ class DQN:
         support = f"support: {head.count} returns from {head.low:g} to {head.high:g}" if isinstance(head, Atoms) else ""
         return tuple(note for note in (str(self.replay), support) if note)
 
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
-
     def step(self) -> Metrics:
         """Collect one rollout, then learn from the replay."""
-        config = self.config
-        done = int(self.steps) / config.steps
-        explored = min(1.0, done / config.explore) if config.explore > 0 else 1.0
-        self.driver.epsilon.copy_(torch.lerp(self.epsilon, self.epsilon_end, explored))
-        left = 1 - min(done, 1.0) if config.anneal_lr else 1.0
-        self.learner.lr.copy_(self.lr * left)
-        if self.proposals is not None and self.proposals_lr is not None:
-            self.proposals.lr.copy_(self.proposals_lr * left)
-        seen = self.source.collect(self.driver, config.rollout)
-        if config.clip_reward:
-            seen = replace(seen, reward=seen.reward.clamp(-1, 1))
-        self.replay.add(seen)
-        if self.policy.normaliser is not None and self.target.normaliser is not None:
-            self.policy.normaliser.update(fold(seen.obs))
-            self.target.normaliser.load_state_dict(self.policy.normaliser.state_dict())
-        self.steps += config.rollout * self.source.num_envs
-        if int(self.steps) < config.learning_starts or len(self.replay) < config.batch_size:
-            nothing = torch.zeros(self.source.members, device=self.source.device)
-            names = ["loss", "grad_norm", "value", *(["entropy"] if self.proposals is not None else [])]
-            return {**dict.fromkeys(names, nothing), "epsilon": self.driver.epsilon.clone()}
-        importance = config.importance + (1 - config.importance) * min(done, 1.0)
-        batches = self.replay.batches(config.batch_size, config.updates, importance)
-        metrics = [self._update(batch) for batch in batches]
-        return {**mean_metrics(metrics), "epsilon": self.driver.epsilon.clone()}
+        config, hyper, share = self.config, self.hyper, self.progress.share
+        explored = min(1.0, share / config.explore) if config.explore > 0 else 1.0
+        self.driver.epsilon.copy_(torch.lerp(hyper.epsilon, hyper.epsilon_end, explored))
+        left = 1 - share if config.anneal_lr else 1.0
+        self.learner.lr.copy_(hyper.lr * left)
+        if self.proposals is not None:
+            self.proposals.lr.copy_(hyper.proposals_lr * left)
+        steps = config.rollout * self.source.spec.num_envs
+        updates = replay_step(
+            self.source,
+            self.driver,
+            self.replay,
+            self._update,
+            config,
+            ready=int(self.progress.steps) + steps >= config.learning_starts,
+            beta=config.importance + (1 - config.importance) * share,
+            see=self._see,
+        )
+        self.progress.advance(steps)
+        return {**mean_metrics(updates), "epsilon": self.driver.epsilon.clone()}
+
+    def _see(self, rollout: Rollout) -> Rollout:
+        """Let normaliser and terms look at a rollout; what is remembered of it."""
+        self.policy.observe(fold(rollout.obs))
+        self.target.follow()
+        self.terms.watch(rollout, int(self.progress.steps))
+        return replace(rollout, reward=rollout.reward.clamp(-1, 1)) if self.config.clip_reward else rollout
 
     def _update(self, batch: Sample) -> Metrics:
         metrics = self.learner(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
         self.replay.update_priorities(batch.index, metrics.pop("priority"))
-        self.updates += 1
-        if int(self.updates) % self.config.target_every == 0:
-            with torch.no_grad():
-                for mine, new in zip(self.target.parameters(), self.policy.parameters(), strict=True):
-                    mine.lerp_(new, self.config.tau)
+        self.target.update()
         return metrics
 
     def _noise(self, batch: Sample) -> Tensor | None:
@@ -250,19 +234,26 @@ class DQN:
         return self.weights_noise.uniform(*batch.reward.shape, width) if width else None
 
     def _loss(self, batch: Sample) -> tuple[Tensor, Metrics]:
-        taken = self.policy.returns(batch.obs, self._noise(batch)).take(batch.action)
+        returns = self.policy.returns(batch.obs, self._noise(batch))
+        taken = returns.take(batch.action)
         with torch.no_grad():
             target = self._target(batch)
         error = taken.loss(target)
         value, wanted = taken.mean.detach(), target.mean
         priority = (wanted - value).abs() if isinstance(self.policy.architecture.head, Scalar) else error.detach()
-        return (batch.weight * error).mean(1), {"value": value.mean(1), "priority": priority}
+        metrics = {"value": value.mean(1), "priority": priority}
+        extra: Tensor | float = 0.0
+        if self.terms:
+            softmax = Categorical(admitted(returns.mean, batch.obs) / self.config.temperature)
+            extra, each = self.terms(batch, softmax)
+            metrics |= {name: term.mean(1) for name, term in each.items()}
+        return (batch.weight * error + extra).mean(1), metrics
 
     def _gradient(self, batch: Sample) -> tuple[Tensor, Metrics, list[Tensor]]:
         """The same with its gradient written out, for means and quantiles by multilayer perceptrons."""
         target = self._target(batch)
         weight = batch.weight / self.config.batch_size
-        taken, error, grads = self.policy.slopes(batch.obs, batch.action, target, weight)
+        taken, error, grads = self.policy.returns_and_gradients(batch.obs, batch.action, target, weight)
         value, priority = taken.mean, error
         if isinstance(taken, ExpectedReturn):
             priority = (target.mean - value).abs_() if self.config.priority > 0 else error
@@ -270,24 +261,25 @@ class DQN:
 
     def _target(self, batch: Sample) -> ReturnDistribution:
         """The distribution of the n-step reward and what follows it."""
-        following = self.target.returns(batch.next_obs, self._noise(batch))
+        following = self.target.network.returns(batch.next_obs, self._noise(batch))
         if self.config.munchausen:
             tau = self.config.munchausen_temperature
-            bonus = munchausen_bonus(self.target.returns(batch.obs).mean, batch.action, tau)
-            reward = batch.reward + self.config.munchausen * bonus
-            return ExpectedReturn(soft_value(following.mean, tau)).bellman_backup(reward, batch.discount)
+            values = admitted(self.target.network.returns(batch.obs).mean, batch.obs)
+            reward = batch.reward + self.config.munchausen * munchausen_bonus(values, batch.action, tau)
+            value = soft_value(admitted(following.mean, batch.next_obs), tau)
+            return ExpectedReturn(value).bellman_backup(reward, batch.discount)
         if isinstance(following, EnsembleReturn):
             # Each value function goes on as it would choose itself.
             online: Any = self.policy.returns(batch.next_obs) if self.config.double else following
-            return following.greedy(online).bellman_backup(batch.reward, batch.discount)
+            return following.greedy(online, action_mask(batch.next_obs)).bellman_backup(batch.reward, batch.discount)
         values = self.policy.returns(batch.next_obs).mean if self.config.double else fresh_mean(following)
-        return following.take(greedy_action(values)).bellman_backup(batch.reward, batch.discount)
+        return following.take(best(values, batch.next_obs)).bellman_backup(batch.reward, batch.discount)
 
 
-class _Greedy:
-    """Greedy by the values under noisy weights and drawn levels, if there are any: how the family drives."""
+class _Driver:
+    """Greedy by the values under noisy weights, if there are any: how the family drives."""
 
-    def __init__(self, policy: ValuePolicy) -> None:
+    def __init__(self, policy: QNetwork) -> None:
         self.policy = policy
         # Acting needs noise for noisy weights only; without them implicit levels stay at their midpoints.
         self.noise = policy.return_noise if policy.architecture.noisy else 0
@@ -295,6 +287,6 @@ class _Greedy:
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
-        """The action of greatest mean return."""
-        return self.policy.returns(obs, noise if self.noise else None).mean.argmax(-1), None, {}
+    def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """The action of greatest mean return; without noise by the means of the weights."""
+        return best(self.policy.returns(obs, noise if self.noise else None).mean, obs), None, {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.types import Source
-from imitate.nets.heads import Expectiles
+from imitate.nets.return_heads import Expectiles
 
 __all__ = ["ERDQNConfig", "er_dqn"]
 

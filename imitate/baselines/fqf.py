@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.config import Count, NonNegative, Positive
 from imitate.core.learner import Learner, PerMember
 from imitate.core.sequence_replay import Sample
 from imitate.core.types import Metrics, Source
 from imitate.distributions.regression import fraction_loss
 from imitate.distributions.returns import QuantileReturn
-from imitate.nets.heads import Fractions
-from imitate.nets.value_network import ValuePolicy
+from imitate.nets.q_network import QNetwork
+from imitate.nets.return_heads import Fractions
 
 __all__ = ["FQFConfig", "fqf"]
 
@@ -34,10 +35,10 @@ class FQFConfig(DQNConfig):
         entropy: Bonus on the entropy of the shares, in units of return: it keeps them from vanishing.
     """
 
-    fractions: int = 16
-    cosines: int = 32
-    kappa: float = 1.0
-    fraction_lr: PerMember = 1e-4
+    fractions: Count = 16
+    cosines: Count = 32
+    kappa: Positive[float] = 1.0
+    fraction_lr: NonNegative[PerMember] = 1e-4
     entropy: float = 0.0
 
 
@@ -49,20 +50,20 @@ def fqf(source: Source, config: FQFConfig | None = None) -> DQN:
     """
     config = config or FQFConfig()
 
-    def learner(policy: ValuePolicy) -> Learner[Sample]:
-        assert policy.proposal is not None
+    def learner(policy: QNetwork) -> Learner[Sample]:
+        assert policy.head.proposal is not None
 
         def loss(batch: Sample) -> tuple[Tensor, Metrics]:
             return _loss(policy, batch, config.entropy)
 
         # RMSprop, as in the paper: Adam without a first moment.
-        return Learner([policy.proposal], loss, lr=config.fraction_lr, betas=(0.0, 0.95), epsilon=1e-5)
+        return Learner([policy.head.proposal], loss, lr=config.fraction_lr, betas=(0.0, 0.95), epsilon=1e-5)
 
     head = Fractions(config.fractions, config.cosines, config.kappa)
     return DQN(source, config, head=head, proposals=learner)
 
 
-def _loss(policy: ValuePolicy, batch: Sample, bonus: float) -> tuple[Tensor, Metrics]:
+def _loss(policy: QNetwork, batch: Sample, bonus: float) -> tuple[Tensor, Metrics]:
     """Loss of the shares [M], the values being constant; reports their entropy."""
     distribution = policy.returns(batch.obs).take(batch.action)
     assert (

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from imitate.baselines.tabular import Exploration, StepSizes, TabularConfig, fresh_policy, joined
 from imitate.core import tree
-from imitate.core.learner import per_member
+from imitate.core.config import Count
+from imitate.core.learner import numbers
+from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Source, Transition, fold
+from imitate.core.wrappers import without_mask
 from imitate.losses.returns import lambda_returns
 from imitate.losses.tabular import soft_value
 
@@ -28,7 +31,7 @@ class MonteCarloConfig(TabularConfig):
         rollout: T, steps of each environment an iteration; episodes that end within them are learnt.
     """
 
-    rollout: int = 32
+    rollout: Count = 32
 
 
 class MonteCarlo:
@@ -51,39 +54,29 @@ class MonteCarlo:
     """
 
     def __init__(self, source: Source, config: MonteCarloConfig | None = None) -> None:
-        self.source, self.config = source, config or MonteCarloConfig()
-        if source.max_steps > _LONGEST:
-            raise ValueError(f"env: {source.id} needs a time limit of at most {_LONGEST:,} steps for Monte-Carlo.")
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or MonteCarloConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma")
+        if spec.max_steps > _LONGEST:
+            raise ValueError(f"env: {spec.id} needs a time limit of at most {_LONGEST:,} steps for Monte-Carlo.")
         self.policy = fresh_policy(source, self.config)
         self.exploration = Exploration(self.policy, source, self.config)
         self.rule = StepSizes(source, self.policy.q[0].numel(), self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
         self.window = _Window(source, self.config.rollout)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from the episodes that ended in it."""
-        new = self.exploration.collect(self.steps)
-        seen = self.window.slide(new)
-        counts = fold(ended_within(seen.done, self.config.rollout)).to(seen.reward.dtype)
-        next_value = soft_value(self._values(seen.next_obs), self.exploration.epsilon.unsqueeze(1))
-        discount = self.gamma * ~seen.terminated
-        returns = fold(lambda_returns(seen.reward, discount, next_value, (~seen.truncated).to(discount.dtype)))
-        table, pair = self.policy.q.flatten(1), fold(seen.obs * self.policy.action.n + seen.action)
+        new = self.exploration.collect(self.progress)
+        rollout = self.window.slide(new)
+        counts = fold(ended_within(rollout.done, self.config.rollout)).to(rollout.reward.dtype)
+        next_value = soft_value(self._values(rollout.next_obs), self.exploration.epsilon.unsqueeze(1))
+        discount = self.hyper.gamma * ~rollout.terminated
+        returns = fold(lambda_returns(rollout.reward, discount, next_value, (~rollout.truncated).to(discount.dtype)))
+        table, pair = self.policy.q.flatten(1), fold(rollout.obs * self.policy.action.n + rollout.action)
         error = returns - table.gather(1, pair)
         self.rule.move(table, pair, error, weight=counts)
-        self.steps += new.reward[:, 0].numel()
+        self.progress.advance(new.reward[:, 0].numel())
         return {
             "loss": (counts * error.square()).sum(1) / counts.sum(1).clamp(min=1),
             "reward": new.reward.mean((0, 2)),
@@ -107,8 +100,9 @@ class _Window:
     """The last T + max_steps steps [W, M, N]: an episode that ends in the last T has all its steps here."""
 
     def __init__(self, source: Source, rollout: int) -> None:
-        shape = (rollout + source.max_steps, source.members, source.num_envs)
-        number, device = torch.zeros(shape, dtype=torch.int64, device=source.device), source.device
+        spec = source.spec
+        shape = (rollout + spec.max_steps, spec.members, spec.num_envs)
+        number, device = torch.zeros(shape, dtype=torch.int64, device=spec.device), spec.device
         # Before the first step there is nothing: one-step episodes that ended long ago.
         over = torch.ones(shape, dtype=torch.bool, device=device)
         self.steps = Transition(number, number.clone(), torch.zeros(shape, device=device), number.clone(), over, ~over)

@@ -1,21 +1,29 @@
-"""Proximal policy optimisation. Letters: T time, M members, N environments of one member, B batch, F features."""
+"""Proximal policy optimisation. Letters: T time, M members, N environments of one member, B batch, S sequences."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.core.learner import Learner, PerMember, per_member
+from imitate.core.actions import action_mask
+from imitate.core.carried import Carried
+from imitate.core.config import Count, NonNegative, Positive, Share, check
+from imitate.core.learner import Learner, PerMember, numbers
 from imitate.core.noise import Stream
-from imitate.core.types import Metrics, Source, Transition, fold, mean_metrics, parts, unfold
+from imitate.core.progress import Progress
+from imitate.core.terms import Term, Terms
+from imitate.core.types import Memory, Metrics, Obs, Rollout, Source, fold, mean_metrics, parts, unfold
+from imitate.distributions.actions import Distribution
 from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
-from imitate.nets.layers import MLP, Activation, RunningNorm, network
-from imitate.nets.policy_network import NetworkPolicy, policy
+from imitate.nets.actor import Actor, Architecture, fresh
+from imitate.nets.critic import Critic
+from imitate.nets.layers import Activation, RunningNorm
 
 __all__ = ["PPO", "PPOConfig", "RewardScale"]
 
@@ -45,37 +53,49 @@ class PPOConfig:
         normalise_obs: Standardise observations by running statistics.
         normalise_reward: Divide rewards by the running standard deviation of the discounted return.
         squash: A tanh-Gaussian policy instead of a clipped Gaussian one.
+        gru: Units of a gated recurrent unit behind the hidden layers of both; 0: no such memory.
+        lstm: Units of a long short-term memory there; 0: no such memory.
     """
 
-    steps: int = 100_000
-    rollout: int = 128
-    epochs: int = 10
-    batch_size: int = 256
-    lr: PerMember = 3e-4
+    steps: Count = 100_000
+    rollout: Count = 128
+    epochs: Count = 10
+    batch_size: Count = 256
+    lr: NonNegative[PerMember] = 3e-4
     anneal_lr: bool = False
-    gamma: PerMember = 0.99
-    lam: PerMember = 0.95
-    clip: PerMember = 0.2
+    gamma: Share[PerMember] = 0.99
+    lam: Share[PerMember] = 0.95
+    clip: NonNegative[PerMember] = 0.2
     anneal_clip: bool = False
     entropy: PerMember = 0.0
     value: PerMember = 0.5
-    max_grad_norm: float = 0.5
+    max_grad_norm: Positive[float] = 0.5
     hidden: tuple[int, ...] = (64, 64)
     activation: Activation = "tanh"
     normalise_obs: bool = False
     normalise_reward: bool = False
     squash: bool = False
+    gru: int = 0
+    lstm: int = 0
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size: at least 2, for advantages are standardised, not {self.batch_size}.")
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What the loss needs, [M, B, ...]."""
+    """What the loss needs, [M, B, ...]; with a memory sequences of B/T environments, the steps of each in a row."""
 
-    x: Tensor
+    obs: Obs
     action: Tensor
     log_prob: Tensor
     advantage: Tensor
     target: Tensor
+    extras: Any = ()
+    starts: Tensor | None = None
+    memory: tuple[Memory, Memory] | None = None  # of actor and critic before the sequences, [M, S, ...]
 
 
 class PPO:
@@ -83,48 +103,56 @@ class PPO:
 
     Values are bootstrapped at the true last observation of a truncated episode; advantages are standardised in each
     minibatch; every epoch has its own permutation; the schedules depend on `steps` alone, so a resumed run goes on
-    with them.
+    with them. A recurrent policy learns from whole rollouts of some environments, by back-propagation through them.
 
     Args:
         source: Where it acts; gives M, N, the spaces, the seed and the device.
         config: Hyper-parameters.
         policy: The policy to train, for instance a cloned one; by default a fresh one as the config says. The network
             fields of the config then shape the critic alone.
+        terms: What is added to the loss, such as the distance to a teacher.
 
     Raises:
         ValueError: `batch_size` does not divide a rollout, or a number has neither one value nor M.
     """
 
-    def __init__(self, source: Source, config: PPOConfig | None = None, *, policy: NetworkPolicy | None = None) -> None:
-        config = config or PPOConfig()
-        for name in ("steps", "rollout", "epochs"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
-        if config.batch_size < 2:
-            raise ValueError(f"batch_size: at least 2, for advantages are standardised, not {config.batch_size}.")
-        if policy is not None and policy.members != source.members:
-            raise ValueError(f"policy: has {policy.members} members, the source {source.members}.")
-        size = config.rollout * source.num_envs
+    def __init__(
+        self,
+        source: Source,
+        config: PPOConfig | None = None,
+        *,
+        policy: Actor | None = None,
+        terms: Sequence[Term] = (),
+    ) -> None:
+        config, spec = config or PPOConfig(), source.spec
+        if policy is not None and policy.members != spec.members:
+            raise ValueError(f"policy: has {policy.members} members, the source {spec.members}.")
+        size = config.rollout * spec.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
         self.source, self.config = source, config
-        self.policy = policy if policy is not None else _fresh_policy(source, config)
-        self.critic = network(
-            source.observation,
-            1,
-            members=source.members,
-            hidden=config.hidden,
+        self.policy = policy if policy is not None else fresh(source, _architecture(config))
+        self.critic = Critic(
+            spec.observation,
+            spec.members,
+            config.hidden,
             activation=config.activation,
-            init=Stream(source.seed, "init-critic", source.device),
-        ).to(source.device)
+            init=Stream(spec.seed, "init-critic", spec.device),
+            gru=config.gru,
+            lstm=config.lstm,
+        )
+        self.recurrent = self.policy.recurrent or self.critic.recurrent
+        if self.recurrent and config.batch_size % config.rollout:
+            raise ValueError(
+                f"batch_size: {config.batch_size} is no multiple of the rollout, {config.rollout}; a policy with a "
+                "memory learns from whole rollouts of some environments."
+            )
+        self.critic_memory = Carried(self.critic.memory(spec.members, spec.num_envs))
 
-        def member_axis(name: str) -> Tensor:
-            return per_member(getattr(config, name), name, source.members, source.device).unsqueeze(1)
-
-        self.gamma, self.lam, self.clip = member_axis("gamma"), member_axis("lam"), member_axis("clip")
-        self.entropy, self.value = member_axis("entropy"), member_axis("value")
-        self.lr, self.epsilon = member_axis("lr").squeeze(1), self.clip.clone()
-        plain = self.policy.plain and isinstance(self.critic, MLP) and self.critic.plain
+        self.hyper = numbers(config, spec, "gamma", "lam", "clip", "entropy", "value", "lr")
+        self.hyper.epsilon = self.hyper.clip.clone()
+        self.terms = Terms(terms, spec)
+        plain = self.policy.plain and self.critic.plain and not self.terms
         self.learner = Learner(
             [self.policy, self.critic],
             self._loss,
@@ -133,92 +161,119 @@ class PPO:
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,
         )
-        self.reward_scale = RewardScale(source, self.gamma) if config.normalise_reward else None
-        self.shuffle = Stream(source.seed, "shuffle", source.device)
-        self._first_rows = torch.arange(source.members, device=source.device).unsqueeze(1)  # times the size of a batch
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.reward_scale = RewardScale(source, self.hyper.gamma) if config.normalise_reward else None
+        self.shuffle = Stream(spec.seed, "shuffle", spec.device)
+        self._members = torch.arange(spec.members, device=spec.device).unsqueeze(1)
+        self.progress = Progress(spec, config.steps, size)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from it."""
-        left = max(0.0, 1 - int(self.steps) / self.config.steps)
-        self.learner.lr.copy_(self.lr * left if self.config.anneal_lr else self.lr)
-        self.epsilon.copy_(self.clip * left if self.config.anneal_clip else self.clip)
+        left, hyper = 1 - self.progress.share, self.hyper
+        self.learner.lr.copy_((hyper.lr * left if self.config.anneal_lr else hyper.lr).squeeze(1))
+        hyper.epsilon.copy_(hyper.clip * left if self.config.anneal_clip else hyper.clip)
 
-        seen = self.source.collect(self.policy, self.config.rollout)
-        batch, explained = self._prepare(seen)
+        rollout = self.source.collect(self.policy, self.config.rollout)
+        batch, explained = self._prepare(rollout)
         updates = [self.learner(part) for _ in range(self.config.epochs) for part in self._minibatches(batch)]
-        if self.policy.normaliser is not None:
-            # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
-            self.policy.normaliser.update(fold(seen.obs))
-        self.steps += self.config.rollout * self.source.num_envs
+        # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
+        self.policy.observe(fold(rollout.obs))
+        self.progress.advance(self.config.rollout * self.source.spec.num_envs)
         return {
             **self._measure(updates),
             "explained_variance": explained,
-            "reward": seen.reward.mean((0, 2)),
+            "reward": rollout.reward.mean((0, 2)),
         }
 
     @torch.no_grad()
-    def _prepare(self, seen: Transition) -> tuple[_Batch, Tensor]:
+    def _prepare(self, rollout: Rollout) -> tuple[_Batch, Tensor]:
         """Advantages and value targets of a rollout, and how much of the targets' variance the values explain."""
-        x, next_x = self.policy.features(fold(seen.obs)), self.policy.features(fold(seen.next_obs))
-        action = fold(seen.action)
-        value = self.critic(x).squeeze(-1)
-        next_value = unfold(self.critic(next_x).squeeze(-1), len(seen.reward))
-        reward = seen.reward if self.reward_scale is None else self.reward_scale(seen.reward, seen.done)
-        target = fold(lambda_returns(reward, self.gamma * ~seen.terminated, next_value, self.lam * ~seen.truncated))
-        log_prob = self.policy.on_features(x).log_prob(action)
+        time, carried = len(rollout.reward), self.critic_memory.tree
+        obs, action = fold(rollout.obs), fold(rollout.action)
+        x, next_x = self.policy.prepare(obs), self.policy.prepare(fold(rollout.next_obs))
+        if self.recurrent:
+            value, memories = self.critic.unroll(unfold(x, time), carried, rollout.starts)
+            value, next_value = fold(value), self.critic(next_x, fold(memories))
+            self.critic_memory.tree = tree.map(lambda leaf: leaf[-1], memories)
+            distribution = fold(self.policy.unroll(rollout.obs, rollout.memory, rollout.starts)[0])
+        else:
+            value, next_value = self.critic(x), self.critic(next_x)
+            distribution = self.policy.on_features(x, action_mask(obs))
+        reward = rollout.reward if self.reward_scale is None else self.reward_scale(rollout.reward, rollout.done)
+        gamma, lam = self.hyper.gamma * ~rollout.terminated, self.hyper.lam * ~rollout.truncated
+        target = fold(lambda_returns(reward, gamma, unfold(next_value, time), lam))
         explained = 1 - (target - value).var(1) / (target.var(1) + 1e-8)
-        return _Batch(x, action, log_prob, target - value, target), explained
+        extras = self.terms.prepare(rollout, int(self.progress.steps))
+        batch = _Batch(obs, action, distribution.log_prob(action), target - value, target, extras)
+        if self.recurrent:
+            batch = replace(batch, starts=fold(rollout.starts))
+            batch = tree.map(lambda leaf: leaf.unflatten(1, (time, -1)).transpose(1, 2).flatten(1, 2), batch)
+            batch = replace(batch, memory=(rollout.memory, carried))
+        return batch, explained
 
     def _minibatches(self, batch: _Batch) -> list[_Batch]:
-        """The batch in an order of its own for each member, in parts, the advantages of each part standardised."""
+        """The batch in an order of its own for each member, in parts, the advantages of each part standardised.
+
+        Single steps are put in order, or with a memory whole sequences.
+        """
         members, size = batch.advantage.shape
-        rows = self.shuffle.uniform(members, size).argsort(1).add_(self._first_rows * size).view(-1)
-        shuffled = tree.map(lambda x: x.flatten(0, 1).index_select(0, rows).view(x.shape), batch)
+        units = size // self.config.rollout if self.recurrent else size
+        rows = self.shuffle.uniform(members, units).argsort(1).add_(self._members * units).view(-1)
+
+        def ordered(x: Tensor) -> Tensor:
+            by_unit = x.reshape(members * units, x.shape[1] // units, *x.shape[2:])
+            return by_unit.index_select(0, rows).view(x.shape)
+
+        shuffled = tree.map(ordered, batch)
         minibatches = parts(shuffled, size // self.config.batch_size)
         advantage = shuffled.advantage.unflatten(1, (-1, self.config.batch_size))
         std, mean = torch.std_mean(advantage, -1, keepdim=True)
         advantage.sub_(mean).div_(std + 1e-8)  # in place: the minibatches are views
         return minibatches
 
+    def _evaluate(self, batch: _Batch) -> tuple[Distribution, Tensor]:
+        """What actor and critic say of a batch, [M, B]."""
+        if batch.starts is None or batch.memory is None:
+            x = self.policy.prepare(batch.obs)
+            return self.policy.on_features(x, action_mask(batch.obs)), self.critic(x)
+        obs, starts = tree.map(self._sequences, (batch.obs, batch.starts))
+        x = unfold(self.policy.prepare(fold(obs)), len(starts))
+        distribution, _ = self.policy.unroll(obs, batch.memory[0], starts)
+        value, _ = self.critic.unroll(x, batch.memory[1], starts)
+        return tree.map(lambda leaf: leaf.movedim(0, 2).flatten(1, 2), (distribution, value))
+
+    def _sequences(self, x: Tensor) -> Tensor:
+        """[M, S·T, ...] -> [T, M, S, ...]."""
+        sequences: Tensor = x.unflatten(1, (-1, self.config.rollout))
+        return sequences.movedim(2, 0)
+
     def _loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
-        distribution = self.policy.on_features(batch.x)
+        distribution, value = self._evaluate(batch)
         log_ratio, entropy = distribution.log_prob(batch.action) - batch.log_prob, distribution.entropy()
-        surrogate = clipped_surrogate(log_ratio, batch.advantage, self.epsilon) - self.entropy * entropy
-        value_error = (self.critic(batch.x).squeeze(-1) - batch.target).square()
-        metrics = {"entropy": entropy.detach(), "value_error": value_error.detach(), "log_ratio": log_ratio.detach()}
-        return (surrogate + self.value * value_error).mean(1), metrics
+        surrogate = clipped_surrogate(log_ratio, batch.advantage, self.hyper.epsilon) - self.hyper.entropy * entropy
+        value_error = (value - batch.target).square()
+        extra, metrics = self.terms(batch, distribution)
+        metrics |= {"entropy": entropy.detach(), "value_error": value_error.detach(), "log_ratio": log_ratio.detach()}
+        return (surrogate + self.hyper.value * value_error + extra).mean(1), metrics
 
     def _gradient(self, batch: _Batch) -> tuple[Tensor, Metrics, list[Tensor]]:
         """The same with its gradient written out, for choices by multilayer perceptrons."""
-        actor, critic = cast(MLP, self.policy.network), cast(MLP, self.critic)
-        thought, valued = actor.outputs(batch.x), critic.outputs(batch.x)
+        x, hyper = self.policy.prepare(batch.obs), self.hyper
+        actor_out, critic_out = self.policy.outputs(x), self.critic.outputs(x)
         found = categorical_surrogate(
-            thought[-1], batch.action, batch.log_prob, batch.advantage, self.epsilon, self.entropy
+            actor_out[-1], batch.action, batch.log_prob, batch.advantage, hyper.epsilon, hyper.entropy
         )
-        error, size = valued[-1].squeeze(-1) - batch.target, self.config.batch_size
-        slope = (error * (2 / size * self.value)).unsqueeze(-1)
-        grads = [*actor.gradients(thought, found.slope / size), *critic.gradients(valued, slope)]
+        error, size = critic_out[-1].squeeze(-1) - batch.target, self.config.batch_size
+        grad = (error * (2 / size * hyper.value)).unsqueeze(-1)
+        grads = [*self.policy.gradients(actor_out, found.grad / size), *self.critic.gradients(critic_out, grad)]
         value_error = error.square()
         metrics = {"entropy": found.entropy, "value_error": value_error, "log_ratio": found.log_ratio}
-        return torch.addcmul(found.loss, self.value, value_error), metrics, grads
+        return torch.addcmul(found.loss, hyper.value, value_error), metrics, grads
 
     @torch.no_grad()
     def _measure(self, updates: list[Metrics]) -> Metrics:
         """Means over the updates; what is not needed to learn is computed here, once a rollout."""
         log_ratio = torch.stack([update.pop("log_ratio") for update in updates])
-        kl, clipped = approximate_kl(log_ratio), (log_ratio.expm1().abs() > self.epsilon).float()
+        kl, clipped = approximate_kl(log_ratio), (log_ratio.expm1().abs() > self.hyper.epsilon).float()
         return {**mean_metrics(updates), "kl": kl.mean((0, 2)), "clipped": clipped.mean((0, 2))}
 
 
@@ -229,9 +284,10 @@ class RewardScale:
     """
 
     def __init__(self, source: Source, gamma: Tensor) -> None:
+        spec = source.spec
         self.gamma = gamma
-        self.statistics = RunningNorm(source.members, ()).to(source.device)
-        self.so_far = torch.zeros(source.members, source.num_envs, device=source.device)
+        self.statistics = RunningNorm(spec.members, ()).to(spec.device)
+        self.so_far = torch.zeros(spec.members, spec.num_envs, device=spec.device)
 
     def __call__(self, reward: Tensor, done: Tensor) -> Tensor:
         """Update with a rollout, rewards and episode ends [T, M, N], and scale its rewards."""
@@ -251,11 +307,7 @@ class RewardScale:
         self.so_far.copy_(state["so_far"])
 
 
-def _fresh_policy(source: Source, config: PPOConfig) -> NetworkPolicy:
-    return policy(
-        source,
-        config.hidden,
-        activation=config.activation,
-        normalise=config.normalise_obs,
-        squash=config.squash,
+def _architecture(config: PPOConfig) -> Architecture:
+    return Architecture(
+        config.hidden, config.activation, config.normalise_obs, config.squash, gru=config.gru, lstm=config.lstm
     )

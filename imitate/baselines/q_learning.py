@@ -13,15 +13,17 @@ from imitate.baselines.tabular import (
     StepSizes,
     TabularConfig,
     TraceConfig,
+    Traces,
     fresh_policy,
     metrics,
     moments,
-    successor,
 )
-from imitate.core.learner import per_member
+from imitate.core.learner import numbers
 from imitate.core.noise import Stream
+from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Source, Transition
-from imitate.losses.tabular import decayed_trace, double_value, greedy_value, is_greedy, td_error
+from imitate.core.wrappers import without_mask
+from imitate.losses.tabular import double_value, greedy_value, is_greedy, td_error
 
 __all__ = ["DoubleQLearning", "QLambda", "QLearning"]
 
@@ -42,35 +44,25 @@ class QLearning:
     """
 
     def __init__(self, source: Source, config: TabularConfig | None = None) -> None:
-        self.source, self.config = source, config or TabularConfig()
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or TabularConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma")
         self.policy = fresh_policy(source, self.config)
         self.exploration = Exploration(self.policy, source, self.config)
         self.rule = StepSizes(source, self.policy.q[0].numel(), self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from its steps."""
-        seen = self.exploration.collect(self.steps)
-        errors = [self._learn(now) for now in moments(seen)]
-        self.steps += len(errors) * self.source.num_envs
-        return metrics(errors, seen.reward, epsilon=self.exploration.epsilon)
+        rollout = self.exploration.collect(self.progress)
+        errors = [self._learn(now) for now in moments(rollout)]
+        self.progress.advance(len(errors) * self.source.spec.num_envs)
+        return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
     def _learn(self, now: Transition) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
         next_value = greedy_value(self.policy.at(now.next_obs))
-        error = td_error(now.reward, self.gamma * ~now.terminated, next_value, table.gather(1, pair))
+        error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, table.gather(1, pair))
         self.rule.move(table, pair, error)
         return error
 
@@ -93,43 +85,29 @@ class QLambda:
     """
 
     def __init__(self, source: Source, config: TraceConfig | None = None) -> None:
-        self.source, self.config = source, config or TraceConfig()
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or TraceConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma", "lam")
         self.policy = fresh_policy(source, self.config)
         self.exploration = Exploration(self.policy, source, self.config)
         entries = self.policy.q[0].numel()
         self.rule = StepSizes(source, entries, self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
-        self.lam = per_member(self.config.lam, "lam", source.members, source.device).unsqueeze(1)
-        self.trace = torch.zeros(source.members, source.num_envs, entries, device=source.device)
-        self.successor = torch.full(self.trace.shape[:2], -1, device=source.device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.traces = Traces(spec, entries)
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from its steps."""
-        seen = self.exploration.collect(self.steps)
-        errors = [self._learn(now) for now in moments(seen)]
-        self.steps += len(errors) * self.source.num_envs
-        return metrics(errors, seen.reward, epsilon=self.exploration.epsilon)
+        rollout = self.exploration.collect(self.progress)
+        errors = [self._learn(now) for now in moments(rollout)]
+        self.progress.advance(len(errors) * self.source.spec.num_envs)
+        return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
     def _learn(self, now: Transition) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
-        follows = (now.obs == self.successor) & is_greedy(self.policy.at(now.obs), now.action)
-        self.trace.copy_(decayed_trace(self.trace, pair, self.gamma * self.lam * follows))
+        decay = self.hyper.gamma * self.hyper.lam * is_greedy(self.policy.at(now.obs), now.action)
         next_value = greedy_value(self.policy.at(now.next_obs))
-        error = td_error(now.reward, self.gamma * ~now.terminated, next_value, table.gather(1, pair))
-        self.rule.move(table, pair, error, trace=self.trace)
-        self.successor.copy_(successor(now))
+        error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, table.gather(1, pair))
+        self.rule.move(table, pair, error, trace=self.traces.at(now, pair, decay))
         return error
 
 
@@ -152,33 +130,23 @@ class DoubleQLearning:
     """
 
     def __init__(self, source: Source, config: TabularConfig | None = None) -> None:
-        self.source, self.config = source, config or TabularConfig()
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or TabularConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma")
         self.policy = fresh_policy(source, self.config)
         self.tables = torch.stack([self.policy.q, self.policy.q], 1)  # [M, 2, S, A]
         self.exploration = Exploration(self.policy, source, self.config)
         self.rule = StepSizes(source, self.tables[0].numel(), self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
-        self.coins = Stream(source.seed, "double", source.device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.coins = Stream(spec.seed, "double", spec.device)
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from its steps."""
-        seen = self.exploration.collect(self.steps)
-        coins = self.coins.uniform(*seen.reward.shape) < 0.5
-        errors = [self._learn(now, coin) for now, coin in zip(moments(seen), coins, strict=True)]
-        self.steps += len(errors) * self.source.num_envs
-        return metrics(errors, seen.reward, epsilon=self.exploration.epsilon)
+        rollout = self.exploration.collect(self.progress)
+        coins = self.coins.uniform(*rollout.reward.shape) < 0.5
+        errors = [self._learn(now, coin) for now, coin in zip(moments(rollout), coins, strict=True)]
+        self.progress.advance(len(errors) * self.source.spec.num_envs)
+        return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
     def _learn(self, now: Transition, coin: Tensor) -> Tensor:
         table, (states, actions) = self.tables.flatten(1), self.policy.q.shape[1:]
@@ -186,7 +154,9 @@ class DoubleQLearning:
         pair = (learner * states + now.obs) * actions + now.action
         member = torch.arange(len(coin), device=coin.device).unsqueeze(1)
         own, other = (self.tables[member, which, now.next_obs] for which in (learner, 1 - learner))
-        error = td_error(now.reward, self.gamma * ~now.terminated, double_value(own, other), table.gather(1, pair))
+        error = td_error(
+            now.reward, self.hyper.gamma * ~now.terminated, double_value(own, other), table.gather(1, pair)
+        )
         self.rule.move(table, pair, error)
         self.policy.q.copy_(self.tables.mean(1))
         return error

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.config import Count, Positive
 from imitate.core.types import Source
-from imitate.nets.heads import Implicit, Quantiles
+from imitate.nets.return_heads import Implicit, Quantiles
 
 __all__ = ["IQNConfig", "QRDQNConfig", "iqn", "qr_dqn"]
 
@@ -20,8 +21,8 @@ class QRDQNConfig(DQNConfig):
         kappa: κ of the quantile Huber loss, in units of return.
     """
 
-    quantiles: int = 25
-    kappa: float = 1.0
+    quantiles: Count = 25
+    kappa: Positive[float] = 1.0
 
 
 def qr_dqn(source: Source, config: QRDQNConfig | None = None) -> DQN:
@@ -40,9 +41,9 @@ class IQNConfig(DQNConfig):
         kappa: κ of the quantile Huber loss, in units of return.
     """
 
-    levels: int = 16
-    cosines: int = 32
-    kappa: float = 1.0
+    levels: Count = 16
+    cosines: Count = 32
+    kappa: Positive[float] = 1.0
 
 
 def iqn(source: Source, config: IQNConfig | None = None) -> DQN:

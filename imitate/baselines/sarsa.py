@@ -16,17 +16,20 @@ from imitate.baselines.tabular import (
     StepSizes,
     TabularConfig,
     TraceConfig,
+    Traces,
     fresh_policy,
     joined,
     metrics,
     moments,
-    successor,
 )
 from imitate.core import tree
-from imitate.core.learner import PerMember, per_member
+from imitate.core.config import Count, NonNegative, Share, check
+from imitate.core.learner import PerMember, numbers, per_member
 from imitate.core.noise import Stream
+from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Policy, Source, Transition
-from imitate.losses.tabular import decayed_trace, soft_value, td_error
+from imitate.core.wrappers import without_mask
+from imitate.losses.tabular import soft_value, td_error
 from imitate_envs.base import Discrete
 
 __all__ = ["ExpectedSarsa", "ExpectedSarsaConfig", "Sarsa", "SarsaConfig", "TDLambda", "TDLambdaConfig"]
@@ -40,7 +43,7 @@ class SarsaConfig(TraceConfig):
         lam: λ, the decay of the traces beside γ; 0 is SARSA, more is SARSA(λ).
     """
 
-    lam: PerMember = 0.0
+    lam: Share[PerMember] = 0.0
 
 
 class Sarsa:
@@ -62,36 +65,24 @@ class Sarsa:
     """
 
     def __init__(self, source: Source, config: SarsaConfig | None = None) -> None:
-        self.source, self.config = source, config or SarsaConfig()
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or SarsaConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma", "lam")
         self.policy = fresh_policy(source, self.config)
         self.exploration = Exploration(self.policy, source, self.config)
         entries = self.policy.q[0].numel()
         self.rule = StepSizes(source, entries, self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
-        self.lam = per_member(self.config.lam, "lam", source.members, source.device).unsqueeze(1)
-        self.trace = torch.zeros(source.members, source.num_envs, entries, device=source.device)
-        self.successor = torch.full(self.trace.shape[:2], -1, device=source.device)
-        self.waiting = _Waiting(source.device)
-        self.cut = Stream(source.seed, "cut", source.device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.traces = Traces(spec, entries)
+        self.waiting = _Waiting(spec.device)
+        self.cut = Stream(spec.seed, "cut", spec.device)
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout, at first one step more, and learn from all but its last step."""
-        new = self.exploration.collect(self.steps, more=int(self.waiting.step is None))
-        seen, next_action = self.waiting.swap(new)
-        errors = [self._learn(now, action) for now, action in zip(moments(seen), next_action, strict=True)]
-        self.steps += len(new.reward) * self.source.num_envs
+        new = self.exploration.collect(self.progress, more=int(self.waiting.step is None))
+        rollout, next_action = self.waiting.swap(new)
+        errors = [self._learn(now, action) for now, action in zip(moments(rollout), next_action, strict=True)]
+        self.progress.advance(len(new.reward) * self.source.spec.num_envs)
         return metrics(errors, new.reward, epsilon=self.exploration.epsilon)
 
     def _learn(self, now: Transition, next_action: Tensor) -> Tensor:
@@ -102,11 +93,10 @@ class Sarsa:
         )
         next_pair = now.next_obs * actions + torch.where(now.truncated, instead, next_action)
         pair = now.obs * actions + now.action
-        self.trace.copy_(decayed_trace(self.trace, pair, self.gamma * self.lam * (now.obs == self.successor)))
-        discount = self.gamma * ~now.terminated
+        discount = self.hyper.gamma * ~now.terminated
         error = td_error(now.reward, discount, table.gather(1, next_pair), table.gather(1, pair))
-        self.rule.move(table, pair, error, trace=self.trace)
-        self.successor.copy_(successor(now))
+        trace = self.traces.at(now, pair, self.hyper.gamma * self.hyper.lam)
+        self.rule.move(table, pair, error, trace=trace)
         return error
 
 
@@ -160,41 +150,31 @@ class ExpectedSarsa:
     """
 
     def __init__(self, source: Source, config: ExpectedSarsaConfig | None = None) -> None:
-        self.source, self.config = source, config or ExpectedSarsaConfig()
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or ExpectedSarsaConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma")
         self.policy = fresh_policy(source, self.config)
         self.exploration = Exploration(self.policy, source, self.config)
         self.rule = StepSizes(source, self.policy.q[0].numel(), self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
         target = self.config.target_epsilon
         self.target_epsilon = (
             self.exploration.epsilon  # the same tensor: it follows the schedule
             if target is None
-            else per_member(target, "target_epsilon", source.members, source.device)
+            else per_member(target, "target_epsilon", spec.members, spec.device)
         )
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from its steps."""
-        seen = self.exploration.collect(self.steps)
-        errors = [self._learn(now) for now in moments(seen)]
-        self.steps += len(errors) * self.source.num_envs
-        return metrics(errors, seen.reward, epsilon=self.exploration.epsilon)
+        rollout = self.exploration.collect(self.progress)
+        errors = [self._learn(now) for now in moments(rollout)]
+        self.progress.advance(len(errors) * self.source.spec.num_envs)
+        return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
     def _learn(self, now: Transition) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
         next_value = soft_value(self.policy.at(now.next_obs), self.target_epsilon.unsqueeze(1))
-        error = td_error(now.reward, self.gamma * ~now.terminated, next_value, table.gather(1, pair))
+        error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, table.gather(1, pair))
         self.rule.move(table, pair, error)
         return error
 
@@ -213,13 +193,16 @@ class TDLambdaConfig:
         initial: All values at the start.
     """
 
-    steps: int = 100_000
-    rollout: int = 16
-    gamma: PerMember = 0.99
-    lam: PerMember = 0.8
-    alpha: PerMember = 1.0
-    omega: PerMember = 0.7
+    steps: Count = 100_000
+    rollout: Count = 16
+    gamma: Share[PerMember] = 0.99
+    lam: Share[PerMember] = 0.8
+    alpha: NonNegative[PerMember] = 1.0
+    omega: NonNegative[PerMember] = 0.7
     initial: PerMember = 0.0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class TDLambda:
@@ -241,43 +224,30 @@ class TDLambda:
     """
 
     def __init__(self, source: Source, config: TDLambdaConfig | None = None, *, policy: Policy | None = None) -> None:
-        self.source, self.config = source, config or TDLambdaConfig()
+        source = without_mask(source)
+        self.source, self.config, spec = source, config or TDLambdaConfig(), source.spec
+        self.hyper = numbers(self.config, spec, "gamma", "lam")
         # All values equal, all actions tie: uniform.
         uniform = fresh_policy(source, TabularConfig(steps=self.config.steps, rollout=self.config.rollout))
         self.policy: Policy = uniform if policy is None else policy
-        assert isinstance(source.observation, Discrete)
-        states = source.observation.n
-        initial = per_member(self.config.initial, "initial", source.members, source.device)
+        assert isinstance(spec.observation, Discrete)
+        states = spec.observation.n
+        initial = per_member(self.config.initial, "initial", spec.members, spec.device)
         self.values = initial.unsqueeze(1).expand(-1, states).clone()
         self.rule = StepSizes(source, states, self.config.alpha, self.config.omega)
-        self.gamma = per_member(self.config.gamma, "gamma", source.members, source.device).unsqueeze(1)
-        self.lam = per_member(self.config.lam, "lam", source.members, source.device).unsqueeze(1)
-        self.trace = torch.zeros(source.members, source.num_envs, states, device=source.device)
-        self.successor = torch.full(self.trace.shape[:2], -1, device=source.device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.traces = Traces(spec, states)
+        self.progress = Progress(spec, self.config.steps, self.config.rollout * spec.num_envs)
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from its steps."""
-        seen = self.source.collect(self.policy, self.config.rollout)
-        errors = [self._learn(now) for now in moments(seen)]
-        self.steps += len(errors) * self.source.num_envs
-        return metrics(errors, seen.reward)
+        rollout = self.source.collect(self.policy, self.config.rollout).steps
+        errors = [self._learn(now) for now in moments(rollout)]
+        self.progress.advance(len(errors) * self.source.spec.num_envs)
+        return metrics(errors, rollout.reward)
 
     def _learn(self, now: Transition) -> Tensor:
-        self.trace.copy_(decayed_trace(self.trace, now.obs, self.gamma * self.lam * (now.obs == self.successor)))
         value, next_value = (self.values.gather(1, state) for state in (now.obs, now.next_obs))
-        error = td_error(now.reward, self.gamma * ~now.terminated, next_value, value)
-        self.rule.move(self.values, now.obs, error, trace=self.trace)
-        self.successor.copy_(successor(now))
+        error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, value)
+        trace = self.traces.at(now, now.obs, self.hyper.gamma * self.hyper.lam)
+        self.rule.move(self.values, now.obs, error, trace=trace)
         return error

@@ -19,9 +19,12 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.config import Count, NonNegative, Share, check
 from imitate.core.learner import PerMember, per_member
+from imitate.core.progress import Progress
+from imitate.core.spec import Spec
 from imitate.core.types import Metrics, Source, Transition
-from imitate.losses.tabular import deposit, step_size
+from imitate.losses.tabular import decayed_trace, deposit, step_size
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate.policies import Mixture, Random
 from imitate_envs.base import Discrete
@@ -58,15 +61,18 @@ class TabularConfig:
         initial: All values at the start; above what can be earned it makes a greedy policy explore.
     """
 
-    steps: int = 100_000
-    rollout: int = 1
-    gamma: PerMember = 0.99
-    alpha: PerMember = 1.0
-    omega: PerMember = 0.7
-    epsilon: PerMember = 1.0
-    epsilon_end: PerMember = 0.05
-    explore: float = 0.5
+    steps: Count = 100_000
+    rollout: Count = 1
+    gamma: Share[PerMember] = 0.99
+    alpha: NonNegative[PerMember] = 1.0
+    omega: NonNegative[PerMember] = 0.7
+    epsilon: Share[PerMember] = 1.0
+    epsilon_end: Share[PerMember] = 0.05
+    explore: Share[float] = 0.5
     initial: PerMember = 0.0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -77,27 +83,23 @@ class TraceConfig(TabularConfig):
         lam: λ, the decay of the traces beside γ; 0 learns from single steps.
     """
 
-    lam: PerMember = 0.8
+    lam: Share[PerMember] = 0.8
 
 
 def fresh_policy(source: Source, config: TabularConfig) -> TabularPolicy:
     """Tables for a source, all entries `initial`.
 
     Raises:
-        ValueError: A space is not Discrete, or a number of the config does not fit.
+        ValueError: A space is not Discrete.
     """
-    for name, space in (("observation", source.observation), ("action", source.action)):
+    for name, space in (("observation", source.spec.observation), ("action", source.spec.action)):
         if not isinstance(space, Discrete):
             raise ValueError(f"{name}: a table needs a Discrete space, not {space}.")
-    for name in ("steps", "rollout"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
-    if not 0 <= config.explore <= 1:
-        raise ValueError(f"explore: a share in [0, 1], not {config.explore}.")
-    assert isinstance(source.observation, Discrete) and isinstance(source.action, Discrete)
-    initial = per_member(config.initial, "initial", source.members, source.device)
-    shape = (source.members, source.observation.n, source.action.n)
-    return TabularPolicy(initial.reshape(-1, 1, 1).expand(shape).clone(), env=source.id)
+    spec = source.spec
+    assert isinstance(spec.observation, Discrete) and isinstance(spec.action, Discrete)
+    initial = per_member(config.initial, "initial", spec.members, spec.device)
+    shape = (spec.members, spec.observation.n, spec.action.n)
+    return TabularPolicy(initial.reshape(-1, 1, 1).expand(shape).clone(), env=spec.id)
 
 
 class StepSizes:
@@ -111,9 +113,10 @@ class StepSizes:
     """
 
     def __init__(self, source: Source, entries: int, alpha: PerMember, omega: PerMember) -> None:
-        self.alpha = per_member(alpha, "alpha", source.members, source.device).unsqueeze(1)
-        self.omega = per_member(omega, "omega", source.members, source.device).unsqueeze(1)
-        self.count = torch.zeros(source.members, entries, device=source.device)
+        spec = source.spec
+        self.alpha = per_member(alpha, "alpha", spec.members, spec.device).unsqueeze(1)
+        self.omega = per_member(omega, "omega", spec.members, spec.device).unsqueeze(1)
+        self.count = torch.zeros(spec.members, entries, device=spec.device)
 
     def move(
         self,
@@ -165,17 +168,18 @@ class Exploration:
 
     def __init__(self, policy: TabularPolicy, source: Source, config: TabularConfig) -> None:
         self.source, self.config = source, config
-        self.first = per_member(config.epsilon, "epsilon", source.members, source.device)
-        self.last = per_member(config.epsilon_end, "epsilon_end", source.members, source.device)
+        spec = source.spec
+        self.first = per_member(config.epsilon, "epsilon", spec.members, spec.device)
+        self.last = per_member(config.epsilon_end, "epsilon_end", spec.members, spec.device)
         self.epsilon = self.first.clone()
-        self.driver = Mixture(Random(source.action), policy, self.epsilon)
+        self.driver = Mixture(Random(spec.action), policy, self.epsilon)
 
-    def collect(self, steps: Tensor, more: int = 0) -> Transition:
-        """A rollout of T + `more` steps of each environment, with the ε that is due after `steps` steps."""
+    def collect(self, progress: Progress, more: int = 0) -> Transition:
+        """Steps of T + `more` of each environment, with the ε that is due now."""
         horizon = self.config.explore * self.config.steps
-        left = max(0.0, 1 - int(steps) / horizon) if horizon > 0 else 0.0
+        left = max(0.0, 1 - int(progress.steps) / horizon) if horizon > 0 else 0.0
         self.epsilon.copy_(self.last + left * (self.first - self.last))
-        return self.source.collect(self.driver, self.config.rollout + more)
+        return self.source.collect(self.driver, self.config.rollout + more).steps
 
     def state_dict(self) -> dict[str, Any]:
         """The present ε."""
@@ -186,9 +190,42 @@ class Exploration:
         self.epsilon.copy_(state["epsilon"])
 
 
-def moments(seen: Transition) -> list[Transition]:
-    """The steps [M, N] of a rollout [T, M, N]."""
-    return [tree.map(lambda x: x[t], seen) for t in range(len(seen.reward))]  # noqa: B023
+class Traces:
+    """Eligibility of all entries of a table for errors to come, by environment, [M, N, K].
+
+    They end with an episode, and where a resume begins new ones without saying so: nothing goes on in another state
+    than the last step ended in.
+
+    Args:
+        spec: Of the source.
+        entries: K.
+    """
+
+    def __init__(self, spec: Spec, entries: int) -> None:
+        self.trace = torch.zeros(spec.members, spec.num_envs, entries, device=spec.device)
+        self.successor = torch.full(self.trace.shape[:2], -1, device=spec.device)
+
+    def at(self, now: Transition, entry: Tensor, decay: Tensor) -> Tensor:
+        """The traces at a step [M, N], after a visit of an entry [M, N] and decay by γλ [M, N] or [M, 1]."""
+        self.trace.copy_(decayed_trace(self.trace, entry, decay * (now.obs == self.successor)))
+        self.successor.copy_(successor(now))
+        return self.trace
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both."""
+        return {"trace": self.trace, "successor": self.successor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore, in place."""
+        for name, value in self.state_dict().items():
+            if state[name].shape != value.shape:
+                raise RuntimeError(f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}")
+            value.copy_(state[name])
+
+
+def moments(steps: Transition) -> list[Transition]:
+    """The steps [M, N] of [T, M, N]."""
+    return [tree.map(lambda x: x[t], steps) for t in range(len(steps.reward))]  # noqa: B023
 
 
 def successor(now: Transition) -> Tensor:

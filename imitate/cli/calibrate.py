@@ -42,7 +42,7 @@ class Calibrate:
         """Calibrate."""
         from imitate.experiment.calibrate import calibrate
         from imitate.nets.files import load
-        from imitate.nets.value_network import ValuePolicy
+        from imitate.nets.q_network import QNetwork
         from imitate.sources import make
 
         must_exist("run", self.run)
@@ -56,11 +56,11 @@ class Calibrate:
         if env is None:
             raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
         policy = load(self.run)
-        if not isinstance(policy, ValuePolicy):
+        if not isinstance(policy, QNetwork):
             raise ValueError(f"run: '{self.run}' holds no policy that has learnt values.")
         source = make(env, num_envs=self.episodes, members=policy.members, seed=self.seed, device=self.device)
         clip = bool(config.get("clip_reward", False))
-        found = calibrate(policy.to(source.device), source, gamma, clip_reward=clip)
+        found = calibrate(policy.to(source.spec.device), source, gamma, clip_reward=clip)
         about = {"env": env, "episodes": self.episodes, "gamma": gamma, "seed": self.seed}
         found.write(Path(self.run), about)
         say(f"calibration: {found}")

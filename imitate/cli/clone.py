@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from imitate.cli.common import Common, as_before, changed, env_of, fresh, options_of, run_before, teacher_for
-from imitate.cli.parsing import option
+from imitate.cli.common import Common, as_before, changed, demonstrations_for, env_of, options_of, run_before
+from imitate.cli.parsing import flat, option
 from imitate.configs import config_for
-from imitate.data import Demonstrations, demonstrate
-from imitate.losses.imitation import ImitationLoss, negative_log_likelihood, squared_error
-from imitate.nets.policy_network import Architecture
+from imitate.losses.imitation import ImitationLoss, SquaredError, negative_log_likelihood
+from imitate.nets.actor import Architecture, fresh
 from imitate.students import BehaviourCloning, BehaviourCloningConfig
-from imitate_envs.base import Discrete
+from imitate_envs.base import Box
 
 __all__ = ["Clone", "command"]
 
@@ -47,25 +46,22 @@ class Clone:
 
     def __call__(self) -> None:
         """Clone."""
-        if (self.teacher is None) == (self.data is None):
-            raise ValueError("teacher: pass either --teacher or --data.")
-        if self.demonstrations < 1:
-            raise ValueError(f"demonstrations: at least 1, not {self.demonstrations}.")
-        env = self.common.known_env(self.teacher)
-        source = self.common.source(env, self.demonstrations)
-        teacher = None if self.teacher is None else teacher_for(self.teacher, source, self.vec_normalize)
-        if teacher is not None:
-            demonstrations = demonstrate(source, teacher, self.demonstrations)
-        else:
-            assert self.data is not None
-            demonstrations = Demonstrations.from_npz(self.data, source)
-        if self.loss == "mse" and isinstance(source.action, Discrete):
+        source, teacher, demonstrations = demonstrations_for(
+            self.common,
+            self.common.known_env(self.teacher),
+            self.teacher,
+            self.vec_normalize,
+            self.data,
+            self.demonstrations,
+        )
+        action = source.spec.action
+        if self.loss == "mse" and not isinstance(action, Box):
             raise ValueError("loss: mse needs a continuous action; take nll for choices.")
         student = fresh(source, self.student)
         losses: dict[str, ImitationLoss | None] = {
             "default": None,
             "nll": negative_log_likelihood,
-            "mse": squared_error,
+            "mse": SquaredError(action) if isinstance(action, Box) else None,
         }
         config = changed(self.config, self.common.change)
         thinned = demonstrations.thinned(self.every)
@@ -81,4 +77,4 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
         student=config_for(Architecture, "student", env or ""),
         config=config_for(BehaviourCloningConfig, "clone", env or ""),
     )
-    return Clone, as_before(default, run_before(arguments, "clone", env))
+    return flat(Clone), as_before(default, run_before(arguments, "clone", env))

@@ -16,13 +16,14 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from imitate.cli.parsing import option, read
+from imitate.core import tree
 from imitate.core.names import closest
 from imitate.core.options import agreed, plain
 
 if TYPE_CHECKING:
     from imitate.core.types import Algorithm, Source
+    from imitate.data import Demonstrations
     from imitate.distributions.actions import Teacher
-    from imitate.nets.policy_network import Architecture, NetworkPolicy
 
 __all__ = [
     "OUT",
@@ -30,8 +31,8 @@ __all__ = [
     "Device",
     "as_before",
     "changed",
+    "demonstrations_for",
     "env_of",
-    "fresh",
     "members_of",
     "must_exist",
     "options_of",
@@ -113,7 +114,7 @@ class Common:
         from imitate.core.capture import paths
         from imitate.experiment.run import load_checkpoint, run
 
-        out = self.out or folder(name, algorithm.source.id)
+        out = self.out or folder(name, algorithm.source.spec.id)
         begun = (out / "checkpoint.json").exists()
         if self.change and not (begun and self.resume):
             raise ValueError("change: only a run that is resumed has something to change; pass --resume and its --out.")
@@ -121,16 +122,16 @@ class Common:
             raise ValueError(f"out: '{out}' holds a run already; pass --resume to go on with it, or another --out.")
         about = {
             "command": name,
-            "env": algorithm.source.id,
+            "env": algorithm.source.spec.id,
             "members": self.members,
             "seed": self.seed,
-            "num_envs": algorithm.source.num_envs,
+            "num_envs": algorithm.source.spec.num_envs,
             **options,
         }
         document = _document(out, about, [one.partition("=")[0].replace("-", "_") for one in self.change])
         if begun:
             # Also what was changed before: a run that was killed at once has it in run.json, and not in a checkpoint.
-            ever = {change["option"].partition(".")[0] for change in document.get("changes", ())}
+            ever = {change["option"] for change in document.get("changes", ())}
             load_checkpoint(algorithm, out, changed=ever)
         out.mkdir(parents=True, exist_ok=True)
         (out / "run.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
@@ -139,7 +140,7 @@ class Common:
         rounding = _rounding(algorithm)
         if rounding is not None:
             say(f"{name}: {rounding}")
-        every = max(1, algorithm.budget // 10) if self.evaluate_every is None else self.evaluate_every
+        every = max(1, algorithm.progress.budget // 10) if self.evaluate_every is None else self.evaluate_every
         last = None
         for report in run(
             algorithm,
@@ -154,12 +155,12 @@ class Common:
             say(f"{name}: {part}: {path}")
         if last is not None and last.evaluation is not None:
             say(f"{name}: {last.evaluation}")
-        elif last is None and algorithm.finished:
+        elif last is None and algorithm.progress.finished:
             say(f"{name}: nothing left to do; the run in '{out}' is finished.")
-        if not algorithm.finished:
-            say(f"stopped at step {int(algorithm.steps):,}; go on with --resume.")
+        if not algorithm.progress.finished:
+            say(f"stopped at step {int(algorithm.progress.steps):,}; go on with --resume.")
         say(f"policy, checkpoint and logs are in {out}")
-        if not algorithm.finished:
+        if not algorithm.progress.finished:
             raise KeyboardInterrupt
 
 
@@ -170,24 +171,15 @@ def folder(name: str, env: str) -> Path:
 
 def _rounding(algorithm: Algorithm) -> str | None:
     """What became of the configured steps, if the algorithm ends at another number."""
-    config = getattr(algorithm, "config", None)
-    steps = getattr(config, "steps", None)
-    if steps is None or algorithm.budget == steps:
+    if algorithm.progress.budget == algorithm.progress.total:
         return None
-    rollout = getattr(config, "rollout", None)
+    rollout = getattr(getattr(algorithm, "config", None), "rollout", None)
     reason = (
-        "an iteration is not cut" if rollout is None else f"a rollout takes {rollout * algorithm.source.num_envs:,}"
+        "an iteration is not cut"
+        if rollout is None
+        else f"a rollout takes {rollout * algorithm.source.spec.num_envs:,}"
     )
-    return f"{algorithm.budget:,} steps: {reason}"
-
-
-def fresh(source: Source, architecture: Architecture) -> NetworkPolicy:
-    """A new student."""
-    from imitate.core.noise import Stream
-    from imitate.nets.policy_network import NetworkPolicy
-
-    init = Stream(source.seed, "init", source.device)
-    return NetworkPolicy(source.observation, source.action, source.members, architecture, init, env=source.id)
+    return f"{algorithm.progress.budget:,} steps: {reason}"
 
 
 def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:
@@ -195,11 +187,46 @@ def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teache
     from imitate import teachers
 
     built = _built(name)
-    loaded = teachers.load(name if built else Path(name), source, vec_normalize=vec_normalize, device=source.device)
+    loaded = teachers.load(
+        name if built else Path(name), source, vec_normalize=vec_normalize, device=source.spec.device
+    )
     members = getattr(loaded, "members", 1)
-    if members not in (1, source.members):
-        raise ValueError(f"members: '{name}' has {members}, this run {source.members}; pass --members {members}.")
+    if members not in (1, source.spec.members):
+        raise ValueError(f"members: '{name}' has {members}, this run {source.spec.members}; pass --members {members}.")
     return loaded
+
+
+def demonstrations_for(
+    common: Common, env: str, teacher: str | None, vec_normalize: Path | None, data: Path | None, episodes: int
+) -> tuple[Source, Teacher | None, Demonstrations]:
+    """Demonstrations of a teacher, or those of a file.
+
+    Args:
+        common: Options of the run.
+        env: Environment id.
+        teacher: Name of a teacher; None with `data`.
+        vec_normalize: VecNormalize statistics of an SB3 teacher.
+        data: An .npz; None with `teacher`.
+        episodes: That the teacher shows each member.
+
+    Returns:
+        Where they were made, the teacher if there is one, and the demonstrations.
+
+    Raises:
+        ValueError: There is not one of both, or less than one episode.
+    """
+    from imitate.data import Demonstrations, demonstrate
+
+    if (teacher is None) == (data is None):
+        raise ValueError("teacher: pass either --teacher or --data.")
+    if episodes < 1:
+        raise ValueError(f"demonstrations: at least 1, not {episodes}.")
+    source = common.source(env, episodes)
+    if data is not None:
+        return source, None, Demonstrations.from_npz(data, source)
+    assert teacher is not None
+    loaded = teacher_for(teacher, source, vec_normalize)
+    return source, loaded, demonstrate(source, loaded, episodes)
 
 
 def _built(name: str) -> bool:
@@ -256,14 +283,13 @@ def changed(config: C, changes: Sequence[str]) -> C:
 
     Args:
         config: A frozen dataclass.
-        changes: NAME=VALUE each, as on the command line.
+        changes: NAME=VALUE each, as on the command line; PART.NAME=VALUE for a config within the config.
 
     Raises:
         ValueError: A name is none of the config's, or a value does not fit it.
     """
-    hints, positional = get_type_hints(type(config)), cast(Any, Positional)
-    known = [name for name in hints if not is_dataclass(getattr(config, name))]
-    values = {}
+    known, positional = _hyper_parameters(type(config)), cast(Any, Positional)
+    values: dict[str, Any] = {}
     for change in changes:
         name, equals, text = change.partition("=")
         name = name.replace("-", "_")
@@ -272,10 +298,29 @@ def changed(config: C, changes: Sequence[str]) -> C:
         if name not in known:
             raise ValueError(closest("change", name, known))
         try:
-            values[name] = read(positional[hints[name]], text.split(","), prog=name)
+            values[name] = read(positional[known[name]], text.split(","), prog=name)
         except ValueError as error:
             raise ValueError(f"change: '{text}' is no value for {name}.") from error
-    return replace(config, **values)  # type: ignore[type-var]
+    return _replaced(config, tree.unflatten(values))
+
+
+def _hyper_parameters(kind: type[Any], prefix: str = "") -> dict[str, Any]:
+    """The types of a config's fields by their names, those of configs within it as PART.NAME; no schedules."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            found |= _hyper_parameters(cast("type[Any]", hint), f"{prefix}{name}.")
+        elif not any(is_dataclass(one) for one in get_args(hint)):
+            found[f"{prefix}{name}"] = hint
+    return found
+
+
+def _replaced(config: C, values: Mapping[str, Any]) -> C:
+    new = {
+        name: _replaced(getattr(config, name), value) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    return replace(config, **new)  # type: ignore[type-var]
 
 
 def run_before(arguments: Sequence[str], name: str, env: str | None) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import tyro
 
-from imitate.cli.common import Common, as_before, changed, env_of, fresh, options_of, run_before, teacher_for
-from imitate.cli.parsing import option
+from imitate.cli.common import Common, as_before, changed, env_of, options_of, run_before, teacher_for
+from imitate.cli.parsing import flat, option
 from imitate.configs import config_for, settings
 from imitate.data import demonstrate
-from imitate.nets.policy_network import Architecture
+from imitate.nets.actor import Architecture, fresh
 from imitate.students import DAgger, DAggerConfig
 
 __all__ = ["DAggerCommand", "command"]
@@ -68,4 +68,4 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
         student=config_for(Architecture, "student", env or ""),
         config=config_for(DAggerConfig, "dagger", env or ""),
     )
-    return DAggerCommand, as_before(default, run_before(arguments, "dagger", env))
+    return flat(DAggerCommand), as_before(default, run_before(arguments, "dagger", env))

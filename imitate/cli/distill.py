@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from imitate.cli.common import Common, as_before, changed, env_of, fresh, options_of, run_before, teacher_for
-from imitate.cli.parsing import option
+from imitate.cli.common import Common, as_before, changed, env_of, options_of, run_before, teacher_for
+from imitate.cli.parsing import flat, option
 from imitate.configs import config_for, settings
 from imitate.core.types import Policy
 from imitate.losses.distillation import LOSSES
-from imitate.nets.policy_network import Architecture
+from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture
 from imitate.students import PolicyDistillation, PolicyDistillationConfig
 
@@ -50,7 +50,7 @@ class Distill:
         source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
         student = fresh(source, self.student)
-        half = torch.full((source.members,), 0.5, device=source.device)
+        half = torch.full((source.spec.members,), 0.5, device=source.spec.device)
         drivers: dict[str, Policy] = {
             "student": student,
             "teacher": teacher,
@@ -71,4 +71,4 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
         student=config_for(Architecture, "small_student", env or ""),
         config=config_for(PolicyDistillationConfig, "distill", env or ""),
     )
-    return Distill, as_before(default, run_before(arguments, "distill", env))
+    return flat(Distill), as_before(default, run_before(arguments, "distill", env))

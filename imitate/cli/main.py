@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 from imitate import __version__
+from imitate.core.errors import WorkerError
 from imitate.core.names import closest
 
 __all__ = ["COMMANDS", "main", "parse"]
@@ -24,6 +25,7 @@ COMMANDS = {
     "clone": "Clone a teacher from demonstrations: behaviour cloning.",
     "dagger": "Teach a student on the states that it visits itself.",
     "distill": "Distil a teacher into a student of any size.",
+    "gail": "Learn a reward from demonstrations, and a policy from that reward.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",
     "calibrate": "Compare the learnt distribution of the return with the returns that follow.",
     "demo": "The main job, end to end: a PPO teacher and four students, a table and a picture.",
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         keep_freed()
         command()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, WorkerError) as error:
         print(f"imitate: {' '.join(str(error).split())}", file=sys.stderr)  # whatever it says, in one line
         return 2
     except KeyboardInterrupt:

@@ -7,11 +7,11 @@ import difflib
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-__all__ = ["NOTHING", "option", "read"]
+__all__ = ["NOTHING", "flat", "option", "read"]
 
 NOTHING = tyro.MISSING_NONPROP  # the default of what has none
 
@@ -38,7 +38,6 @@ def read(kind: Any, arguments: Sequence[str], *, prog: str, default: Any = NOTHI
                 prog=prog,
                 default=default,
                 config=(
-                    tyro.conf.OmitArgPrefixes,
                     tyro.conf.OmitSubcommandPrefixes,
                     tyro.conf.FlagCreatePairsOff,
                 ),
@@ -47,6 +46,11 @@ def read(kind: Any, arguments: Sequence[str], *, prog: str, default: Any = NOTHI
         if not stop.code:
             raise
         raise ValueError(_condensed(complaint.getvalue(), arguments)) from None
+
+
+def flat(kind: Any) -> Any:
+    """A type whose options have the names of its fields alone, however deep they are within it."""
+    return Annotated[kind, tyro.conf.OmitArgPrefixes]
 
 
 def _condensed(complaint: str, arguments: Sequence[str]) -> str:
@@ -61,6 +65,8 @@ def _condensed(complaint: str, arguments: Sequence[str]) -> str:
         return complaint.strip() or "The arguments cannot be read."
     rules = [i for i, line in enumerate(lines) if line and set(line) <= {"─", "-"}]
     message = " ".join(lines[: rules[0] if rules else None]).rstrip(".").replace("__tyro-dummy-inner__.", "")
+    # What a config says of itself begins with the argument.
+    message = re.sub(r"^Error parsing (?:config\b\.?)?(\S+: )?(?:: )?", r"\1", message)
     if message.startswith("Missing"):  # what must be there may be there, mistyped
         lacking = re.findall(r"--[\w-]+", message)
         for name in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):

@@ -6,21 +6,43 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 from tyro.conf import Positional, subcommand
 
-from imitate.cli.common import Common, as_before, changed, run_before
-from imitate.cli.parsing import NOTHING, option
+from imitate.cli.common import Common, as_before, changed, env_of, run_before, teacher_for
+from imitate.cli.parsing import NOTHING, flat, option
 from imitate.configs import config_for, settings
 from imitate.core.names import closest
 from imitate.core.options import plain
+from imitate.core.terms import Linear
+from imitate.distributions.actions import Teacher
 from imitate.registry import BASELINES
+from imitate.students import Distil
 
 __all__ = ["Train", "command"]
 
 C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Kickstart:
+    """Options of learning near a teacher while that helps; for ppo and dqn.
+
+    Args:
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        distil: Weight of the distance to the teacher at the beginning.
+        distil_steps: Steps of a member behind which the weight has fallen to 0; by default a quarter of the run.
+    """
+
+    teacher: str | None = None
+    vec_normalize: Path | None = None
+    distil: float = 1.0
+    distil_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,24 +52,48 @@ class Train(Generic[C]):
     Args:
         algorithm: Its name; `imitate list` shows all.
         common: Options of every run.
+        kickstart: A teacher to learn near.
         config: Hyper-parameters; by default those tuned for the environment.
     """
 
     algorithm: Positional[str]
     common: Common
+    kickstart: Kickstart
     config: C
 
     def __call__(self) -> None:
         """Train."""
-        env = self.common.known_env()
+        env = self.common.known_env(self.kickstart.teacher)
         if self.algorithm not in BASELINES:
             raise ValueError(closest("algorithm", self.algorithm, BASELINES))
         baseline = BASELINES[self.algorithm]
         if not isinstance(self.config, baseline.config):
             raise ValueError(f"algorithm: write it first, as in 'imitate train {self.algorithm} --env {env}'.")
         config = changed(self.config, self.common.change)
-        source = self.common.source(env, int(settings(env).get("num_envs", 16)))
-        self.common.run(baseline.algorithm(source, config), self.algorithm, {"config": plain(config)})
+        source = self.common.source(env, baseline.num_envs or int(settings(env).get("num_envs", 16)))
+        options = {"kickstart": plain(self.kickstart), "config": plain(config)}
+        if self.kickstart.teacher is None:
+            self.common.run(baseline.algorithm(source, config), self.algorithm, options)
+            return
+        if "terms" not in signature(baseline.algorithm).parameters:
+            raise ValueError(f"teacher: {self.algorithm} is not kickstarted; ppo and dqn are.")
+        teacher = teacher_for(self.kickstart.teacher, source, self.kickstart.vec_normalize)
+        terms = [_distil(self.kickstart, teacher, config.steps)]
+        self.common.run(baseline.algorithm(source, config, terms=terms), self.algorithm, options, teacher)
+
+
+def _distil(kickstart: Kickstart, teacher: Teacher, steps: int) -> Distil:
+    """The term that keeps a student near a teacher.
+
+    Raises:
+        ValueError: A number does not fit.
+    """
+    if kickstart.distil < 0:
+        raise ValueError(f"distil: must be at least 0, not {kickstart.distil}.")
+    length = max(1, steps // 4) if kickstart.distil_steps is None else kickstart.distil_steps
+    if length < 1:
+        raise ValueError(f"distil_steps: must be at least 1, not {length}.")
+    return Distil(teacher, Linear(kickstart.distil, 0.0, steps=length))
 
 
 @dataclass(frozen=True)
@@ -55,6 +101,7 @@ class _Options(Generic[C]):
     """Options of one algorithm, whose name stands before them."""
 
     common: Common
+    kickstart: Kickstart
     config: C
 
 
@@ -68,16 +115,17 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
     name = "ppo" if arguments[0].startswith("-") else arguments[0]
     if name not in BASELINES:
         raise ValueError(closest("algorithm", name, BASELINES))
-    env = option(arguments, "--env")
+    env = option(arguments, "--env") or env_of(option(arguments, "--teacher"))
     kind = BASELINES[name].config
-    default = Train(tyro.MISSING, Common(env=env), config_for(kind, name, env or ""))
-    return Train[kind], as_before(default, run_before(arguments, name, env))  # type: ignore[valid-type]
+    default = Train(tyro.MISSING, Common(env=env), Kickstart(), config_for(kind, name, env or ""))
+    return flat(Train[kind]), as_before(default, run_before(arguments, name, env))  # type: ignore[valid-type]
 
 
 def _algorithms() -> Any:
     """The options of every algorithm, as subcommands."""
     parts = []
-    for name, (algorithm, kind) in BASELINES.items():
-        about, options = (algorithm.__doc__ or "").partition("\n")[0], _Options(Common(), kind())
+    for name, baseline in BASELINES.items():
+        algorithm, kind = baseline.algorithm, baseline.config
+        about, options = (algorithm.__doc__ or "").partition("\n")[0], _Options(Common(), Kickstart(), kind())
         parts.append(Annotated[_Options[kind], subcommand(name, default=options, description=about)])  # type: ignore[valid-type]
-    return functools.reduce(operator.or_, parts)
+    return flat(functools.reduce(operator.or_, parts))

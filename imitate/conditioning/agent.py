@@ -18,6 +18,7 @@ from imitate.core import noise as noises
 from imitate.core import tree
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
+from imitate.core.types import Obs
 from imitate_envs.base import Discrete, Env
 
 __all__ = ["Agent", "as_agent", "simulate_choices"]
@@ -45,8 +46,8 @@ class Agent:
         """The state of naive subjects."""
         return self.model.initial(self.theta, shape, self.actions)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: State) -> tuple[Tensor, State, dict[str, Any]]:
-        """Learn from the last step, then choose.
+    def act(self, obs: Obs, noise: Tensor | None, memory: State) -> tuple[Tensor, State, dict[str, Any]]:
+        """Learn from the last step, then choose; without noise what is most probable.
 
         Returns:
             Actions [...]; the state that they were chosen in; and as extras `log_prob` [...] of each and `log_probs`
@@ -59,7 +60,7 @@ class Agent:
         if isinstance(self.model, Contextual):
             state = self.model.observe(self.theta, state, place.argmax(-1))
         log_probs = self.model.log_probs(self.theta, state)
-        action = noises.categorical(log_probs, noise[..., 0])
+        action = log_probs.argmax(-1) if noise is None else noises.categorical(log_probs, noise[..., 0])
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         return action, state, {"log_prob": log_prob, "log_probs": log_probs}
 

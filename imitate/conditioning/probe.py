@@ -6,16 +6,17 @@ Letters: T time, M members, N environments of one member, E events, F features.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.core.types import Policy, Source, Stateful, Transition, fold, unfold
+from imitate.core.spec import Spec
+from imitate.core.types import Policy, Rollout, Source, Stateful, Transition, fold, unfold
+from imitate.nets.q_network import QNetwork
 from imitate.nets.tabular_policy import TabularPolicy
-from imitate.nets.value_network import ValuePolicy
-from imitate_envs.base import Space
 
 __all__ = ["Critic", "DopamineProbe", "around", "prediction_errors"]
 
@@ -30,7 +31,7 @@ class Critic(Protocol):
         """Values [M, B] of observations [M, B, *obs]."""
 
 
-AnyCritic: TypeAlias = Critic | ValuePolicy | TabularPolicy | Values
+AnyCritic: TypeAlias = Critic | QNetwork | TabularPolicy | Values
 
 
 @torch.no_grad()
@@ -116,68 +117,23 @@ class DopamineProbe:
         """Forget what was recorded."""
         self._seen.clear()
 
-    def collect(self, policy: Policy, steps: int) -> Transition:
+    def collect(self, policy: Policy, steps: int) -> Rollout:
         """That of the source."""
-        seen = self.source.collect(policy, steps)
+        rollout = self.source.collect(policy, steps)
         if self._critic is not None:
-            kept = Transition(seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, seen.truncated)
-            error = prediction_errors(self._critic, seen, self.gamma)
-            self._seen.append(kept.clone().with_extras(error=error))
-        return seen
+            error = prediction_errors(self._critic, rollout, self.gamma)
+            kept = tree.map(Tensor.clone, replace(rollout.steps, extras={}))
+            self._seen.append(kept.with_extras(error=error))
+        return rollout
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
         """That of the source; it is not recorded."""
         return self.source.play(policy, episodes, seed)
 
     @property
-    def id(self) -> str:
+    def spec(self) -> Spec:
         """That of the source."""
-        return self.source.id
-
-    @property
-    def observation(self) -> Space:
-        """That of the source."""
-        return self.source.observation
-
-    @property
-    def obs_dtype(self) -> torch.dtype:
-        """That of the source."""
-        return self.source.obs_dtype
-
-    @property
-    def frames(self) -> int:
-        """That of the source."""
-        return self.source.frames
-
-    @property
-    def action(self) -> Space:
-        """That of the source."""
-        return self.source.action
-
-    @property
-    def members(self) -> int:
-        """That of the source."""
-        return self.source.members
-
-    @property
-    def num_envs(self) -> int:
-        """That of the source."""
-        return self.source.num_envs
-
-    @property
-    def max_steps(self) -> int:
-        """That of the source."""
-        return self.source.max_steps
-
-    @property
-    def seed(self) -> int:
-        """That of the source."""
-        return self.source.seed
-
-    @property
-    def device(self) -> Any:
-        """That of the source."""
-        return self.source.device
+        return self.source.spec
 
     def state_dict(self) -> dict[str, Any]:
         """That of the source; the record is not part of it."""
@@ -190,7 +146,7 @@ class DopamineProbe:
 
 
 def _values(critic: AnyCritic) -> Values:
-    if isinstance(critic, ValuePolicy):
+    if isinstance(critic, QNetwork):
         return lambda obs: critic.returns(obs).mean.amax(-1)
     if isinstance(critic, TabularPolicy):
         return lambda obs: critic.at(obs).amax(-1)

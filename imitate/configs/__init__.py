@@ -1,15 +1,17 @@
 """Tuned settings, one JSON file an environment; what the command line uses by default.
 
 A file holds `num_envs`, and by the name of a command the fields of that command's config:
-`ppo`, `clone`, `dagger`, `distill`, `student` (fields of `Architecture`), those of the baselines. With `base` a section
-adds to another one. Games share a file: those of the Arcade Learning Environment, `ALE/<Game>-v5`, the file `ALE.json`,
-those of MinAtar, `MinAtar/<Game>-v0` and -v1, the file `MinAtar.json`.
+`ppo`, `clone`, `dagger`, `distill`, `gail`, `student` (fields of `Architecture`), those of the baselines. A config
+within a config, such as the `ppo` of `gail`, is a section within its section. With `base` a section adds to another
+one. Games share a file: those of the Arcade Learning Environment, `ALE/<Game>-v5`, the file `ALE.json`, those of
+MinAtar, `MinAtar/<Game>-v0` and -v1, the file `MinAtar.json`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -46,8 +48,20 @@ def config_for(kind: type[C], name: str, env: str) -> C:
     tuned = dict(settings(env).get(name, {}))
     if "base" in tuned:
         tuned = {**settings(env)[tuned.pop("base")], **tuned}
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = tuned.keys() - known
+    return _tuned(kind(), tuned, f"configs/{env}.json: {name}")
+
+
+def _tuned(default: C, tuned: Mapping[str, Any], where: str) -> C:
+    """A config with other fields, those of its parts too."""
+    unknown = tuned.keys() - {field.name for field in fields(default)}  # type: ignore[arg-type]
     if unknown:
-        raise ValueError(f"configs/{env}.json: {name} has no {', '.join(sorted(unknown))}.")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in tuned.items()})
+        raise ValueError(f"{where} has no {', '.join(sorted(unknown))}.")
+    values = {
+        key: _tuned(getattr(default, key), value, f"{where}.{key}")
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in tuned.items()
+    }
+    return replace(default, **values)  # type: ignore[type-var]

@@ -32,33 +32,57 @@ _TYPES = {
 }  # fmt: skip
 
 
-def _stateful(thing: Any) -> dict[str, Any]:
-    """Attributes that are tensors or `Stateful`, each object under its first name only."""
+def _stateful(thing: Any, known: set[int]) -> dict[str, Any]:
+    """Attributes that are tensors, `Stateful` or walked in turn, each object under its first name only.
+
+    Who drives a source belongs to the algorithm, and is none of the source's state.
+    """
     found: dict[str, Any] = {}
+    source = hasattr(type(thing), "collect")
     for name, value in vars(thing).items():
-        known = any(value is other for other in found.values())
-        if isinstance(value, (Tensor, Stateful)) and not known:
+        if id(value) in known or (source and hasattr(type(value), "act")):
+            continue
+        if isinstance(value, (Tensor, Stateful)) or _walked(value):
+            known.add(id(value))
             found[name] = value
     return found
 
 
-def state_of(thing: Any) -> dict[str, Any]:
+def _walked(value: Any) -> bool:
+    """Whether an object is saved by its attributes: an algorithm, a source or a reward model inside of another."""
+    return hasattr(value, "__dict__") and any(hasattr(type(value), name) for name in ("step", "collect", "learn"))
+
+
+def state_of(thing: Any, known: set[int] | None = None) -> dict[str, Any]:
     """The state of an object: its attributes that are tensors or `Stateful`.
 
-    So whatever changes during a run has to be one of the two; a plain counter would be lost.
+    So whatever changes during a run has to be one of the two; a plain counter would be lost. Algorithms, sources and
+    reward models among the attributes that are not `Stateful` themselves are walked in the same way.
+
+    Args:
+        thing: The object.
+        known: Identities of what is saved elsewhere.
     """
+    known = {id(thing)} if known is None else known
+    found = _stateful(thing, known)
     return {
-        name: value if isinstance(value, Tensor) else value.state_dict() for name, value in _stateful(thing).items()
+        name: value
+        if isinstance(value, Tensor)
+        else value.state_dict()
+        if isinstance(value, Stateful)
+        else state_of(value, known)
+        for name, value in found.items()
     }
 
 
-def load_state(thing: Any, state: dict[str, Any]) -> None:
+def load_state(thing: Any, state: dict[str, Any], known: set[int] | None = None) -> None:
     """Put a state of `state_of` back, in place.
 
     Raises:
         ValueError: The state is of another kind of object, or of other shapes.
     """
-    expected = _stateful(thing)
+    known = {id(thing)} if known is None else known
+    expected = _stateful(thing, known)
     # A part without content (a policy without parameters) leaves no trace in a file of tensors.
     unknown = set(state) - set(expected)
     if unknown:
@@ -70,6 +94,10 @@ def load_state(thing: Any, state: dict[str, Any]) -> None:
                 found = tuple(saved.shape) if isinstance(saved, Tensor) else "nothing"
                 raise ValueError(f"checkpoint: {name} is {found}, this run needs {tuple(value.shape)}.")
             value.copy_(saved)
+        elif isinstance(saved, Tensor):
+            raise ValueError(f"checkpoint: {name} is a tensor, this run needs its parts.")
+        elif not isinstance(value, Stateful):
+            load_state(value, saved, known)
         else:
             try:
                 value.load_state_dict(dict(tree.flatten(saved)) if isinstance(value, torch.nn.Module) else saved)

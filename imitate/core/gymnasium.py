@@ -1,6 +1,6 @@
-"""The source over Gymnasium: any VectorEnv gives the same `Transition` as a tensor environment.
+"""The source over Gymnasium: any VectorEnv gives the same `Rollout` as a tensor environment.
 
-Letters: T time, M members, N environments of one member, E episodes, K environments of one member in `play`.
+Letters: T time, M members, N environments of one member, B = M·N, E episodes, K environments of one member in `play`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
 from imitate.core import tree, vector_env
+from imitate.core.actions import choices
+from imitate.core.fleet import AnyVectorEnv, Fleet, fleet
 from imitate.core.noise import Stream
-from imitate.core.types import Memory, Policy, Transition
-from imitate.core.vector_env import AnyVectorEnv
-from imitate_envs.base import Box, Discrete, Space
-from imitate_envs.gymnasium import from_gymnasium
+from imitate.core.spec import Spec
+from imitate.core.translation import Actions, Observations
+from imitate.core.types import Memory, Policy, Rollout
+from imitate.core.window import Window, arrays
+from imitate_envs.base import Dict, Space
 
 __all__ = ["GymnasiumSource"]
 
@@ -31,11 +33,17 @@ _BLOCK = 64  # steps whose noise `play` draws at once
 class GymnasiumSource:
     """The M·N environments of a Gymnasium VectorEnv, which run on, episode after episode.
 
-    They must auto-reset in the mode SAME_STEP: `next_obs` is then the true last observation of an episode,
-    and no row of a rollout joins two. Sub-environment m·N + n belongs to member m. Observations are float32;
-    bytes stay bytes and a Discrete is int64. A Box action is clipped to its bounds and cast to the type of
-    the environment; the transition keeps what the policy gave. A step that Gymnasium calls both terminated
-    and truncated is terminated.
+    They must auto-reset in the mode SAME_STEP: `next_obs` is then the true last observation of an episode, and no row
+    of a rollout joins two. Sub-environment m·N + n belongs to member m. A plain SyncVectorEnv is stepped environment by
+    environment, so nobody else should step it. A step that Gymnasium calls both terminated and truncated is terminated.
+
+    Observations are trees of tensors as `Observations` says. Actions reach the environment as `Actions` says: counted
+    from its own start, in its own shape and type, a Box clipped to its bounds and, where it holds integers, rounded.
+    The transition keeps what the policy gave.
+
+    Where the environment says which actions are valid, by `info["action_mask"]` at reset or by a method
+    `action_masks()`, observations become a dict of `observation` and `action_mask`. A dict that has the key already is
+    left as it is. The last observation of an episode has a mask of ones where the environment gives none for it.
 
     Args:
         envs: The environments. They are reset here, with seeds derived from `seed`; `close` closes them.
@@ -43,16 +51,17 @@ class GymnasiumSource:
         seed: Seed of the environments and of the stream "policy".
         device: Where the transitions live.
         make_envs: Builds as many environments as asked, in mode SAME_STEP, for `play`. By default they are
-            built from the spec of `envs`, which `gymnasium.make_vec` leaves there.
+            built as `envs` were, by the functions or the spec that Gymnasium leaves there.
         frames: Successive frames that an observation stacks along its first axis, the newest last. By default
             it is asked of the Arcade Learning Environment and of a FrameStackObservation; elsewhere it is 1.
+        action_masks: Whether observations carry masks of valid actions; None: where the environment gives them.
 
     Attributes:
         max_steps: Time limit of an episode; 2³¹ − 1 where none is known.
 
     Raises:
-        ValueError: The autoreset mode is another, a space is neither a Box nor a Discrete from 0, M does not
-            divide the number of environments, or the observations are no stack of `frames`.
+        ValueError: The autoreset mode is another, a space is not supported, M does not divide the number of
+            environments, the observations are no stack of `frames`, or there are no masks that were asked for.
     """
 
     def __init__(
@@ -64,65 +73,87 @@ class GymnasiumSource:
         device: torch.device | str = "cpu",
         make_envs: Callable[[int], AnyVectorEnv] | None = None,
         frames: int | None = None,
+        action_masks: bool | None = None,
     ) -> None:
         spec = vector_env.find_spec(envs)
-        self.id = type(envs.unwrapped).__name__ if spec is None else spec.id
+        self.id = vector_env.name(envs, spec)
         vector_env.require_same_step(envs, self.id, "envs")
+        vector_env.require_distinct(envs, "env")
         if members < 1 or envs.num_envs % members:
             raise ValueError(f"members: {members} members cannot share {envs.num_envs} environments equally.")
         self.envs, self.members, self.num_envs, self.seed = envs, members, envs.num_envs // members, seed
         self.device = torch.device(device)
-        self.observation: Space = _space(envs.single_observation_space, "observation")
-        self.action: Space = _space(envs.single_action_space, "action")
+        self._actions = Actions(envs.single_action_space)
+        self._observations = Observations(envs.single_observation_space)
         self.frames = vector_env.frames(envs) if frames is None else frames
-        if self.frames != 1 and self.observation.shape[:1] != (self.frames,):
+        shape = getattr(self.observation, "shape", ())
+        if self.frames != 1 and shape[:1] != (self.frames,):
             raise ValueError(f"frames: observations {self.observation} are no stack of {self.frames}.")
-        self.max_steps = vector_env.time_limit(envs, spec)
         self.make_envs = vector_env.builder(envs, spec) if make_envs is None else make_envs
         self.decisions = Stream(seed, "policy", device)
         self.taken = 0  # steps of each environment so far
         self._stage: AnyVectorEnv | None = None  # where `play` plays
+        self._fleet = fleet(envs, self.id)
+        self._fleet.reset(self._seeds())
+        if self._masked(action_masks):
+            self._observations = Observations(envs.single_observation_space, sum(choices(self.action)))
+            self.frames = 1  # a dict is no stack
+        self.max_steps = vector_env.time_limit(envs, spec)
         self._begin()
+        self.spec = Spec(
+            self.id,
+            self.observation,
+            self.action,
+            members,
+            self.num_envs,
+            self.max_steps,
+            seed,
+            self.device,
+            self._observations.dtype,
+            self.frames,
+        )
+
+    @property
+    def observation(self) -> Space:
+        """Space of observations."""
+        return self._observations.space
+
+    @property
+    def action(self) -> Space:
+        """Space of actions."""
+        return self._actions.space
+
+    def _masked(self, wanted: bool | None) -> bool:
+        """Whether observations get masks of valid actions."""
+        has_key = isinstance(self.observation, Dict) and "action_mask" in self.observation.named
+        if wanted is False or has_key:
+            return False
+        found = bool(choices(self.action)) and self._fleet.has_masks()
+        if wanted and not found:
+            raise ValueError(
+                f"action_masks: '{self.id}' with actions {self.action} has neither info['action_mask'] at reset nor a "
+                "method action_masks()."
+            )
+        return found
+
+    def _seeds(self) -> list[int]:
+        """Of the episodes that begin now: they depend on the seed and the steps taken."""
+        return [_seed(self.seed, "env", self.taken, i) for i in range(self.envs.num_envs)]
 
     def _begin(self) -> None:
-        """Begin episodes; which ones depends on the seed and the steps taken."""
-        seeds = [_seed(self.seed, "env", self.taken, i) for i in range(self.envs.num_envs)]
-        self._obs = self._room(self.num_envs)
-        self._write(self._obs, vector_env.reset(self.envs, seeds))
+        """Show the beginning of episodes, whoever drove before."""
+        self._last = self._observations.room(self.members, self.num_envs)
+        self._fleet.show(self._observations, arrays(self._last))
+        self._starts = torch.ones(self.members, self.num_envs, dtype=torch.bool, device=self.device)
         self._driver: Policy | None = None
         self._memory: Memory = None
 
-    @property
-    def obs_dtype(self) -> torch.dtype:
-        """Type of the numbers of an observation."""
-        if isinstance(self.observation, Discrete):
-            return torch.int64
-        return torch.uint8 if self.envs.single_observation_space.dtype == np.uint8 else torch.float32
-
-    def _room(self, *shape: int) -> Tensor:
-        """Memory for observations [M, *shape, *obs]."""
-        return torch.empty(self.members, *shape, *self.observation.shape, dtype=self.obs_dtype, device=self.device)
-
-    def _write(self, out: Tensor, obs: NDArray[Any]) -> None:
-        """Observations of all environments into `out`: one copy on the CPU, and one more to a device."""
-        host = out if out.device.type == "cpu" else torch.empty_like(out, device="cpu", pin_memory=True)
-        host.numpy()[...] = obs.reshape(host.shape)
-        if host is not out:
-            out.copy_(host, non_blocking=True)
-
-    def _outward(self, action: Tensor) -> NDArray[Any]:
-        """Actions [M, N, ...] as the environments take them, [M·N, ...]."""
-        space = self.envs.single_action_space
-        array = action.flatten(0, 1).cpu().numpy().astype(space.dtype, copy=False)
-        # After the cast and by the environment's own numbers, so that rounding leaves nothing out of bounds.
-        return np.clip(array, space.low, space.high) if isinstance(space, spaces.Box) else array
-
     def _inward(self, array: NDArray[Any]) -> Tensor:
-        """[T, M·N] -> [T, M, N], on the device."""
+        """[T, B] -> [T, M, N], on the device."""
         return torch.from_numpy(array).view(-1, self.members, self.num_envs).to(self.device)
 
     @torch.no_grad()
-    def collect(self, policy: Policy, steps: int) -> Transition:
+    def collect(self, policy: Policy, steps: int) -> Rollout:
         """`steps` steps of every environment under `policy`: [T, M, N].
 
         A policy with memory that takes over from another starts with a fresh one, in the midst of episodes.
@@ -130,38 +161,41 @@ class GymnasiumSource:
         shape = (self.members, self.num_envs)
         if policy is not self._driver:
             self._driver, self._memory = policy, policy.memory(*shape)
-        noise = self.decisions.uniform(steps, *shape, policy.noise)
-        obs = self._obs.new_empty(steps + 1, *self._obs.shape)
-        obs[0] = self._obs
+        noise = self.decisions.uniform(steps, *shape, policy.noise).unbind()
+        window = Window(self._observations, steps, shape, self.device)
+        window.put(0, self._last)
+        memory = self._memory
         reward = np.empty((steps, self.envs.num_envs), np.float32)
         terminated, truncated = np.empty(reward.shape, np.bool_), np.empty(reward.shape, np.bool_)
         decided: list[tuple[Tensor, dict[str, Any]]] = []
-        last: list[NDArray[Any]] = []
+        last: list[list[NDArray[Any]]] = []
         for t in range(steps):
-            action, self._memory, extras = policy.act(obs[t], noise[t], self._memory)
+            action, self._memory, extras = policy.act(window.obs(t), noise[t], self._memory)
             decided.append((action, extras))
-            seen, reward[t], terminated[t], truncated[t], infos = self.envs.step(self._outward(action))
-            self._write(obs[t + 1], np.asarray(seen))
-            done = terminated[t] | truncated[t]
-            if done.any():
-                last += vector_env.last_observations(infos, done, self.id)
-                ended = self._inward(done[None])[0]
-                self._memory = tree.where(ended, policy.memory(*shape), self._memory)
+            step = self._fleet.step(self._observations, window.rows(t + 1), self._actions.outward(action))
+            window.send(t + 1)
+            reward[t], terminated[t], truncated[t] = step.reward, step.terminated, step.truncated
+            if step.last:
+                last += step.last
+                if self._memory is not None:
+                    ended = self._inward((terminated[t] | truncated[t])[None])[0]
+                    self._memory = tree.where(ended, policy.memory(*shape), self._memory)
         self.taken += steps
-        self._obs = obs[-1]
-        next_obs = obs[1:].clone()
-        if last:
-            ends = torch.from_numpy(np.flatnonzero(terminated | truncated)).to(self.device)
-            next_obs.flatten(0, 2)[ends] = torch.from_numpy(np.stack(last)).to(next_obs)
+        self._last = window.last()
+        done = terminated | truncated
+        over = self._inward(done)
+        starts, self._starts = torch.cat([self._starts[None], over[:-1]]), over[-1]
         actions, all_extras = tree.stack(decided)
-        return Transition(
-            obs[:-1],
+        return Rollout(
+            window.before(),
             actions,
             self._inward(reward),
-            next_obs,
+            window.after(np.flatnonzero(done), last),
             self._inward(terminated),
             self._inward(truncated & ~terminated),
             all_extras,
+            starts=starts,
+            memory=memory,
         )
 
     @torch.no_grad()
@@ -181,19 +215,19 @@ class GymnasiumSource:
             raise ValueError(f"episodes: must be at least 1, not {episodes}.")
         waves = -(-episodes // _WAVE)
         width = -(-episodes // waves)
-        envs = self._open(self.members * width)
+        playing = fleet(self._open(self.members * width), self.id)
         returns = []
         for wave in range(waves):
             index = range(wave * width, (wave + 1) * width)
             seeds = [_seed(seed, "evaluate", member, e) for member in range(self.members) for e in index]
             counts = np.array([[e < episodes for e in index]] * self.members)
             decisions = Stream(seed, f"evaluate-policy/{wave}", self.device)
-            returns.append(self._wave(envs, policy, seeds, counts, decisions))
+            returns.append(self._wave(playing, policy, seeds, counts, decisions))
         return torch.cat(returns, 1)[:, :episodes].to(self.device)
 
     def _wave(
         self,
-        envs: AnyVectorEnv,
+        playing: Fleet,
         policy: Policy,
         seeds: list[int],
         counts: NDArray[np.bool_],
@@ -201,17 +235,19 @@ class GymnasiumSource:
     ) -> Tensor:
         """Returns [M, K] of one episode in each environment that `counts` [M, K]; 0 of the others."""
         memory, total = policy.memory(*counts.shape), np.zeros(counts.size)
-        alive, t = counts.flatten(), 0
-        obs, noise = self._room(counts.shape[1]), torch.empty(0)
-        seen = vector_env.reset(envs, seeds)
+        alive, t, noise = counts.flatten(), 0, torch.empty(0)
+        playing.reset(seeds)
+        leaves = self._observations.room(*counts.shape)
+        playing.show(self._observations, arrays(leaves))
         while alive.any():
             if t % _BLOCK == 0:
                 noise = decisions.uniform(_BLOCK, *counts.shape, policy.noise)
-            self._write(obs, seen)
+            obs = self._observations.tree([leaf.to(self.device) for leaf in leaves])
             action, memory, _ = policy.act(obs, noise[t % _BLOCK], memory)
-            seen, reward, done = vector_env.step_alive(envs, self._outward(action), alive, seen)
-            total += np.where(alive, reward, 0)
-            alive &= ~done
+            leaves = [leaf.clone() for leaf in leaves]  # the policy may remember what it saw
+            step = playing.step(self._observations, arrays(leaves), self._actions.outward(action), alive)
+            total += np.where(alive, step.reward, 0)
+            alive &= ~(step.terminated | step.truncated)
             t += 1
         return torch.from_numpy(total.reshape(counts.shape)).float()
 
@@ -221,7 +257,7 @@ class GymnasiumSource:
             return self._stage
         if self.make_envs is None:
             raise ValueError(
-                f"make_envs: '{self.id}' has no Gymnasium spec to build fresh environments from; pass "
+                f"make_envs: '{self.id}' has nothing to build fresh environments from; pass "
                 "make_envs=lambda count: gymnasium.vector.SyncVectorEnv([make_one] * count, "
                 "autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)."
             )
@@ -229,6 +265,7 @@ class GymnasiumSource:
             self._stage.close()
         self._stage = self.make_envs(count)
         vector_env.require_same_step(self._stage, self.id, "make_envs")
+        vector_env.require_distinct(self._stage, "env", self.envs)
         return self._stage
 
     def close(self) -> None:
@@ -258,6 +295,7 @@ class GymnasiumSource:
             raise RuntimeError(f"saved with (members, num_envs) = {saved}, this run has {mine}")
         self.decisions.load_state_dict(state["decisions"])
         self.taken = int(state["taken"])
+        self._fleet.reset(self._seeds())
         self._begin()
 
 
@@ -265,14 +303,3 @@ def _seed(*names: str | int) -> int:
     """A seed in [0, 2³¹) from names and numbers."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
-
-
-def _space(space: spaces.Space[Any], argument: str) -> Space:
-    """Our space of one of Gymnasium's, or a ValueError that names the argument."""
-    try:
-        ours = from_gymnasium(space)
-    except ValueError as error:
-        raise ValueError(f"{argument}: {' '.join(str(error).split())}") from None  # in one line
-    if argument == "action" and isinstance(ours, Box) and not np.issubdtype(space.dtype, np.floating):
-        raise ValueError(f"action: {space} is not supported: the numbers of a Box must be floats.")
-    return ours

@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from imitate.core.capture import capture
+from imitate.core.spec import Spec
 from imitate.core.types import Metrics
 
-__all__ = ["Learner", "PerMember", "per_member"]
+__all__ = ["Learner", "PerMember", "numbers", "per_member"]
 
 Batch = TypeVar("Batch")
 PerMember = float | tuple[float, ...]  # one number for all members, or one for each
 
-# What a number of this name can be, in whichever config it is; any other is finite.
-_SHARES = {"gamma", "lam", "epsilon", "epsilon_end", "target_epsilon"}
-_NOT_NEGATIVE = {"lr", "weight_decay", "clip", "alpha", "omega"}
 
-
-def per_member(value: PerMember, name: str, members: int, device: torch.device | str = "cpu") -> Tensor:
+def per_member(value: PerMember | Tensor, name: str, members: int, device: torch.device | str = "cpu") -> Tensor:
     """A number of a config as a tensor [M].
 
     Raises:
-        ValueError: There are neither one nor M numbers, or one of them is outside of what its name means.
+        ValueError: There are neither one nor M numbers.
     """
-    numbers = torch.as_tensor(value, dtype=torch.float32)
-    if numbers.dim() > 0 and numbers.shape != (members,):
-        raise ValueError(f"{name}: {numbers.numel()} values for {members} members; give one, or one a member.")
-    if not numbers.isfinite().all():
-        raise ValueError(f"{name}: must be finite, not {value}.")
-    if name in _SHARES and not ((numbers >= 0) & (numbers <= 1)).all():
-        raise ValueError(f"{name}: must be in [0, 1], not {value}.")
-    if name in _NOT_NEGATIVE and (numbers < 0).any():
-        raise ValueError(f"{name}: must be at least 0, not {value}.")
-    return numbers.expand(members).clone().to(device)
+    found = torch.as_tensor(value, dtype=torch.float32)
+    if found.dim() > 0 and found.shape != (members,):
+        raise ValueError(f"{name}: {found.numel()} values for {members} members; give one, or one a member.")
+    return found.expand(members).clone().to(device)
+
+
+def numbers(config: Any, spec: Spec, *names: str) -> SimpleNamespace:
+    """Numbers of a config as tensors [M, 1], by name: held apart, for what a config says is no state of a run.
+
+    Raises:
+        ValueError: There are neither one nor M numbers.
+    """
+    made = {name: per_member(getattr(config, name), name, spec.members, spec.device).unsqueeze(1) for name in names}
+    return SimpleNamespace(**made)
 
 
 class Learner(Generic[Batch]):
     """Loss -> backward -> clip -> Adam, per member.
 
     The parameters of all modules become views of one tensor [M, P], so clipping and the optimiser are a handful of
-    operations however many layers there are. Members cannot touch each other: their losses are summed and their
-    gradients are disjoint. On a GPU a step is recorded as one CUDA graph, see `imitate.core.capture`: whatever the loss
-    uses and changes between steps must be a tensor, changed in place.
+    operations however many layers there are. Where another learner has laid the same parameters out in this order they
+    stay where they are and both move them; otherwise they are laid out anew, and the learner that they were taken from
+    raises at its next step. Members cannot touch each other: their losses are summed and their gradients are disjoint.
+    On a GPU a step is recorded as one CUDA graph, see `imitate.core.capture`: whatever the loss uses and
+    changes between steps must be a tensor, changed in place.
 
     Source: Kingma & Ba (2015), algorithm 1; with `weight_decay` Loshchilov & Hutter (2019), algorithm 2.
 
@@ -60,6 +64,9 @@ class Learner(Generic[Batch]):
         weight_decay: Decoupled weight decay.
         betas: Decay of the moments.
         epsilon: Added to the root of the second moment.
+
+    Raises:
+        RuntimeError: At a step: the parameters are no longer where they were.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class Learner(Generic[Batch]):
         loss: Callable[[Batch], tuple[Tensor, Metrics]],
         *,
         gradient: Callable[[Batch], tuple[Tensor, Metrics, Sequence[Tensor]]] | None = None,
-        lr: PerMember,
+        lr: PerMember | Tensor,
         max_grad_norm: float | None = None,
         weight_decay: PerMember = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -79,13 +86,8 @@ class Learner(Generic[Batch]):
         # Once each, even where two modules share a layer.
         self.parameters = list(dict.fromkeys(p for module in modules for p in module.parameters() if p.requires_grad))
         members, device = len(self.parameters[0]), self.parameters[0].device
-        with torch.no_grad():
-            self.flat = torch.cat([p.reshape(members, -1) for p in self.parameters], dim=1)
-            offset = 0
-            for p in self.parameters:
-                size = p[0].numel()
-                p.data = self.flat[:, offset : offset + size].view(p.shape)
-                offset += size
+        self.flat = _laid_out(self.parameters)
+        self._places = [p.data_ptr() for p in self.parameters]
         self.lr = per_member(lr, "lr", members, device)
         self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
         self.decays = bool(self.weight_decay.any())
@@ -96,6 +98,11 @@ class Learner(Generic[Batch]):
 
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] or [M, B] of the loss before it."""
+        if [p.data_ptr() for p in self.parameters] != self._places:
+            raise RuntimeError(
+                "learner: its parameters were moved away, by `.to(...)` or by a learner of other modules made since; "
+                "make a learner after whatever moves its parameters."
+            )
         return self._captured(batch)
 
     def _update(self, batch: Batch) -> Metrics:
@@ -145,8 +152,8 @@ class Learner(Generic[Batch]):
         self.flat.addcmul_(step, lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments, count and learning rate; the parameters are saved by their modules."""
-        return {"mean": self.mean, "square": self.square, "count": self.count, "lr": self.lr}
+        """Moments and count; the parameters are saved by their modules, and the learning rate is the config's."""
+        return {"mean": self.mean, "square": self.square, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, in place."""
@@ -154,3 +161,22 @@ class Learner(Generic[Batch]):
             if state[name].shape != value.shape:
                 raise RuntimeError(f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}")
             value.copy_(state[name])
+
+
+@torch.no_grad()
+def _laid_out(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """One tensor [M, P] whose columns the parameters are, in their order: as a learner before has left it, or anew."""
+    members, sizes = len(parameters[0]), [p[0].numel() for p in parameters]
+    first, offset = parameters[0], parameters[0].storage_offset()
+    adopts = members == 1 or first.stride(0) >= sum(sizes)  # rows apart: not one number that all members share
+    for p, size in zip(parameters, sizes, strict=True):
+        beside = p.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() and p.storage_offset() == offset
+        adopts = adopts and beside and p[0].is_contiguous() and (members == 1 or p.stride(0) == first.stride(0))
+        offset += size
+    if adopts:
+        row = first.stride(0) if members > 1 else sum(sizes)
+        return first.data.as_strided((members, sum(sizes)), (row, 1), first.storage_offset())
+    flat = torch.cat([p.reshape(members, -1) for p in parameters], dim=1)
+    for p, part in zip(parameters, flat.split(sizes, 1), strict=True):
+        p.data = part.view(p.shape)
+    return flat

@@ -57,7 +57,7 @@ def agreed(
     Args:
         before: Options of the run so far, as `plain` makes them; hyper-parameters are under "config".
         now: Options that it goes on with.
-        changed: Names of hyper-parameters that may differ.
+        changed: Names of hyper-parameters that may differ; of a part of a config, "ppo.lr", or "ppo" for all of it.
         refusal: How the sentence about other differences begins.
 
     Returns:
@@ -79,4 +79,5 @@ def _allowed(key: str, pair: tuple[Any, Any], changed: Collection[str]) -> bool:
     section, _, name = key.partition(".")
     if section != "config":
         return False
-    return name.partition(".")[0] in changed or (name == "steps" and pair[1] > pair[0])
+    named = any(name == one or name.startswith(f"{one}.") for one in changed)
+    return named or (name.rpartition(".")[2] == "steps" and pair[1] > pair[0])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from imitate.core import tree
 from imitate.core.noise import Stream, integers
-from imitate.core.types import parts
+from imitate.core.types import Obs, parts
 
 __all__ = ["AT_ONCE", "Dataset", "Examples"]
 
@@ -33,10 +33,14 @@ def _append(old: Tensor, new: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Examples:
-    """Observations [M, B, *obs] and what a teacher would do there, [M, B, *action]."""
+    """Observations [M, B, ...] and what a teacher would do there, [M, B, *action]."""
 
-    obs: Tensor
+    obs: Obs
     action: Tensor
+
+    def at(self, index: Tensor) -> Examples:
+        """The examples at indices [M, B]."""
+        return tree.map(lambda x: _rows(x, index), self)
 
 
 class Dataset:
@@ -62,7 +66,7 @@ class Dataset:
 
     def add(self, examples: Examples, mask: Tensor | None = None) -> None:
         """Aggregate examples [M, B]; of those, only where `mask` [M, B] is true."""
-        key = self.stream.uniform(*examples.obs.shape[:2])
+        key = self.stream.uniform(*examples.action.shape[:2])
         if mask is not None:
             key = torch.where(mask, key, math.inf)
         old = self._examples
@@ -93,7 +97,8 @@ class Dataset:
 
     def batches(self, batch_size: int, count: int) -> Iterator[Examples]:
         """`count` batches in turn, as of `sample`; as many as fit into `AT_ONCE` bytes are drawn together."""
-        each = 1 if self._examples is None else self._examples.obs[:, :1].nbytes * batch_size
+        one = [] if self._examples is None else [leaf[:, :1].nbytes for leaf in tree.leaves(self._examples.obs)]
+        each = max(1, sum(one) * batch_size)
         together = max(1, min(count, AT_ONCE // each))
         for done in range(0, count, together):
             these = min(together, count - done)
@@ -113,7 +118,7 @@ class Dataset:
         """Examples, keys and the stream."""
         state: dict[str, Any] = {"size": self.size, "key": self.key, "stream": self.stream.state_dict()}
         if self._examples is not None:
-            state["examples"] = {"obs": self._examples.obs, "action": self._examples.action}
+            state["examples"] = {"obs": tree.as_dicts(self._examples.obs), "action": self._examples.action}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -123,5 +128,6 @@ class Dataset:
         self.size.copy_(state["size"])
         self._lacking = bool((self.size == 0).any())
         self.key = state["key"].to(device)
-        saved = state.get("examples")
-        self._examples = saved and Examples(saved["obs"].to(device), saved["action"].to(device))
+        saved = state.get("examples")  # absent where there were none: what is here now goes
+        found = saved and Examples(tree.of_dicts(saved["obs"]), saved["action"])
+        self._examples = found and tree.map(lambda leaf: leaf.to(device), found)

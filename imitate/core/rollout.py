@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.actions import clip
 from imitate.core.capture import capture
 from imitate.core.compiled import Compiled
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
-from imitate.core.types import Memory, Policy, Transition
-from imitate_envs.base import Box, Env, Space
+from imitate.core.spec import Spec
+from imitate.core.types import Memory, Obs, Policy, Rollout, Transition
+from imitate_envs.base import Env, KnownRewards, Space
 
-__all__ = ["Carry", "TensorSource", "advance", "begin", "bounds", "clip", "draw"]
+__all__ = ["Carry", "TensorSource", "advance", "begin", "draw"]
 
 STRETCH = 8  # steps compiled as one function: more take longer to compile, and hardly less to run
 
@@ -31,28 +33,9 @@ class Carry:
     """What one step hands to the next; every tensor leads with [M, N]."""
 
     state: Any
-    obs: Tensor
+    obs: Obs
     elapsed: Tensor  # steps since the episode began (int64)
     memory: Memory
-
-
-@lru_cache(maxsize=64)
-def bounds(box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Lower and upper bounds of a Box as tensors of its shape, made once a device."""
-    low, high = (torch.tensor(b, device=device, dtype=torch.float32) for b in (box.low, box.high))
-    return low.expand(box.shape) if low.dim() == 0 else low.view(box.shape), (
-        high.expand(box.shape) if high.dim() == 0 else high.view(box.shape)
-    )
-
-
-def clip(space: Space, action: Tensor) -> Tensor:
-    """An action inside the bounds of its space, as the environment receives it."""
-    if not isinstance(space, Box):
-        return action
-    if isinstance(space.low, tuple) or isinstance(space.high, tuple):
-        low, high = bounds(space, action.device)
-        return action.clamp(low.to(action.dtype), high.to(action.dtype))
-    return action.clamp(space.low, space.high)
 
 
 def begin(env: Env, policy: Policy, noise: Tensor) -> Carry:
@@ -148,34 +131,33 @@ class TensorSource:
         self._saved_memory: list[Tensor] = []
         self._scan: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
         self.carry = begin(env, _NOBODY, self.dynamics.uniform(members, num_envs, env.reset_noise))
+        rewards = (env.reward_range, env.final_reward_range) if isinstance(env, KnownRewards) else (None, None)
+        self.spec = Spec(
+            id,
+            env.observation,
+            env.action,
+            members,
+            num_envs,
+            env.max_steps,
+            seed,
+            self.device,
+            tree.map(lambda leaf: leaf.dtype, self.carry.obs),
+            reward_range=rewards[0],
+            final_reward_range=rewards[1],
+        )
 
     @property
     def observation(self) -> Space:
         """Space of observations."""
-        return self.env.observation
+        return self.spec.observation
 
     @property
     def action(self) -> Space:
         """Space of actions."""
-        return self.env.action
-
-    @property
-    def obs_dtype(self) -> torch.dtype:
-        """Type of the numbers of an observation."""
-        return self.carry.obs.dtype
-
-    @property
-    def frames(self) -> int:
-        """Frames of an observation: it is no stack."""
-        return 1
-
-    @property
-    def max_steps(self) -> int:
-        """Time limit of an episode."""
-        return self.env.max_steps
+        return self.spec.action
 
     @torch.no_grad()
-    def collect(self, policy: Policy, steps: int) -> Transition:
+    def collect(self, policy: Policy, steps: int) -> Rollout:
         """`steps` steps of every environment under `policy`: [T, M, N].
 
         A policy with memory that takes over from another starts with a fresh one, in the midst of the episodes.
@@ -193,8 +175,10 @@ class TensorSource:
                 rollout = partial(_stretches, self._stretch)
             self._scan = capture(rollout, self.device)
         drawn = draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
-        self.carry, trajectory = self._scan((self.carry, drawn))
-        return trajectory
+        memory, first = self.carry.memory, self.carry.elapsed == 0
+        self.carry, seen = self._scan((self.carry, drawn))
+        starts = torch.cat([first.unsqueeze(0), seen.done[:-1]])
+        return Rollout(**vars(seen), starts=starts, memory=memory)
 
     @torch.no_grad()
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
@@ -212,7 +196,7 @@ class TensorSource:
         total = torch.zeros(shape, device=self.device)
         alive = torch.ones(shape, dtype=torch.bool, device=self.device)
         block = 50  # steps between two looks at whether anybody still plays: the only sync
-        for start in range(0, self.max_steps, block):
+        for start in range(0, self.env.max_steps, block):
             if start and not alive.any():
                 break
             for one in tree.unbind(draw(self.env, policy, decisions, dynamics, block, *shape)):
@@ -227,7 +211,7 @@ class TensorSource:
             "dynamics": self.dynamics.state_dict(),
             "decisions": self.decisions.state_dict(),
             "state": {str(i): leaf for i, leaf in enumerate(tree.leaves(self.carry.state))},
-            "obs": self.carry.obs,
+            "obs": tree.as_dicts(self.carry.obs),
             "elapsed": self.carry.elapsed,
             "memory": {str(i): leaf for i, leaf in enumerate(self._saved_memory or tree.leaves(self.carry.memory))},
         }
@@ -245,7 +229,8 @@ class TensorSource:
         memory = state.get("memory", {})
         self._saved_memory = [memory[str(i)].to(self.device) for i in range(len(memory))]
         self._driver = _NOBODY
-        self.carry = Carry(env_state, state["obs"].to(self.device), state["elapsed"].to(self.device), None)
+        obs = tree.map(lambda mine, saved: saved.to(mine), self.carry.obs, tree.of_dicts(state["obs"]))
+        self.carry = Carry(env_state, obs, state["elapsed"].to(self.device), None)
 
 
 class _Nobody:
@@ -256,7 +241,7 @@ class _Nobody:
     def memory(self, *shape: int) -> None:
         return None
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+    def act(self, obs: Tensor, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
         raise AssertionError("nobody drives")
 
 

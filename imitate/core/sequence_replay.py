@@ -6,20 +6,22 @@ Letters: T time, M members, N environments of one member, B batch, K frames of o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from imitate.core import memory
+from imitate.core import memory, tree
+from imitate.core.actions import choices, width
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream
+from imitate.core.packing import Packing
 from imitate.core.priorities import blocks, search
 from imitate.core.replay import AT_ONCE
-from imitate.core.types import Source, Transition, parts
+from imitate.core.types import Obs, Rollout, Source, parts
 from imitate_envs.base import Discrete
 
 __all__ = ["Sample", "SequenceReplay"]
@@ -29,13 +31,15 @@ __all__ = ["Sample", "SequenceReplay"]
 class Sample:
     """A batch [M, B] from a replay."""
 
-    obs: Tensor
+    obs: Obs
     action: Tensor
     reward: Tensor  # Σ γᵏ r over the steps taken
     discount: Tensor  # γ to the number of steps taken; 0 behind a terminal one
-    next_obs: Tensor  # where they ended, before auto-reset
+    next_obs: Obs  # where they ended, before auto-reset
     weight: Tensor  # importance weight, at most 1
     index: Tensor  # of the first step, for `update_priorities`; no two steps of a run have the same
+    kept: dict[str, Tensor] = field(default_factory=dict)  # extras of the first step, as the replay was told
+    extras: Any = ()  # of the terms of a loss
 
 
 class SequenceReplay:
@@ -59,6 +63,7 @@ class SequenceReplay:
         gamma: γ of each member, [M].
         n_step: Steps summed up before bootstrapping.
         alpha: α; with 0 there are no priorities.
+        keep: Extras of a rollout to keep with each step, tensors [T, M, N, ...] by name; a sample has them as `kept`.
         spare: Frames of one environment beyond S; by default S/8, and 64 at least.
 
     Raises:
@@ -74,9 +79,11 @@ class SequenceReplay:
         *,
         n_step: int = 1,
         alpha: float = 0.0,
+        keep: Sequence[str] = (),
         spare: int | None = None,
     ) -> None:
-        num_envs, members, device = source.num_envs, len(gamma), gamma.device
+        spec = source.spec
+        num_envs, members, device = spec.num_envs, len(gamma), gamma.device
         self.slots = capacity // num_envs
         if n_step < 1:
             raise ValueError(f"n_step: at least 1, not {n_step}.")
@@ -86,12 +93,13 @@ class SequenceReplay:
         self.n_step, self.alpha = n_step, alpha
         spare = max(64, self.slots // 8) if spare is None else spare
         # At the least the newest window, were each of its steps the first of an episode.
-        rows = max(self.slots + spare, (n_step + 1) * (source.frames + 1))
-        discrete = isinstance(source.action, Discrete)
+        rows = max(self.slots + spare, (n_step + 1) * (spec.frames + 1))
+        self.packing = Packing(spec)
         shape = (members, self.slots * num_envs)
-        action = torch.empty(0, *source.action.shape, dtype=torch.int64 if discrete else torch.float32)
+        whole = () if isinstance(spec.action, Discrete) else (width(spec.action),)
+        action = torch.empty(0, *whole, dtype=torch.int64 if choices(spec.action) else torch.float32)
         self.bytes = members * (
-            num_envs * (rows + 1) * _size(source.observation.shape, source.obs_dtype, source.frames)
+            num_envs * (rows + 1) * _size(self.packing.shape, self.packing.dtype, spec.frames)
             + shape[1] * (_size(action.shape[1:], action.dtype) + 4 + 1 + 8)
             + (shape[1] * 4 if alpha > 0 else 0)
         )
@@ -101,10 +109,9 @@ class SequenceReplay:
                 f"capacity: {capacity:,} transitions of {members} members take {memory.mebibytes(self.bytes)}, but "
                 f"{device} has {memory.mebibytes(free)} free; about {int(capacity * free / self.bytes):,} would fit."
             )
-        self.frames = Frames(
-            members, num_envs, rows, source.observation.shape, source.obs_dtype, device, stack=source.frames
-        )
+        self.frames = Frames(members, num_envs, rows, self.packing.shape, self.packing.dtype, device, stack=spec.frames)
         self.action = action.new_zeros(*shape, *action.shape[1:], device=device)
+        self.kept: dict[str, Tensor | None] = dict.fromkeys(keep)  # made at the first rollout, which tells their shapes
         self.reward = torch.zeros(shape, device=device)
         self.ended = torch.zeros(shape, dtype=torch.uint8, device=device)  # 1: terminated, 2: truncated
         self.number = torch.zeros(shape, dtype=torch.int64, device=device)  # of the observation, for `Frames.read`
@@ -130,23 +137,28 @@ class SequenceReplay:
             f"{memory.mebibytes(self.bytes)} on {self.gamma.device} ({self.bytes / (members * kept):,.0f} bytes each)"
         )
 
-    def add(self, rollout: Transition) -> None:
-        """Append a rollout [T, M, N], T at most the number of slots; the oldest make room. Extras are not kept.
+    def add(self, rollout: Rollout) -> None:
+        """Append a rollout [T, M, N], T at most the number of slots; the oldest make room.
 
         Raises:
-            ValueError: The rollout is longer than the ring, or its observations are not those of the source.
+            ValueError: The rollout is longer than the ring, its observations are not those of the source, or it lacks
+                an extra that is to be kept.
         """
         time, store = len(rollout.reward), self.frames.store
+        obs, next_obs = self.packing.pack(rollout.obs), self.packing.pack(rollout.next_obs)
         if time > self.slots:
             raise ValueError(f"capacity: {self.slots} time slots do not hold a rollout of {time} steps.")
-        if rollout.obs.shape[3:] != self.frames.shape or rollout.obs.dtype != store.dtype:
+        if obs.shape[3:] != self.frames.shape or obs.dtype != store.dtype:
             raise ValueError(
-                f"obs: {rollout.obs.dtype} {tuple(rollout.obs.shape[3:])}, but the source announced "
-                f"{store.dtype} {self.frames.shape}."
+                f"obs: {obs.dtype} {tuple(obs.shape[3:])}, but the source announced {store.dtype} {self.frames.shape}."
             )
+        for name in self.kept:
+            if name not in rollout.extras:
+                recorded = ", ".join(sorted(rollout.extras)) or "nothing"
+                raise ValueError(f"keep: the rollout has no extra '{name}'; its driver records {recorded}.")
         # Of stacks every one is looked at where that costs no sync, and on a device the first ones are.
         if self.frames.stack > 1 and (int(self.written) == 0 or store.device.type == "cpu"):
-            moved = rollout.next_obs[:, :, :, :-1] == rollout.obs[:, :, :, 1:]
+            moved = next_obs[:, :, :, :-1] == obs[:, :, :, 1:]
             if not moved.all():
                 raise ValueError(
                     f"obs: not {self.frames.stack} successive frames, the newest last; make the source with frames=1."
@@ -154,10 +166,11 @@ class SequenceReplay:
         ended = rollout.terminated + 2 * rollout.truncated
         for start in range(0, time, self.frames.room()):
             part = slice(start, start + self.frames.room())
-            number, whole = self.frames.write(rollout.obs[part], rollout.next_obs[part])
+            number, whole = self.frames.write(obs[part], next_obs[part])
             self._close(whole[0])
             self._forget(len(number))
-            self._write(number, rollout.action[part], rollout.reward[part], ended[part])
+            kept = {name: rollout.extras[name][part] for name in self.kept}
+            self._write(number, rollout.action[part], rollout.reward[part], ended[part], kept)
 
     def _close(self, whole: Tensor) -> None:
         """Truncate the last step of each [M, N] that does not go on, as after a source was resumed: no window joins."""
@@ -178,11 +191,13 @@ class SequenceReplay:
         self.oldest += lost.sum(-1)
         self.oldest.clamp_(min=written + time - self.slots)
 
-    def _write(self, number: Tensor, action: Tensor, reward: Tensor, ended: Tensor) -> None:
+    def _write(self, number: Tensor, action: Tensor, reward: Tensor, ended: Tensor, kept: Mapping[str, Tensor]) -> None:
         """Fill the next slots from [T, M, N, ...], and give priorities to what is complete now."""
         first, time = int(self.written), len(reward)
         slots = torch.arange(first, first + time, device=reward.device) % self.slots
-        for store, new in ((self.number, number), (self.action, action), (self.reward, reward), (self.ended, ended)):
+        stores = [(self.number, number), (self.action, action), (self.reward, reward), (self.ended, ended)]
+        stores += [(self._room(name, new), new) for name, new in kept.items()]
+        for store, new in stores:
             store.unflatten(1, (self.slots, -1)).index_copy_(1, slots, new.transpose(0, 1).to(store.dtype))
         self.written += time
         if self.alpha > 0:
@@ -194,6 +209,13 @@ class SequenceReplay:
             step = torch.arange(start, end, device=slots.device)
             there = step.unsqueeze(-1) >= self.oldest.unsqueeze(1)
             table[:, step % self.slots] = self.largest.unsqueeze(-1) * there
+
+    def _room(self, name: str, like: Tensor) -> Tensor:
+        """Where an extra is kept, [M, S·N, ...]; made as `like` [..., N, *shape] is."""
+        room = self.kept[name]
+        if room is None:
+            room = self.kept[name] = like.new_zeros(*self.reward.shape, *like.shape[3:])
+        return room
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Sample:
         """A batch of n-step transitions; `beta` is the exponent β of the importance weights.
@@ -248,10 +270,15 @@ class SequenceReplay:
             last, end = (x.gather(-1, taken.unsqueeze(-1) - 1).squeeze(-1) for x in (steps, ends))
         number = torch.cat([self.number.gather(1, first), self.number.gather(1, last) + 1], 1)
         env = index % self.num_envs
-        obs, next_obs = self.frames.read(number, torch.cat([env, env], 1)).chunk(2, 1)
+        rows = self.frames.read(number, torch.cat([env, env], 1)).chunk(2, 1)
+        obs, next_obs = (self.packing.unpack(part) for part in rows)
         row = (first + self._members * size).flatten()
-        action = self.action.flatten(0, 1).index_select(0, row).view(*first.shape, *self.action.shape[2:])
-        return Sample(obs, action, reward, discount * (end != 1), next_obs, weight, index)
+
+        def at(x: Tensor) -> Tensor:
+            return x.flatten(0, 1).index_select(0, row).view(*first.shape, *x.shape[2:])
+
+        kept = {name: at(x) for name, x in self.kept.items() if x is not None}
+        return Sample(obs, at(self.action), reward, discount * (end != 1), next_obs, weight, index, kept)
 
     def update_priorities(self, index: Tensor, error: Tensor) -> None:
         """Set the priorities of sampled steps [M, B] to their absolute errors, plus 10⁻⁶.
@@ -268,6 +295,7 @@ class SequenceReplay:
     def _steps(self, used: int) -> dict[str, Tensor]:
         """The first slots of what is kept of a step beside its observations, [M, used, N, ...]."""
         fields = {"action": self.action, "reward": self.reward, "ended": self.ended, "number": self.number}
+        fields |= {f"kept.{name}": x for name, x in self.kept.items() if x is not None}
         return {name: x.unflatten(1, (self.slots, -1))[:, :used] for name, x in fields.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -288,8 +316,13 @@ class SequenceReplay:
         Raises:
             RuntimeError: The state is of other members, environments, observations or capacity.
         """
+        kept = {name.removeprefix("kept."): x for name, x in tree.flatten(state["steps"]) if name.startswith("kept.")}
+        if int(state["written"]) > 0 and kept.keys() != self.kept.keys():
+            raise RuntimeError(f"it keeps {sorted(kept)} of a step, not {sorted(self.kept)}")
+        for name, like in kept.items():
+            self._room(name, like)
         mine = {**self._steps(min(int(state["written"]), self.slots)), "priority": self.priority}
-        saved = {**state["steps"], "priority": state["priority"]}
+        saved = {**dict(tree.flatten(state["steps"])), "priority": state["priority"]}
         for name, value in mine.items():
             if saved[name].shape != value.shape:
                 raise RuntimeError(f"{name} is {tuple(saved[name].shape)}, not {tuple(value.shape)}")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-__all__ = ["flatten", "leaves", "map", "stack", "unbind", "unflatten", "where"]
+__all__ = ["as_dicts", "flatten", "leaves", "map", "of_dicts", "stack", "unbind", "unflatten", "where"]
 
 Tree = Any
 T = TypeVar("T")
@@ -112,3 +112,21 @@ def unflatten(items: dict[str, Any]) -> dict[str, Any]:
             node = node.setdefault(parent, {})
         node[last] = value
     return tree
+
+
+def as_dicts(tree: Tree) -> Tree:
+    """A tree of dicts and tuples as one of dicts alone, as a file holds it: a tuple's keys are (0), (1), …."""
+    if isinstance(tree, tuple):
+        return {f"({i})": as_dicts(value) for i, value in enumerate(tree)}
+    if isinstance(tree, dict):
+        return {key: as_dicts(value) for key, value in tree.items()}
+    return tree
+
+
+def of_dicts(tree: Tree) -> Tree:
+    """The inverse of `as_dicts`."""
+    if not isinstance(tree, dict):
+        return tree
+    if tree and all(key == f"({i})" for i, key in enumerate(sorted(tree, key=lambda key: (len(key), key)))):
+        return tuple(of_dicts(tree[f"({i})"]) for i in range(len(tree)))
+    return {key: of_dicts(value) for key, value in tree.items()}

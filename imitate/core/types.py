@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
-from imitate_envs.base import Space
+from imitate.core.progress import Progress
+from imitate.core.spec import Spec
 
 __all__ = [
     "Algorithm",
     "Memory",
     "Metrics",
+    "Obs",
     "Policy",
+    "RewardModel",
+    "Rollout",
     "Source",
     "Stateful",
     "Transition",
@@ -27,18 +31,19 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Obs = Any  # a tensor [..., *shape], or a dict or tuple of them, as the space of observations says
 Memory = Any  # a tree of tensors [M, N, ...]; None for a memoryless policy
 Metrics = dict[str, Tensor]  # each [M], on the device
 
 
-def fold(x: Tensor) -> Tensor:
-    """[T, M, N, ...] -> [M, T·N, ...]: the form that member networks and datasets take."""
-    return x.transpose(0, 1).flatten(1, 2)
+def fold(x: T) -> T:
+    """[T, M, N, ...] -> [M, T·N, ...], leaf by leaf: the form that member networks and datasets take."""
+    return tree.map(lambda leaf: leaf.transpose(0, 1).flatten(1, 2), x)
 
 
-def unfold(x: Tensor, time: int) -> Tensor:
-    """[M, T·N, ...] -> [T, M, N, ...]: the inverse of `fold`."""
-    return x.reshape(len(x), time, -1, *x.shape[2:]).transpose(0, 1)
+def unfold(x: T, time: int) -> T:
+    """[M, T·N, ...] -> [T, M, N, ...], leaf by leaf: the inverse of `fold`."""
+    return tree.map(lambda leaf: leaf.reshape(len(leaf), time, -1, *leaf.shape[2:]).transpose(0, 1), x)
 
 
 def parts(tree_: T, count: int) -> list[T]:
@@ -47,7 +52,9 @@ def parts(tree_: T, count: int) -> list[T]:
 
 
 def mean_metrics(updates: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric, [M] or [M, B], over updates and batches: [M]; stays on the device."""
+    """The mean of each metric, [M] or [M, B], over updates and batches: [M], on the device; of no updates none."""
+    if not updates:
+        return {}
     stacked = {name: torch.stack([update[name] for update in updates]) for name in updates[0]}
     return {name: value.mean(0) if value.dim() == 2 else value.mean((0, 2)) for name, value in stacked.items()}
 
@@ -56,10 +63,10 @@ def mean_metrics(updates: Sequence[Metrics]) -> Metrics:
 class Transition:
     """What was seen, done and received: [T, M, N, ...] from a source, [M, B, ...] after `flatten` or from replay."""
 
-    obs: Tensor
+    obs: Obs
     action: Tensor  # as the policy gave it; the source clips it to the bounds of a Box for the environment
     reward: Tensor
-    next_obs: Tensor  # the observation before auto-reset
+    next_obs: Obs  # the observation before auto-reset
     terminated: Tensor  # bool; the end belongs to the task, and its value is 0
     truncated: Tensor  # bool, never together with terminated; the end belongs to the clock
     extras: dict[str, Any] = field(default_factory=dict)  # trees: log-probabilities, teacher labels, …
@@ -69,17 +76,32 @@ class Transition:
         """Whether the episode ended here, for either reason."""
         return self.terminated | self.truncated
 
-    def flatten(self) -> Transition:
-        """[T, M, N, ...] -> [M, T·N, ...]."""
-        return tree.map(fold, self)
-
-    def clone(self) -> Transition:
-        """A copy that survives the next `collect`."""
-        return tree.map(Tensor.clone, self)
-
     def with_extras(self, **extras: Any) -> Transition:
         """The same transition with more extras."""
         return replace(self, extras={**self.extras, **extras})
+
+
+@dataclass(frozen=True)
+class Rollout(Transition):
+    """Consecutive steps [T, M, N, ...] of a source, and what it takes to go through them again with a memory."""
+
+    starts: Tensor = field(kw_only=True)  # bool [T, M, N]: an episode begins with this step
+    memory: Memory = field(default=None, kw_only=True)  # of the policy before its first step, [M, N, ...]
+
+    def flatten(self) -> Transition:
+        """The same steps in no order: [T, M, N, ...] -> [M, T·N, ...]."""
+        return fold(self.steps)
+
+    @property
+    def steps(self) -> Transition:
+        """The transitions alone."""
+        return Transition(
+            self.obs, self.action, self.reward, self.next_obs, self.terminated, self.truncated, self.extras
+        )
+
+    def clone(self) -> Rollout:
+        """A copy that survives the next `collect`."""
+        return tree.map(Tensor.clone, self)
 
 
 class Policy(Protocol):
@@ -92,58 +114,35 @@ class Policy(Protocol):
     def memory(self, *shape: int) -> Memory:
         """Fresh memory for decisions of the leading shape (M, N); None when memoryless."""
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        """Decide: obs [M, N, ...], uniforms [M, N, noise] -> action, memory, extras to record."""
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """Decide: obs [M, N, ...], uniforms [M, N, noise] -> action, memory, extras to record.
+
+        Without noise it answers deterministically, with the mode of what it would draw from.
+        """
 
 
 class Source(Protocol):
     """Where experience comes from."""
 
     @property
-    def id(self) -> str:
-        """Name of the environment."""
+    def spec(self) -> Spec:
+        """What is known of it."""
 
-    @property
-    def observation(self) -> Space:
-        """Space of observations."""
-
-    @property
-    def obs_dtype(self) -> torch.dtype:
-        """Type of the numbers of an observation."""
-
-    @property
-    def frames(self) -> int:
-        """Successive frames that an observation stacks along its first axis, the newest last; 1: it is no stack."""
-
-    @property
-    def action(self) -> Space:
-        """Space of actions."""
-
-    @property
-    def members(self) -> int:
-        """M."""
-
-    @property
-    def num_envs(self) -> int:
-        """N, environments of one member."""
-
-    @property
-    def max_steps(self) -> int:
-        """Time limit of an episode, in steps."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of all that is drawn here; algorithms name their own streams of it."""
-
-    @property
-    def device(self) -> Any:
-        """Where its tensors live."""
-
-    def collect(self, policy: Policy, steps: int) -> Transition:
+    def collect(self, policy: Policy, steps: int) -> Rollout:
         """`steps` steps of every environment, [T, M, N]; valid until the next `collect`."""
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
         """Returns [M, E] of whole episodes in fresh environments; one seed gives every policy the same noise."""
+
+
+class RewardModel(Protocol):
+    """A reward that is computed, and perhaps learnt, instead of the environment's."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """Rewards [T, M, N] of a rollout."""
+
+    def learn(self, rollout: Rollout) -> Metrics:
+        """Learn from a rollout; what there is to report, each [M]."""
 
 
 @runtime_checkable
@@ -169,20 +168,8 @@ class Algorithm(Protocol):
         """Where it acts, or where its policy is evaluated."""
 
     @property
-    def steps(self) -> Tensor:
-        """Progress (int64 scalar on the CPU) in environment steps a member; updates where it takes no steps."""
-
-    @property
-    def budget(self) -> int:
-        """Where `steps` ends at the latest, by its config."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is spent, or nothing more is to be gained."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Teacher labels used so far by each member, [M] (int64); zeros where there is no teacher."""
+    def progress(self) -> Progress:
+        """Steps and labels so far, and whether it is finished."""
 
     def step(self) -> Metrics:
         """One iteration: collect, then learn."""

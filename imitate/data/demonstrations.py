@@ -5,9 +5,10 @@ Letters: M members, B steps of all episodes of a member, N environments, T time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.actions import choices, clip
+from imitate.core.arrays import as_tensor
 from imitate.core.replay import Examples
-from imitate.core.types import Source, Transition, fold
+from imitate.core.types import Rollout, Source, fold
 from imitate.distributions.actions import Teacher
+from imitate.nets.predict import outward
 from imitate.policies import Greedy
-from imitate_envs.base import Discrete, Space
+from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 
 __all__ = ["Demonstrations", "demonstrate"]
 
@@ -66,8 +70,8 @@ class Demonstrations:
     @classmethod
     def from_arrays(
         cls,
-        obs: NDArray[Any],
-        action: NDArray[Any],
+        obs: Any,
+        action: Any,
         source: Source,
         *,
         done: NDArray[Any] | None = None,
@@ -75,56 +79,38 @@ class Demonstrations:
         """Steps of a teacher outside of the suite, given to every member.
 
         Args:
-            obs: [B, *obs].
-            action: [B, *action].
+            obs: [B, *obs]; a dict or a tuple of arrays where the observations are one.
+            action: [B, *action], as the environment takes them.
             source: Whose spaces they are checked against.
             done: [B], true at the last step of an episode; only `thinned` needs it.
 
         Raises:
             ValueError: Shapes do not fit the source, a value is not finite, or a choice is out of range.
         """
-        obs, action = np.asarray(obs), np.asarray(action)
-        space = source.action
-        if obs.ndim == 0 or obs.shape[1:] != source.observation.shape or len(obs) == 0:
-            wanted = ("B", *source.observation.shape)
-            raise ValueError(f"obs: shape {obs.shape}, {source.id} needs ({', '.join(map(str, wanted))}), B >= 1.")
-        if isinstance(space, Discrete) and action.ndim == 2 and action.shape[1] == 1:
-            action = action[:, 0]
-        if action.shape != (len(obs), *space.shape):
-            raise ValueError(f"action: shape {action.shape}, {source.id} needs {(len(obs), *space.shape)}.")
-        for name, array in (("obs", obs), ("action", action)):
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"{name}: real numbers are needed, not {array.dtype}.")
-            bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(1)
-            if bad.any():
-                raise ValueError(f"{name}: row {int(bad.argmax())} of the demonstrations is not finite.")
-        for name, array, kind in (("obs", obs, source.observation), ("action", action, space)):
-            if isinstance(kind, Discrete) and (
-                (array != array.astype(np.int64)).any() or array.min() < 0 or array.max() >= kind.n
-            ):
-                raise ValueError(f"{name}: choices must be whole numbers in 0 … {kind.n - 1}.")
-        ends = np.zeros(len(obs), bool) if done is None else np.asarray(done, bool).reshape(-1)
-        if ends.shape != (len(obs),):
-            raise ValueError(f"done: {ends.shape[0]} values for {len(obs)} steps.")
+        spec = source.spec
+        rows = _tensors("obs", obs, spec.observation, spec.id)
+        taken = np.asarray(action)
+        if isinstance(spec.action, Discrete) and taken.ndim == 2 and taken.shape[1] == 1:
+            taken = taken[:, 0]
+        count = len(tree.leaves(rows)[0])
+        acted = _tensors("action", taken, spec.action, spec.id, count)
+        acted = acted if isinstance(spec.action, Discrete) else acted.reshape(count, -1)
+        ends = np.zeros(count, bool) if done is None else np.asarray(done, bool).reshape(-1)
+        if ends.shape != (count,):
+            raise ValueError(f"done: {ends.shape[0]} values for {count} steps.")
         episode, time = (x.squeeze(1) for x in _positions(torch.as_tensor(ends).unsqueeze(1)))
 
         def everyone(x: Tensor) -> Tensor:
-            return x.to(source.device).expand(source.members, *x.shape)
+            return x.to(spec.device).expand(spec.members, *x.shape)
 
-        def numbers(array: NDArray[Any], kind: Space) -> Tensor:
-            return torch.as_tensor(array.astype(np.int64 if isinstance(kind, Discrete) else np.float32))
-
-        seen = torch.as_tensor(obs) if obs.dtype == np.uint8 else numbers(obs, source.observation)
-        return cls(
-            Examples(everyone(seen), everyone(numbers(action, space))),
-            everyone(torch.ones(len(obs), dtype=torch.bool)),
-            everyone(episode),
-            everyone(time),
-        )
+        examples = tree.map(everyone, Examples(rows, acted))
+        return cls(examples, everyone(torch.ones(count, dtype=torch.bool)), everyone(episode), everyone(time))
 
     @classmethod
     def from_npz(cls, path: Path | str, source: Source) -> Demonstrations:
         """Read arrays `obs`, `action` and, if there, `done` from an .npz file; nothing in it is executed.
+
+        Parts of observations that are a dict or a tuple are arrays of their own, `obs/NAME` and `obs/(0)`.
 
         Raises:
             ValueError: The file is not an .npz, or lacks an array; or as in `from_arrays`.
@@ -138,20 +124,32 @@ class Demonstrations:
                 arrays = {name: file[name] for name in file.files}
         except Exception as error:  # numpy raises whatever zipfile, zlib or the header parser met
             raise ValueError(f"demonstrations: '{path}' is not a readable .npz file: {error}") from error
+        parts = {name.removeprefix("obs/"): arrays[name] for name in arrays if name.startswith("obs/")}
+        if parts:
+            nested = tree.unflatten({name.replace("/", "."): array for name, array in parts.items()})
+            arrays["obs"] = tree.of_dicts(nested)
         missing = {"obs", "action"} - arrays.keys()
         if missing:
             raise ValueError(f"demonstrations: '{path}' lacks {', '.join(sorted(missing))}; it has {sorted(arrays)}.")
         return cls.from_arrays(arrays["obs"], arrays["action"], source, done=arrays.get("done"))
 
-    def save(self, path: Path | str, member: int = 0) -> None:
-        """Write one member's demonstrations as an .npz that `from_npz` reads."""
+    def save(self, path: Path | str, source: Source, member: int = 0) -> None:
+        """Write one member's demonstrations as an .npz that `from_npz` reads, as the environment has them.
+
+        Args:
+            path: The file.
+            source: Of what they are; its spaces say how choices are counted and what shape an action has.
+            member: Which member.
+        """
         keep = self.mask[member]
         episode, time = (x[member][keep].cpu().numpy() for x in (self.episode, self.time))
         order = np.lexsort((time, episode))  # one episode after the other, whichever environments played them
-        obs, action = (x[member][keep].cpu().numpy()[order] for x in (self.examples.obs, self.examples.action))
-        done = np.append(np.diff(episode[order]) > 0, True)
+        examples = tree.map(lambda x: x[member][keep].cpu()[torch.from_numpy(order)], self.examples)
+        arrays = dict(_arrays("obs", examples.obs, source.spec.observation))
+        arrays |= _arrays("action", examples.action, source.spec.action)
+        arrays["done"] = np.append(np.diff(episode[order]) > 0, True)
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, obs=obs, action=action, done=done)
+            cast(Any, np.savez_compressed)(file, **arrays)
 
 
 def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministic: bool = True) -> Demonstrations:
@@ -171,20 +169,24 @@ def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministi
     """
     if episodes < 1:
         raise ValueError(f"episodes: at least 1, not {episodes}.")
+    spec = source.spec
     driver = Greedy(teacher) if deterministic else teacher
-    wanted = torch.tensor([len(range(n, episodes, source.num_envs)) for n in range(source.num_envs)])
-    wanted = wanted.to(source.device)
-    seen: list[Transition] = []
-    finished = torch.zeros(source.members, source.num_envs, dtype=torch.int64, device=source.device)
+    wanted = torch.tensor([len(range(n, episodes, spec.num_envs)) for n in range(spec.num_envs)])
+    wanted = wanted.to(spec.device)
+    seen: list[Rollout] = []
+    finished = torch.zeros(spec.members, spec.num_envs, dtype=torch.int64, device=spec.device)
     while not bool((finished >= wanted).all()):
-        seen.append(source.collect(driver, min(100, source.max_steps)).clone())
+        seen.append(source.collect(driver, min(100, spec.max_steps)).clone())
         finished += seen[-1].done.sum(0)
     whole = tree.map(lambda *parts: torch.cat(parts), seen[0], *seen[1:])
     before, time = _positions(whole.done)
     # The k-th episode of environment n is the member's episode k·N + n, so the first ones come from all environments.
-    episode = before * source.num_envs + torch.arange(source.num_envs, device=source.device)
+    episode = before * spec.num_envs + torch.arange(spec.num_envs, device=spec.device)
     return Demonstrations(
-        Examples(fold(whole.obs), fold(whole.action)), fold(episode < episodes), fold(episode), fold(time)
+        Examples(fold(whole.obs), clip(spec.action, fold(whole.action))),
+        fold(episode < episodes),
+        fold(episode),
+        fold(time),
     )
 
 
@@ -193,3 +195,53 @@ def _positions(done: Tensor) -> tuple[Tensor, Tensor]:
     step = torch.arange(len(done), device=done.device).reshape(-1, *(1,) * (done.dim() - 1)).expand(done.shape)
     starts = torch.where(torch.cat([torch.ones_like(done[:1]), done[:-1]]), step, 0)
     return done.cumsum(0) - done.long(), step - starts.cummax(0).values
+
+
+def _tensors(name: str, array: Any, space: Space, env: str, count: int | None = None) -> Any:
+    """Foreign arrays [B, *shape] as a tree of tensors, choices counted from 0.
+
+    Raises:
+        ValueError: A shape does not fit the space, a value is not finite, or a choice is out of range.
+    """
+    if isinstance(space, Dict | Tuple):
+        named = space.spaces if isinstance(space, Dict) else tuple(enumerate(space.spaces))
+        try:
+            parts = {key: _tensors(f"{name}[{key!r}]", array[key], inner, env, count) for key, inner in named}
+        except (KeyError, IndexError, TypeError):
+            raise ValueError(f"{name}: {env} needs {space}, each part [B, ...].") from None
+        if len({len(leaf) for leaf in tree.leaves(parts)}) > 1:
+            raise ValueError(f"{name}: its parts are of different lengths.")
+        return parts if isinstance(space, Dict) else tuple(parts.values())
+    array = np.asarray(array)
+    shape = space.outer if isinstance(space, MultiDiscrete) else space.shape
+    if array.ndim == 0 or array.shape[1:] != shape or len(array) == 0 or (count is not None and len(array) != count):
+        wanted = f"(B{''.join(f', {side}' for side in shape)}), B >= 1" if count is None else (count, *shape)
+        raise ValueError(f"{name}: shape {array.shape}, {env} needs {wanted}.")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: real numbers are needed, not {array.dtype}.")
+    bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(1)
+    if bad.any():
+        raise ValueError(f"{name}: row {int(bad.argmax())} of the demonstrations is not finite.")
+    if isinstance(space, Box):
+        return as_tensor(array, None if array.dtype == np.uint8 else torch.float32)
+    start, counts = (
+        (np.asarray(space.start).reshape(shape), np.asarray(choices(space)).reshape(shape))
+        if not isinstance(space, MultiBinary)
+        else (0, 2)
+    )
+    if (array != array.astype(np.int64)).any() or (array < start).any() or (array >= start + counts).any():
+        low, high = int(np.min(start)), int(np.max(start + counts)) - 1
+        raise ValueError(f"{name}: choices must be whole numbers in {low} … {high}.")
+    return as_tensor(array - start, torch.int64).reshape(len(array), *space.shape)
+
+
+def _arrays(name: str, value: Any, space: Space) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Tensors [B, ...] as the arrays of an environment, each part of a dict or a tuple by its own name."""
+    if isinstance(space, Dict):
+        for key, inner in space.spaces:
+            yield from _arrays(f"{name}/{key}", value[key], inner)
+    elif isinstance(space, Tuple):
+        for i, inner in enumerate(space.spaces):
+            yield from _arrays(f"{name}/({i})", value[i], inner)
+    else:
+        yield name, outward(value.numpy(), space)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from imitate.core import noise as noises
 from imitate.core.types import Policy
 
-__all__ = ["Categorical", "Distribution", "Normal", "TanhNormal", "Teacher"]
+__all__ = ["Categorical", "Distribution", "MultiCategorical", "Normal", "TanhNormal", "Teacher", "decide"]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _CERTAIN = 30.0  # logit margin of a choice that is certain: all else has probability e⁻³⁰, and KL stays finite
@@ -39,6 +39,9 @@ class Distribution(Protocol):
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability (density) of an action, [...]."""
 
+    def sample_and_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """An action from uniforms and its log-probability, exact however extreme; gradients flow through both."""
+
     def entropy(self) -> Tensor:
         """Entropy in nats, [...]."""
 
@@ -52,6 +55,11 @@ class Teacher(Policy, Protocol):
 
     def distribution(self, obs: Tensor) -> Distribution:
         """The distribution over actions at observations [M, B, *obs]."""
+
+
+def decide(distribution: Distribution, noise: Tensor | None) -> Tensor:
+    """An action of a distribution: a draw from uniforms, its mode without them."""
+    return distribution.mode if noise is None else distribution.sample(noise)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,13 @@ class Categorical:
         """Log-probability of a choice."""
         return self.logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
+    def sample_and_log_prob(
+        self, noise: Float[Tensor, "*batch 1"]
+    ) -> tuple[Int[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+        """A choice from one uniform and its log-probability."""
+        action = self.sample(noise)
+        return action, self.log_prob(action)
+
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Entropy in nats."""
         log_probs = self._log_probs
@@ -97,6 +112,51 @@ class Categorical:
         """KL(self ‖ other) in nats."""
         p, q = self._log_probs, other._log_probs
         return (p.exp() * (p - q)).sum(-1)
+
+
+@dataclass(frozen=True)
+class MultiCategorical:
+    """K independent choices made at once, place k from logits [..., A_k].
+
+    Args:
+        logits: One tensor a place.
+    """
+
+    logits: tuple[Tensor, ...]
+
+    @property
+    def parts(self) -> list[Categorical]:
+        """The distribution of each place."""
+        return [Categorical(logits) for logits in self.logits]
+
+    @property
+    def mode(self) -> Int[Tensor, "*batch K"]:
+        """The most likely choices."""
+        return torch.stack([part.mode for part in self.parts], -1)
+
+    def sample(self, noise: Float[Tensor, "*batch K"]) -> Int[Tensor, "*batch K"]:
+        """Choices from one uniform a place."""
+        return torch.stack([noises.categorical(z, u) for z, u in zip(self.logits, noise.unbind(-1), strict=True)], -1)
+
+    def log_prob(self, action: Int[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        """Log-probability of all choices together."""
+        each = [part.log_prob(a) for part, a in zip(self.parts, action.unbind(-1), strict=True)]
+        return torch.stack(each).sum(0)
+
+    def sample_and_log_prob(
+        self, noise: Float[Tensor, "*batch K"]
+    ) -> tuple[Int[Tensor, "*batch K"], Float[Tensor, "*batch"]]:
+        """Choices and their log-probability."""
+        action = self.sample(noise)
+        return action, self.log_prob(action)
+
+    def entropy(self) -> Float[Tensor, "*batch"]:
+        """Entropy in nats: the sum over places."""
+        return torch.stack([part.entropy() for part in self.parts]).sum(0)
+
+    def kl(self, other: MultiCategorical) -> Float[Tensor, "*batch"]:
+        """KL(self ‖ other) in nats: the sum over places."""
+        return torch.stack([p.kl(q) for p, q in zip(self.parts, other.parts, strict=True)]).sum(0)
 
 
 @dataclass(frozen=True)
@@ -119,6 +179,14 @@ class Normal:
         """Log-density."""
         z = (action - self.loc) / self.scale
         return -(0.5 * z.square() + self.scale.log() + _HALF_LOG_2PI).sum(-1)
+
+    def sample_and_log_prob(
+        self, noise: Float[Tensor, "*batch A"]
+    ) -> tuple[Float[Tensor, "*batch A"], Float[Tensor, "*batch"]]:
+        """A draw and its log-density at it."""
+        z = noises.normal(noise)
+        log_prob = -(0.5 * z.square() + self.scale.log() + _HALF_LOG_2PI).sum(-1)
+        return self.loc + self.scale * z, log_prob
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Entropy in nats."""
@@ -165,9 +233,18 @@ class TanhNormal:
         half_range = 0.5 * (self.high - self.low)
         unit = ((action - self.low) / half_range - 1).clamp(-1 + 2e-6, 1 - 2e-6)
         x = unit.atanh()
-        # log(1 − tanh²x) in the form that does not cancel for large |x|
-        log_slope = 2 * (math.log(2) - x - F.softplus(-2 * x)) + half_range.log()
-        return self.base.log_prob(x) - log_slope.sum(-1)
+        return self.base.log_prob(x) - self._log_slope(x).sum(-1)
+
+    def sample_and_log_prob(
+        self, noise: Float[Tensor, "*batch A"]
+    ) -> tuple[Float[Tensor, "*batch A"], Float[Tensor, "*batch"]]:
+        """A squashed draw and its log-density, from the draw before the tanh: exact however near it is to a bound."""
+        x, log_prob = self.base.sample_and_log_prob(noise)
+        return self._squash(x), log_prob - self._log_slope(x).sum(-1)
+
+    def _log_slope(self, x: Tensor) -> Tensor:
+        """Log of the slope of the squash at x: log(1 − tanh²x) in the form that does not cancel for large |x|."""
+        return 2 * (math.log(2) - x - F.softplus(-2 * x)) + (0.5 * (self.high - self.low)).log()
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Entropy in nats: the Gaussian's plus E[log slope], by 16-point Gauss-Hermite quadrature."""

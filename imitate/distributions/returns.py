@@ -335,9 +335,15 @@ class EnsembleReturn:
         index = action.unsqueeze(-1).unsqueeze(-1).expand(*action.shape, 1, self.values.shape[-1])
         return EnsembleReturn(self.values.gather(-2, index).squeeze(-2))
 
-    def greedy(self, by: EnsembleReturn) -> EnsembleReturn:
-        """Estimates [..., K] of the actions that each of another ensemble [..., A, K] likes best."""
-        return EnsembleReturn(self.values.gather(-2, by.values.argmax(-2, keepdim=True)).squeeze(-2))
+    def greedy(self, by: EnsembleReturn, mask: Tensor | None = None) -> EnsembleReturn:
+        """Estimates [..., K] of the actions that each of another ensemble [..., A, K] likes best.
+
+        Args:
+            by: Who chooses.
+            mask: Which actions are admitted, bool [..., A]; None: all.
+        """
+        values = by.values if mask is None else by.values.masked_fill(~mask.unsqueeze(-1), -torch.inf)
+        return EnsembleReturn(self.values.gather(-2, values.argmax(-2, keepdim=True)).squeeze(-2))
 
     def bellman_backup(self, reward: Tensor, discount: Tensor) -> EnsembleReturn:
         """Every estimate moved."""

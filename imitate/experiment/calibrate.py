@@ -18,10 +18,10 @@ from torch import Tensor
 
 from imitate.core.noise import Stream
 from imitate.core.scan import linear_recurrence
-from imitate.core.types import Source
+from imitate.core.types import Obs, Source
 from imitate.distributions.returns import ExpectedReturn, ReturnDistribution, midpoints
 from imitate.experiment.evaluate import interval
-from imitate.nets.value_network import ValuePolicy
+from imitate.nets.q_network import QNetwork
 
 __all__ = ["Calibration", "calibrate", "transform"]
 
@@ -135,7 +135,7 @@ class Calibration:
 
 
 def calibrate(
-    policy: ValuePolicy, source: Source, gamma: float | Sequence[float], *, clip_reward: bool = False
+    policy: QNetwork, source: Source, gamma: float | Sequence[float], *, clip_reward: bool = False
 ) -> Calibration:
     """Play one episode in each environment, greedily, and compare each distribution with the return that followed.
 
@@ -157,11 +157,11 @@ def calibrate(
     """
     recorder = _Recorder(policy)
     blocks: list[tuple[Tensor, ...]] = []
-    alive = torch.ones(source.members, source.num_envs, dtype=torch.bool, device=source.device)
-    for start in range(0, source.max_steps, _BLOCK):
+    alive = torch.ones(source.spec.members, source.spec.num_envs, dtype=torch.bool, device=source.spec.device)
+    for start in range(0, source.spec.max_steps, _BLOCK):
         if not alive.any():
             break
-        seen = source.collect(recorder, min(_BLOCK, source.max_steps - start))
+        seen = source.collect(recorder, min(_BLOCK, source.spec.max_steps - start))
         # The step that ends an episode belongs to it, those after it do not.
         over = seen.done.long().cumsum(0) - seen.done.long()
         playing = alive & (over == 0)
@@ -169,19 +169,21 @@ def calibrate(
         reward = seen.reward.clamp(-1, 1) if clip_reward else seen.reward
         blocks.append((reward, seen.terminated, seen.done, playing, seen.extras["quantiles"]))
     rewards, terminated, done, playing, quantiles = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    discount = torch.as_tensor(gamma, dtype=torch.float64, device=source.device).reshape(-1, 1).expand(*playing.shape)
+    discount = (
+        torch.as_tensor(gamma, dtype=torch.float64, device=source.spec.device).reshape(-1, 1).expand(*playing.shape)
+    )
     going_on = discount * ~done
     returns = linear_recurrence(going_on, rewards.double(), reverse=True)
     # Discount of what follows the end of an episode: 0 behind a terminal step.
     lacking = linear_recurrence(going_on, discount * (done & ~terminated), reverse=True)
     known = playing & ((lacking < _COMPLETE) | ~playing).all(-1, keepdim=True)
-    noise = Stream(source.seed, "calibrate", source.device).uniform(*playing.shape)
+    noise = Stream(source.spec.seed, "calibrate", source.spec.device).uniform(*playing.shape)
     transforms = transform(quantiles.double(), returns, noise.double())
-    chosen = [known[:, m] for m in range(source.members)]
+    chosen = [known[:, m] for m in range(source.spec.members)]
     if not all(mask.any() for mask in chosen):
         raise ValueError(
-            f"gamma: with a discount of {gamma} the time limit of {source.max_steps} steps cuts every return; nothing "
-            "is known to compare with."
+            f"gamma: with a discount of {gamma} the time limit of {source.spec.max_steps} steps cuts every return; "
+            "nothing is known to compare with."
         )
 
     def parts(x: Tensor) -> list[Array]:
@@ -213,13 +215,13 @@ class _Recorder:
 
     noise = 0
 
-    def __init__(self, policy: ValuePolicy) -> None:
+    def __init__(self, policy: QNetwork) -> None:
         self.policy = policy
 
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+    def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """The action of greatest mean return."""
         distribution: ReturnDistribution = self.policy.returns(obs)
         if isinstance(distribution, ExpectedReturn):

@@ -145,7 +145,7 @@ class Evaluator:
         source: Where to play; its own episodes are left alone.
         episodes: E of each member.
         teacher: Against whom, if anybody.
-        deterministic: Modes instead of draws, where a policy has a distribution.
+        deterministic: Modes instead of draws.
         seed: Of the noise; not a seed that training draws from.
 
     Raises:
@@ -169,15 +169,18 @@ class Evaluator:
 
     def returns(self, policy: Policy) -> Array:
         """Returns [M, E] of whole episodes."""
-        chosen = Greedy(policy) if self.deterministic and isinstance(policy, Teacher) else policy
-        return np.asarray(self.source.play(chosen, self.episodes, self.seed).double().cpu().numpy())
+        return self._played(Greedy(policy) if self.deterministic else policy)
+
+    def _played(self, policy: Policy) -> Array:
+        return np.asarray(self.source.play(policy, self.episodes, self.seed).double().cpu().numpy())
 
     def __call__(self, policy: Policy) -> Evaluation:
         """Evaluate a policy; a teacher is taken to be the same from its first evaluation on."""
         if self.teacher is None:
             return Evaluation(self.returns(policy))
         if self._known is None:
-            self._known = self.returns(self.teacher), self.returns(Random(self.source.action))
+            # The random policy draws in any case: its mode would be one action for ever.
+            self._known = self.returns(self.teacher), self._played(Random(self.source.spec.action))
         teacher, random = self._known
         return Evaluation(teacher if policy is self.teacher else self.returns(policy), teacher, random)
 
@@ -199,7 +202,7 @@ def evaluate(
         env: An id, or a source, whose own episodes are left alone.
         episodes: E of each member.
         teacher: Against whom.
-        deterministic: Modes instead of draws, where a policy has a distribution.
+        deterministic: Modes instead of draws.
         seed: Of the noise; not a seed that training draws from.
         members: M, where `env` is an id; by default the policy's, or 1.
 

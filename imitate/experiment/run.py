@@ -99,7 +99,7 @@ def run(
     """Step an algorithm until it is finished, yielding reports.
 
     Ctrl-C (SIGINT) and SIGTERM let the iteration under way end, write the checkpoint and end the run, so that
-    `algorithm.finished` is still false; a second one interrupts at once.
+    `algorithm.progress.finished` is still false; a second one interrupts at once.
 
     Args:
         algorithm: What to run.
@@ -129,16 +129,20 @@ def run(
     if resume and folder is not None and (folder / "checkpoint.json").exists():
         load_checkpoint(algorithm, folder, changed=changed)
     report_every = report_every or evaluate_every or 1
-    start = int(algorithm.steps)
+    start = int(algorithm.progress.steps)
     clock = _Clock(start)
     due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
     evaluator = Evaluator(algorithm.source, episodes, teacher=teacher)
     pending: list[Metrics] = []
-    total = algorithm.budget if steps is None else steps
+    total = algorithm.progress.budget if steps is None else steps
     with Log(folder, start) as log, Progress(progress, total, start) as bar, _interruptible() as interrupted:
         while True:
-            stop = algorithm.finished or (steps is not None and int(algorithm.steps) >= steps) or interrupted.is_set()
-            now = int(algorithm.steps)
+            stop = (
+                algorithm.progress.finished
+                or (steps is not None and int(algorithm.progress.steps) >= steps)
+                or interrupted.is_set()
+            )
+            now = int(algorithm.progress.steps)
             if pending and (stop or due("report", now)):
                 metrics = _read(pending, clock, algorithm)
                 if folder is not None and (stop or due("checkpoint", now)):
@@ -149,8 +153,8 @@ def run(
                 report = Report(
                     now,
                     clock.seconds,
-                    clock.rate(now, algorithm.source.members),
-                    float(algorithm.labels.double().mean()),
+                    clock.rate(now, algorithm.source.spec.members),
+                    float(algorithm.progress.labels.double().mean()),
                     metrics,
                     evaluation,
                 )
@@ -162,15 +166,15 @@ def run(
                 break
             with clock:
                 pending.append(algorithm.step())
-            bar.advance(int(algorithm.steps))
+            bar.advance(int(algorithm.progress.steps))
 
 
 def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
     """Write everything that changes during a run with its config, and the policy by itself."""
     description = {
         "algorithm": type(algorithm).__name__,
-        "env": algorithm.source.id,
-        "steps": int(algorithm.steps),
+        "env": algorithm.source.spec.id,
+        "steps": int(algorithm.progress.steps),
         **_options(algorithm),
     }
     records.write(folder, "checkpoint", records.state_of(algorithm), description)
@@ -183,8 +187,8 @@ def load_checkpoint(algorithm: Algorithm, folder: Path | str, *, changed: Collec
     """Put an algorithm, made with the same arguments, where its checkpoint was.
 
     The hyper-parameters that count from then on are those of the algorithm, not those of the file. So they have to be
-    the same, except that `steps` may be more, which extends the run. A checkpoint of a version that stored none is
-    loaded without this comparison.
+    the same, except that `steps` may be more, which extends the run. A checkpoint of the first format, which stored
+    none, is refused; the policy beside it still loads.
 
     Args:
         algorithm: What continues.
@@ -196,11 +200,13 @@ def load_checkpoint(algorithm: Algorithm, folder: Path | str, *, changed: Collec
         ValueError: It is damaged, of another algorithm or environment, of other hyper-parameters or of other shapes.
     """
     state, description = records.read(folder, "checkpoint")
-    for what, mine in (("algorithm", type(algorithm).__name__), ("env", algorithm.source.id)):
+    for what, mine in (("algorithm", type(algorithm).__name__), ("env", algorithm.source.spec.id)):
         if description.get(what) != mine:
             raise ValueError(f"checkpoint: '{folder}' is of {what} {description.get(what)}, this run is of {mine}.")
     now = _options(algorithm)
-    before = {name: description[name] for name in now if name in description}
+    if not now.keys() <= description.keys():
+        raise ValueError(f"checkpoint: '{folder}' was written by an earlier version; only its policy can be loaded.")
+    before = {name: description[name] for name in now}
     agreed(before, now, changed, refusal=f"checkpoint: '{folder}' was made with other options")
     records.load_state(algorithm, state)
 
@@ -228,7 +234,7 @@ def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[s
         members = ", ".join(map(str, np.flatnonzero(bad[first])))
         raise FloatingPointError(
             f"loss or gradient is not finite at iteration {first + 1} of the {len(bad)} before step "
-            f"{int(algorithm.steps):,} (member {members}); the last good checkpoint is kept. "
+            f"{int(algorithm.progress.steps):,} (member {members}); the last good checkpoint is kept. "
             "Lower the learning rate, or look at the data."
         )
     return {name: value.mean(0) for name, value in values.items()}

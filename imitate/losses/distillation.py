@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.distributions.actions import Categorical, Distribution, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Distribution, MultiCategorical, Normal, TanhNormal
 
 __all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_kl"]
 
@@ -31,13 +32,15 @@ def _tempered(distribution: Distribution, temperature: float) -> Distribution:
         return distribution
     if isinstance(distribution, Categorical):
         return Categorical(distribution.logits / temperature)
+    if isinstance(distribution, MultiCategorical):
+        return MultiCategorical(tuple(logits / temperature for logits in distribution.logits))
     if isinstance(distribution, (Normal, TanhNormal)):
         return replace(distribution, scale=distribution.scale * temperature**0.5)
     raise TypeError(f"temperature: no tempered form of {type(distribution).__name__} is known.")
 
 
 def _factor(distribution: Distribution, temperature: float) -> float:
-    return temperature**2 if isinstance(distribution, Categorical) else temperature
+    return temperature**2 if isinstance(distribution, (Categorical, MultiCategorical)) else temperature
 
 
 def forward_kl(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
@@ -66,8 +69,13 @@ def mse(teacher: Distribution, student: Distribution, temperature: float = 1.0) 
     """
     teacher = _constant(teacher)
     if isinstance(teacher, Categorical) and isinstance(student, Categorical):
-        p, q = (d.logits - d.logits.mean(-1, keepdim=True) for d in (teacher, student))
-        return 0.5 * (p - q).square().sum(-1)
+        # What a mask forbids has a logit of −∞ on both sides, and says nothing.
+        p, q = (d.logits.masked_fill(d.logits == -torch.inf, 0.0) for d in (teacher, student))
+        admitted = (teacher.logits != -torch.inf).to(p.dtype)
+        gap = p - q - ((p - q) * admitted).sum(-1, keepdim=True) / admitted.sum(-1, keepdim=True)
+        return 0.5 * (gap * admitted).square().sum(-1)
+    if isinstance(teacher, MultiCategorical) and isinstance(student, MultiCategorical):
+        return torch.stack([mse(t, s) for t, s in zip(teacher.parts, student.parts, strict=True)]).sum(0)
     if isinstance(teacher, (Normal, TanhNormal)) and isinstance(student, type(teacher)):
         return 0.5 * (teacher.loc - student.loc).square().sum(-1)
     raise TypeError(f"mse: cannot compare {type(teacher).__name__} with {type(student).__name__}.")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from imitate.core.actions import unit
 from imitate.distributions.actions import Distribution, Normal, TanhNormal
 from imitate_envs.base import Box, Space, constant
 
-__all__ = ["ImitationLoss", "categorical_likelihood", "default_loss", "negative_log_likelihood", "squared_error"]
+__all__ = [
+    "ImitationLoss",
+    "SquaredError",
+    "categorical_likelihood",
+    "default_loss",
+    "negative_log_likelihood",
+    "squared_error",
+]
 
 ImitationLoss = Callable[[Distribution, Tensor], Tensor]
 
@@ -24,7 +33,7 @@ def negative_log_likelihood(student: Distribution, action: Tensor) -> Float[Tens
 def categorical_likelihood(
     logits: Float[Tensor, "*batch A"], action: Int[Tensor, "*batch"], weight: Float[Tensor, "*#batch"]
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch A"]]:
-    """`negative_log_likelihood` of a choice less its weighted entropy, with the slope written out.
+    """`negative_log_likelihood` of a choice less its weighted entropy, with the gradient written out.
 
         ∂/∂z = p − e_a + c (log p + H) ⊙ p
 
@@ -34,15 +43,15 @@ def categorical_likelihood(
         weight: c, of the entropy H.
 
     Returns:
-        −log π(a|s) and H, in nats, and the slope of their weighted difference.
+        −log π(a|s) and H, in nats, and the gradient of their weighted difference.
     """
     # A masked choice has logit −∞ and probability 0, and must give 0·log 0 = 0, whatever the weight.
     log_probs = logits.log_softmax(-1).clamp_(min=-1e30)
     probs, chosen = log_probs.exp(), action.unsqueeze(-1)
     error = log_probs.gather(-1, chosen).squeeze(-1).neg_()
     entropy = torch.linalg.vecdot(probs, log_probs).neg_()
-    slope = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).add_(1).mul_(probs)
-    return error, entropy, slope.scatter_add_(-1, chosen, constant(-1.0, slope).expand(chosen.shape))
+    grad = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).add_(1).mul_(probs)
+    return error, entropy, grad.scatter_add_(-1, chosen, constant(-1.0, grad).expand(chosen.shape))
 
 
 def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batch"]:
@@ -56,10 +65,28 @@ def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batc
     return (student.mode - action).square().sum(-1)
 
 
+@dataclass(frozen=True)
+class SquaredError:
+    """`squared_error` in units of half a bounded dimension's range, so that no range makes it large or small.
+
+    Args:
+        action: Space of actions.
+    """
+
+    action: Box
+
+    def __call__(self, student: Distribution, action: Tensor) -> Float[Tensor, "*batch"]:
+        """The error of modes against actions [*batch, A]."""
+        if not isinstance(student, (Normal, TanhNormal)):
+            raise TypeError("squared_error: needs a continuous action; take negative_log_likelihood for choices.")
+        _, half_range = unit(self.action, action.device)
+        return ((student.mode - action) / half_range).square().sum(-1)
+
+
 def default_loss(action: Space) -> ImitationLoss:
-    """The likelihood for choices, the squared error for a Box.
+    """The likelihood for choices, the squared error for a Box, in units of its half range.
 
     A teacher's greedy actions have no spread, so a likelihood would drive the student's width towards zero and its
     gradient towards infinity; the squared error has the same optimal mean without that.
     """
-    return squared_error if isinstance(action, Box) else negative_log_likelihood
+    return SquaredError(action) if isinstance(action, Box) else negative_log_likelihood

@@ -16,7 +16,7 @@ class Surrogate:
     """What `categorical_surrogate` finds."""
 
     loss: Float[Tensor, "*batch"]
-    slope: Float[Tensor, "*batch A"]  # of the loss by the logits
+    grad: Float[Tensor, "*batch A"]  # of the loss with respect to the logits
     log_ratio: Float[Tensor, "*batch"]  # log ρ
     entropy: Float[Tensor, "*batch"]  # nats
 
@@ -52,7 +52,7 @@ def categorical_surrogate(
     epsilon: Float[Tensor, "*#batch"],
     weight: Float[Tensor, "*#batch"],
 ) -> Surrogate:
-    """`clipped_surrogate` of a categorical policy less its weighted entropy, with the slope written out.
+    """`clipped_surrogate` of a categorical policy less its weighted entropy, with the gradient written out.
 
         ∂/∂z = (c (log p + H) − d) ⊙ p + d e_a,   d = −ρ A where the bound moves with ρ, else 0
 
@@ -75,7 +75,7 @@ def categorical_surrogate(
     moves = plain <= bound
     bound = torch.minimum(plain, bound)
     d = plain.mul_(moves).unsqueeze(-1)  # −d of the formula
-    slope = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).add_(d).mul_(probs)
+    grad = log_probs.add_(entropy.unsqueeze(-1)).mul_(weight.unsqueeze(-1)).add_(d).mul_(probs)
     return Surrogate(
-        torch.addcmul(bound, weight, entropy).neg_(), slope.scatter_add_(-1, chosen, -d), log_ratio, entropy
+        torch.addcmul(bound, weight, entropy).neg_(), grad.scatter_add_(-1, chosen, -d), log_ratio, entropy
     )

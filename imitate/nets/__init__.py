@@ -1,28 +1,34 @@
-"""Populations of networks, and the policies made of them."""
+"""Populations of networks, and the policies made of them: bodies, heads, actors, value networks, critics."""
 
+from imitate.nets.actor import Actor, Architecture, policy
+from imitate.nets.body import Body
+from imitate.nets.convolution import Conv2d
+from imitate.nets.critic import ActionValue, Critic
 from imitate.nets.files import load
-from imitate.nets.layers import CNN, MLP, Activation, Conv2d, Linear, Population, RunningNorm, network
-from imitate.nets.policy_network import Architecture, NetworkPolicy, policy
-from imitate.nets.recurrent import GRU, RecurrentArchitecture, RecurrentPolicy, load_recurrent, recurrent_policy
+from imitate.nets.layers import MLP, Activation, Linear, Population, RunningNorm
+from imitate.nets.q_network import QArchitecture, QNetwork
+from imitate.nets.recurrent import GRU, LSTM
 from imitate.nets.tabular_policy import TabularPolicy
+from imitate.nets.target import TargetNetwork
 
 __all__ = [
-    "CNN",
     "GRU",
+    "LSTM",
     "MLP",
+    "ActionValue",
     "Activation",
+    "Actor",
     "Architecture",
+    "Body",
     "Conv2d",
+    "Critic",
     "Linear",
-    "NetworkPolicy",
     "Population",
-    "RecurrentArchitecture",
-    "RecurrentPolicy",
+    "QArchitecture",
+    "QNetwork",
     "RunningNorm",
     "TabularPolicy",
+    "TargetNetwork",
     "load",
-    "load_recurrent",
-    "network",
     "policy",
-    "recurrent_policy",
 ]

@@ -1,7 +1,7 @@
 """A chain of affine maps with an activation between them, and its gradient written out.
 
 Networks here are small and there are many, so a step costs what it launches rather than what it multiplies: activations
-and their slopes in place, nothing kept but the outputs of each layer, and one node in autograd's graph, or none.
+and their derivatives in place, nothing kept but the outputs of each layer, and one node in autograd's graph, or none.
 
 Letters: M members, B batch, I inputs, O outputs.
 """
@@ -19,7 +19,7 @@ from imitate_envs.base import constant
 __all__ = ["FUSED", "affine", "dense", "gradients", "outputs"]
 
 Activate = Callable[[Tensor, Tensor, Tensor], Tensor]
-Slope = Callable[[Tensor, Tensor, Tensor], None]
+Derivative = Callable[[Tensor, Tensor, Tensor], None]
 
 _NARROW = 8  # outputs up to which the transposed product is the faster one on a CPU
 _TALL = 32  # and rows from which on
@@ -49,18 +49,19 @@ def _relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return affine(x, weight, bias).relu_()
 
 
-def _tanh_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:
+def _tanh_grad(grad: Tensor, y: Tensor, out: Tensor) -> None:
     torch.ops.aten.tanh_backward.grad_input(grad, y, grad_input=out)
 
 
-def _relu_slope(grad: Tensor, y: Tensor, out: Tensor) -> None:
+def _relu_grad(grad: Tensor, y: Tensor, out: Tensor) -> None:
     torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=out)
 
 
-# Activations whose slope follows from what they give: the affine map with the activation behind it, and the slope.
-FUSED: dict[Callable[[Tensor], Tensor], tuple[Activate, Slope]] = {
-    torch.tanh: (_tanh, _tanh_slope),
-    torch.relu: (_relu, _relu_slope),
+# Activations whose derivative follows from what they give: the affine map with the activation behind it, and the
+# gradient through it.
+FUSED: dict[Callable[[Tensor], Tensor], tuple[Activate, Derivative]] = {
+    torch.tanh: (_tanh, _tanh_grad),
+    torch.relu: (_relu, _relu_grad),
 }
 
 
@@ -86,6 +87,7 @@ def gradients(
     grad: Tensor,
     activation: Callable[[Tensor], Tensor],
     *,
+    wrt_parameters: bool = True,
     wrt_input: bool = False,
 ) -> tuple[list[Tensor], Tensor | None]:
     """Gradients of what `outputs` found, given that of the last output.
@@ -95,20 +97,22 @@ def gradients(
         weights: Of each layer.
         grad: Gradient of the last output, [M, B, O].
         activation: As in `outputs`.
+        wrt_parameters: Whether those of the parameters are wanted.
         wrt_input: Whether that of the input is wanted.
 
     Returns:
         Gradients in the order of the parameters, and that of the input.
     """
-    slope = FUSED[activation][1]
+    derivative = FUSED[activation][1]
     by_parameter: list[Tensor] = []
     for i in reversed(range(len(weights))):
         x, weight = found[i], weights[i]
-        narrow = weight.shape[2] <= _NARROW and not x.is_cuda
-        by_parameter += [grad.sum(1, keepdim=True), torch.bmm(grad.mT, x).mT if narrow else torch.bmm(x.mT, grad)]
+        if wrt_parameters:
+            narrow = weight.shape[2] <= _NARROW and not x.is_cuda
+            by_parameter += [grad.sum(1, keepdim=True), torch.bmm(grad.mT, x).mT if narrow else torch.bmm(x.mT, grad)]
         if i > 0:
             grad = torch.bmm(grad, weight.mT)
-            slope(grad, x, grad)
+            derivative(grad, x, grad)
     by_input = torch.bmm(grad, weights[0].mT) if wrt_input else None
     return by_parameter[::-1], by_input
 
@@ -125,8 +129,11 @@ class _Dense(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         found, weights = saved[: len(saved) // 2 + 1], saved[len(saved) // 2 + 1 :]
-        by_parameter, by_input = gradients(found, weights, grad, ctx.activation, wrt_input=ctx.needs_input_grad[1])
-        return None, by_input, *by_parameter
+        of_input, *of_parameters = ctx.needs_input_grad[1:]
+        by_parameter, by_input = gradients(
+            found, weights, grad, ctx.activation, wrt_parameters=any(of_parameters), wrt_input=of_input
+        )
+        return None, by_input, *(by_parameter if any(of_parameters) else [None] * len(of_parameters))
 
 
 def dense(x: Tensor, parameters: Sequence[Tensor], activation: Callable[[Tensor], Tensor]) -> Tensor:

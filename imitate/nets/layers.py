@@ -1,6 +1,6 @@
 """Populations of networks: M independent copies along the first axis of every parameter, one `baddbmm` a layer.
 
-Letters: M members, B batch, F features, C channels, H height, W width.
+Letters: M members, B batch, F features.
 """
 
 from __future__ import annotations
@@ -16,21 +16,15 @@ from torch.nn import functional as F
 
 from imitate.core.noise import Stream, integers
 from imitate.nets import dense
-from imitate.nets.convolution import Conv2d, Convolutions, orthogonal
-from imitate_envs.base import Box, Discrete, Space
+from imitate.nets.convolution import orthogonal
 
 __all__ = [
     "ACTIVATIONS",
-    "CNN",
     "MLP",
     "Activation",
-    "Conv2d",
     "Linear",
     "Population",
     "RunningNorm",
-    "features",
-    "image_shape",
-    "network",
 ]
 
 Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "leaky_relu"]
@@ -60,6 +54,17 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply each member's map to its own batch."""
         return dense.dense(x, (self.weight, self.bias), torch.relu)
+
+    @torch.no_grad()
+    def spread(self, init: Stream) -> Linear:
+        """Draw weights and biases uniformly in ±1/√inputs instead, as the published value networks do.
+
+        Orthogonal weights of gain √2, right for policies, make states share so much that bootstrapped values can grow
+        without bound.
+        """
+        for parameter in self.parameters():
+            parameter.copy_(1 / math.sqrt(self.weight.shape[1]) * (2 * init.uniform(*parameter.shape) - 1))
+        return self
 
 
 class MLP(nn.Module):
@@ -109,25 +114,6 @@ class MLP(nn.Module):
     def gradients(self, found: list[Tensor], grad: Tensor) -> list[Tensor]:
         """Gradients of all parameters in their order, given what `outputs` found and that of the last output."""
         return dense.gradients(found, self._chain[::2], grad, self.activation)[0]
-
-
-class CNN(nn.Module):
-    """M networks for images: convolutions, a hidden layer, outputs: [M, B, C, H, W] -> [M, B, outputs].
-
-    The sizes are those of the papers; see `Convolutions`.
-    """
-
-    def __init__(
-        self, members: int, shape: tuple[int, ...], outputs: int, *, init: Stream, last_gain: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.convolutions = Convolutions(members, shape, init=init)
-        inputs, hidden = self.convolutions.outputs, (self.convolutions.hidden,)
-        self.head = MLP(members, inputs, hidden, outputs, activation="relu", init=init, last_gain=last_gain)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs of each member on its own batch of images in [0, 1]."""
-        return cast(Tensor, self.head(self.convolutions(x)))
 
 
 class RunningNorm(nn.Module):
@@ -207,54 +193,3 @@ class Population(nn.Module):
             return cast(Tensor, torch.func.functional_call(self._prototype[0], state, (batch,)))
 
         return torch.func.vmap(one)(stacked, x)
-
-
-def network(
-    observation: Space,
-    outputs: int,
-    *,
-    members: int,
-    hidden: Sequence[int],
-    activation: Activation,
-    init: Stream,
-    last_gain: float = 1.0,
-) -> nn.Module:
-    """The network that suits a space: a CNN for images, [C, H, W] or [H, W, C], else an MLP on flat features.
-
-    It takes observations as `features` prepares them.
-    """
-    image = image_shape(observation)
-    if image is not None:
-        return CNN(members, image, outputs, init=init, last_gain=last_gain)
-    inputs = observation.n if isinstance(observation, Discrete) else math.prod(observation.shape)
-    return MLP(members, inputs, hidden, outputs, activation=activation, init=init, last_gain=last_gain)
-
-
-def image_shape(observation: Space) -> tuple[int, ...] | None:
-    """(C, H, W) of observations that are images; None for others."""
-    if len(observation.shape) != 3:
-        return None
-    return observation.shape[-1:] + observation.shape[:-1] if _channels_last(observation) else observation.shape
-
-
-def features(observation: Space, obs: Tensor) -> Tensor:
-    """Observations [M, B, *shape] as network inputs: a Discrete one-hot, images [C, H, W], their bytes in [0, 1]."""
-    if isinstance(observation, Discrete):
-        return F.one_hot(obs.long(), observation.n).float()
-    image = len(observation.shape) == 3
-    if not obs.is_floating_point():
-        obs = obs.float() / _brightest(observation) if image else obs.float()
-    if image:
-        return obs.movedim(-1, -3) if _channels_last(observation) else obs
-    return obs if len(observation.shape) == 1 else obs.flatten(2)
-
-
-def _brightest(observation: Box) -> float:
-    """What a pixel is at most: 255, or 1 in an image of bits."""
-    high = observation.high
-    return 255.0 if isinstance(high, tuple) or math.isinf(high) else float(high)
-
-
-def _channels_last(observation: Space) -> bool:
-    """Whether an image is [H, W, C]: its channels are its smallest dimension, as Stable-Baselines3 has it too."""
-    return min(observation.shape) < observation.shape[0]

@@ -28,9 +28,7 @@ class NoisyLinear(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, sigma: float = 0.5) -> None:
         super().__init__()
-        self.mean = Linear(members, inputs, outputs, init=init)
-        for parameter in self.mean.parameters():
-            _spread(parameter, 1 / math.sqrt(inputs), init)
+        self.mean = Linear(members, inputs, outputs, init=init).spread(init)
         scale = torch.full_like(self.mean.weight, sigma / math.sqrt(inputs))
         self.sigma_weight = nn.Parameter(scale)
         self.sigma_bias = nn.Parameter(scale[:, :1].clone())
@@ -49,10 +47,7 @@ class NoisyLinear(nn.Module):
 
 
 class PlainLinear(nn.Module):
-    """A Linear that takes noise, and ignores it.
-
-    Weights and biases begin uniform in ±1/√inputs, as those of the published value networks do. Orthogonal weights of
-    gain √2, right for policies, make states share so much that bootstrapped values can grow without bound.
+    """A Linear of a value network that takes noise, and ignores it.
 
     Args:
         members: M.
@@ -65,16 +60,8 @@ class PlainLinear(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream) -> None:
         super().__init__()
-        self.linear = Linear(members, inputs, outputs, init=init)
-        for parameter in self.linear.parameters():
-            _spread(parameter, 1 / math.sqrt(inputs), init)
+        self.linear = Linear(members, inputs, outputs, init=init).spread(init)
 
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """[M, B, inputs] -> [M, B, outputs]."""
         return cast(Tensor, self.linear(x))
-
-
-@torch.no_grad()
-def _spread(parameter: Tensor, bound: float, init: Stream) -> None:
-    """Fill uniformly in ±bound."""
-    parameter.copy_(bound * (2 * init.uniform(*parameter.shape) - 1))

@@ -6,16 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imitate.core import checkpoint
-from imitate.distributions.actions import Categorical
+from imitate.distributions.actions import Categorical, decide
+from imitate.nets.predict import predict
 from imitate_envs.base import Discrete
 
-__all__ = ["TabularPolicy", "load_tabular"]
+__all__ = ["TabularPolicy", "read_table"]
 
 _OFF = -30.0  # log-odds of an action that is not greedy, as in `Categorical.certain`
 _TIE = 1e-6  # of the size of a value: what differs less differs by rounding
@@ -84,27 +83,11 @@ class TabularPolicy(nn.Module):
         greedy = q >= best - _TIE * best.abs()
         return Categorical(torch.where(greedy, 0.0, _OFF).to(q.dtype))
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
-        """Draw an action from uniforms [M, N, 1]."""
-        return self.distribution(obs).sample(noise), None, {}
+    def act(self, obs: Tensor, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """Draw an action from uniforms [M, N, 1]; take the greedy one without them."""
+        return decide(self.distribution(obs), noise), None, {}
 
-    @torch.no_grad()
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[Any] | None = None,
-        deterministic: bool = False,
-        *,
-        member: int = 0,
-    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """Act as in Stable-Baselines3: one state or a batch [B] in, one action or [B] out, and `state` as it came."""
-        obs = torch.as_tensor(np.asarray(observation, dtype=np.int64), device=self.device)
-        alone = TabularPolicy(self.q[member].unsqueeze(0), temperature=self.temperature)
-        distribution = alone.distribution(obs)
-        noise = torch.rand(*obs.shape, 1, device=self.device)
-        action = distribution.mode if deterministic else distribution.sample(noise)
-        return action.cpu().numpy(), state
+    predict = predict  # as in Stable-Baselines3: arrays in, arrays out
 
     def save(self, directory: Path | str) -> None:
         """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
@@ -117,14 +100,12 @@ class TabularPolicy(nn.Module):
         checkpoint.write(directory, "policy", {"q": self.q}, description)
 
 
-def load_tabular(directory: Path | str, device: torch.device | str = "cpu") -> TabularPolicy:
-    """Read a policy that `TabularPolicy.save` wrote.
+def read_table(state: dict[str, Any], description: dict[str, Any], directory: Path | str) -> TabularPolicy:
+    """A policy that `TabularPolicy.save` wrote, from its record.
 
     Raises:
-        FileNotFoundError: There is no policy in `directory`.
-        ValueError: The files are truncated, changed, or not of a table.
+        ValueError: The record is incomplete.
     """
-    state, description = checkpoint.read(directory, "policy", device)
     try:
         return TabularPolicy(state["q"], temperature=float(description["temperature"]), env=description.get("env"))
     except (KeyError, TypeError) as error:

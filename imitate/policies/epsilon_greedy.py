@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from imitate.core.types import Memory, Policy
+from imitate.core.types import Memory, Obs, Policy
 from imitate.policies.mixture import Mixture
 from imitate.policies.random import Random
 from imitate_envs.base import Space
@@ -36,7 +36,10 @@ class EpsilonGreedy:
         """Nothing, beside the policy's."""
         return self.mixture.memory(*shape)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        """Explore or exploit; records which steps were random."""
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """Explore or exploit, without noise exploit; records which steps were random."""
+        if noise is None:
+            action, own, extras = self.policy.act(obs, None, memory[1])
+            return action, (memory[0], own), extras
         action, memory, extras = self.mixture.act(obs, noise, memory)
         return action, memory, {"explored": extras["first_acted"]}

@@ -6,28 +6,27 @@ from typing import Any
 
 from torch import Tensor
 
-from imitate.core.types import Memory
-from imitate.distributions.actions import Distribution, Teacher
+from imitate.core.types import Memory, Obs, Policy
 
 __all__ = ["Greedy"]
 
 
 class Greedy:
-    """Takes the mode of a teacher's distribution."""
+    """Answers with the mode of what a policy would draw from.
+
+    Args:
+        policy: Any policy, with a memory or without.
+    """
 
     noise = 0
 
-    def __init__(self, teacher: Teacher) -> None:
-        self.teacher = teacher
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
 
     def memory(self, *shape: int) -> Memory:
-        """The teacher's."""
-        return self.teacher.memory(*shape)
+        """The policy's."""
+        return self.policy.memory(*shape)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
         """The most likely action."""
-        return self.teacher.distribution(obs).mode, memory, {}
-
-    def distribution(self, obs: Tensor) -> Distribution:
-        """The teacher's."""
-        return self.teacher.distribution(obs)
+        return self.policy.act(obs, None, memory)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.core.types import Memory, Policy
+from imitate.core.types import Memory, Obs, Policy
 
 __all__ = ["Mixture"]
 
@@ -30,11 +30,17 @@ class Mixture:
         """Both memories; each policy sees every step, whoever acts."""
         return self.first.memory(*shape), self.second.memory(*shape)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        """Let both decide and choose between them; records who acted."""
-        choice, one, two = noise.split([1, self.first.noise, self.second.noise], dim=-1)
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """Let both decide and choose between them, without noise the likelier one; records who acted."""
+        one: Tensor | None
+        two: Tensor | None
+        one = two = None
+        first_acts = self.beta.reshape(-1, 1) >= 0.5
+        if noise is not None:
+            choice, one, two = noise.split([1, self.first.noise, self.second.noise], dim=-1)
+            first_acts = choice[..., 0] < self.beta.reshape(-1, 1)
         action_one, memory_one, _ = self.first.act(obs, one, memory[0])
         action_two, memory_two, _ = self.second.act(obs, two, memory[1])
-        first_acts = choice[..., 0] < self.beta.reshape(-1, 1)
+        first_acts = first_acts.expand(tree.leaves(obs)[0].shape[:2])
         action = tree.where(first_acts, action_one, action_two)
         return action, (memory_one, memory_two), {"first_acted": first_acts}

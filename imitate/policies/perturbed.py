@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from imitate.core.actions import width
 from imitate.core.noise import normal
-from imitate.core.types import Memory, Policy
+from imitate.core.types import Memory, Obs, Policy
 from imitate_envs.base import Box, Space
 
 __all__ = ["Perturbed"]
@@ -22,7 +23,7 @@ class Perturbed:
     def __init__(self, policy: Policy, action: Space, scale: Tensor) -> None:
         if not isinstance(action, Box):
             raise ValueError(f"action: Gaussian noise needs a Box, not {action}.")
-        self.policy, self.scale, self.width = policy, scale, action.shape[0]
+        self.policy, self.scale, self.width = policy, scale, width(action)
 
     @property
     def noise(self) -> int:
@@ -33,8 +34,10 @@ class Perturbed:
         """The policy's."""
         return self.policy.memory(*shape)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        """The policy's action, displaced."""
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """The policy's action, displaced; without noise as it is."""
+        if noise is None:
+            return self.policy.act(obs, None, memory)
         own, extra = noise.split([self.policy.noise, self.width], dim=-1)
         action, memory, extras = self.policy.act(obs, own, memory)
         return action + self.scale.reshape(-1, 1, 1) * normal(extra), memory, extras

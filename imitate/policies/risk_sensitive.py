@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from imitate.distributions.actions import Categorical
+from imitate.core.types import Obs
+from imitate.distributions.actions import Categorical, decide
 from imitate.distributions.risk import Risk, risk
-from imitate.nets.heads import Scalar
-from imitate.nets.value_network import ValuePolicy
+from imitate.nets.q_network import QNetwork, admitted
+from imitate.nets.return_heads import Scalar
 
 __all__ = ["RiskSensitive", "risk_sensitive"]
 
@@ -20,7 +21,7 @@ def risk_sensitive(policy: object, text: str) -> RiskSensitive:
     Raises:
         ValueError: The policy has learnt no distribution of the return.
     """
-    if not isinstance(policy, ValuePolicy) or isinstance(policy.architecture.head, Scalar):
+    if not isinstance(policy, QNetwork) or isinstance(policy.architecture.head, Scalar):
         raise ValueError("risk: this policy has learnt no distribution of the return.")
     return RiskSensitive(policy, risk(text))
 
@@ -33,7 +34,7 @@ class RiskSensitive:
         risk: The measure.
     """
 
-    def __init__(self, policy: ValuePolicy, risk: Risk) -> None:
+    def __init__(self, policy: QNetwork, risk: Risk) -> None:
         self.policy, self.risk = policy, risk
         self.members, self.device = policy.members, policy.device
 
@@ -45,10 +46,11 @@ class RiskSensitive:
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def distribution(self, obs: Tensor) -> Categorical:
+    def distribution(self, obs: Obs) -> Categorical:
         """Softmax of the scores over the policy's temperature; the mode is greedy."""
-        return Categorical(self.risk(self.policy.returns(obs)) / self.policy.architecture.temperature)
+        scores = admitted(self.risk(self.policy.returns(obs)), obs)
+        return Categorical(scores / self.policy.architecture.temperature)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
-        """Draw an action from uniforms [M, N, 1]."""
-        return self.distribution(obs).sample(noise), None, {}
+    def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """Draw an action from uniforms [M, N, 1]; take the greedy one without them."""
+        return decide(self.distribution(obs), noise), None, {}

@@ -4,15 +4,20 @@ from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
+from imitate.students.gail import GAIL, GAILConfig
+from imitate.students.kickstarting import Distil
 
 __all__ = [
+    "GAIL",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "DAgger",
     "DAggerConfig",
     "Demonstrations",
+    "Distil",
     "Exponential",
     "FirstRoundOnly",
+    "GAILConfig",
     "Linear",
     "PolicyDistillation",
     "PolicyDistillationConfig",

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
+from imitate.core.config import Count, NonNegative, Proper, check
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
+from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, mean_metrics
 from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, categorical_likelihood, default_loss, negative_log_likelihood
-from imitate.nets.layers import MLP
-from imitate.nets.policy_network import NetworkPolicy
+from imitate.nets.actor import Actor
 
-__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "check_members", "held_out_error", "hold_out", "imitator"]
+__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "check_student", "held_out_error", "hold_out", "imitator"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,17 @@ class BehaviourCloningConfig:
         patience: Looks without improvement after which a member counts as done; each keeps its best parameters.
     """
 
-    updates: int = 2_000
-    batch_size: int = 64
-    lr: PerMember = 1e-3
+    updates: Count = 2_000
+    batch_size: Count = 64
+    lr: NonNegative[PerMember] = 1e-3
     entropy: PerMember = 0.0
-    weight_decay: PerMember = 0.0
-    validation: float = 0.1
-    validate_every: int = 100
-    patience: int = 5
+    weight_decay: NonNegative[PerMember] = 0.0
+    validation: Proper[float] = 0.1
+    validate_every: Count = 100
+    patience: Count = 5
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class BehaviourCloning:
@@ -65,56 +68,42 @@ class BehaviourCloning:
         self,
         source: Source,
         demonstrations: Demonstrations,
-        student: NetworkPolicy,
+        student: Actor,
         config: BehaviourCloningConfig | None = None,
         *,
         loss: ImitationLoss | None = None,
     ) -> None:
-        config = config or BehaviourCloningConfig()
-        for name in ("updates", "batch_size", "validate_every", "patience"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
-        if not 0 <= config.validation < 1:
-            raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
-        check_members(source, student)
+        config, spec = config or BehaviourCloningConfig(), source.spec
+        check_student(source, student)
         self.source, self.config, self.policy = source, config, student
-        self.imitation = loss or default_loss(source.action)
-        self.labels = demonstrations.labels.cpu()
-        if len(self.labels) != source.members:
-            raise ValueError(f"demonstrations: of {len(self.labels)} members, the source has {source.members}.")
-        if int(self.labels.min()) < 2:
-            raise ValueError(f"demonstrations: a member has {int(self.labels.min())} examples; 2 at the least.")
-        self.data = Dataset(source.members, demonstrations.mask.shape[1], Stream(source.seed, "shuffle", source.device))
-        self.held_out = Dataset(
-            source.members, demonstrations.mask.shape[1], Stream(source.seed, "held-out", source.device)
-        )
+        self.imitation = loss or default_loss(spec.action)
+        labels = demonstrations.labels.cpu()
+        if len(labels) != spec.members:
+            raise ValueError(f"demonstrations: of {len(labels)} members, the source has {spec.members}.")
+        if int(labels.min()) < 2:
+            raise ValueError(f"demonstrations: a member has {int(labels.min())} examples; 2 at the least.")
+        capacity = demonstrations.mask.shape[1]
+        self.data = Dataset(spec.members, capacity, Stream(spec.seed, "shuffle", spec.device))
+        self.held_out = Dataset(spec.members, capacity, Stream(spec.seed, "held-out", spec.device))
         hold_out(self.data, self.held_out, demonstrations.examples, demonstrations.mask, config.validation)
-        self.entropy = per_member(config.entropy, "entropy", source.members, source.device)
-        self.learner = imitator(student, self.imitation, self.entropy, config.lr, config.weight_decay)
+        self.learner = imitator(student, self.imitation, source, config.entropy, config.lr, config.weight_decay)
         self.best = self.learner.flat.clone()
-        self.best_error = torch.full((source.members,), math.inf, device=source.device)
-        self.waited = torch.zeros(source.members, dtype=torch.int64, device=source.device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        if student.normaliser is not None:
-            student.normaliser.update(self.data.sample(4096).obs)
-
-    @property
-    def budget(self) -> int:
-        """Gradient steps."""
-        return self.config.updates
-
-    @property
-    def finished(self) -> bool:
-        """Whether the updates are spent, or no member has improved for `patience` looks."""
-        return int(self.steps) >= self.config.updates or bool((self.waited >= self.config.patience).all())
+        self.best_error = torch.full((spec.members,), math.inf, device=spec.device)
+        self.waited = torch.zeros(spec.members, dtype=torch.int64, device=spec.device)
+        self.progress = Progress(spec, config.updates)
+        self.progress.advance(0, labels)
+        if student.body.normaliser is not None:
+            student.observe(self.data.sample(4096).obs)
 
     def step(self) -> Metrics:
         """`validate_every` gradient steps and a look at the held-out examples."""
-        count = min(self.config.validate_every, self.config.updates - int(self.steps))
+        count = min(self.config.validate_every, self.config.updates - int(self.progress.steps))
         updates = [self.learner(batch) for batch in self.data.batches(self.config.batch_size, count)]
-        self.steps += count
+        self.progress.advance(count)
         error = self._validate()
-        if self.finished:
+        if bool((self.waited >= self.config.patience).all()):
+            self.progress.stop()
+        if self.progress.finished:
             self.learner.flat.copy_(self.best)
         return {**mean_metrics(updates), "held_out": error}
 
@@ -145,27 +134,29 @@ def hold_out(data: Dataset, held_out: Dataset, examples: Examples, mask: Tensor,
     held_out.add(examples, held)
 
 
-def check_members(source: Source, student: NetworkPolicy, teacher: Teacher | None = None) -> None:
-    """Whether student and teacher have as many members as the source; one teacher may serve all.
+def check_student(source: Source, student: Actor, teacher: Teacher | None = None) -> None:
+    """Whether a student can be taught here: it has as many members as the source, and so has its teacher, or one.
 
     Raises:
-        ValueError: They do not.
+        ValueError: It cannot.
     """
-    if student.members != source.members:
-        raise ValueError(f"student: has {student.members} members, the source {source.members}.")
+    if student.members != source.spec.members:
+        raise ValueError(f"student: has {student.members} members, the source {source.spec.members}.")
+    if student.recurrent:
+        raise ValueError("student: it has a memory, and single labelled steps teach none; take gru=0 and lstm=0.")
     members = getattr(teacher, "members", 1)
-    if members not in (1, source.members):
-        raise ValueError(f"teacher: has {members} members, the source {source.members}; one serves all.")
+    if members not in (1, source.spec.members):
+        raise ValueError(f"teacher: has {members} members, the source {source.spec.members}; one serves all.")
 
 
 def imitator(
-    student: NetworkPolicy, loss: ImitationLoss, entropy: Tensor, lr: PerMember, weight_decay: PerMember
+    student: Actor, loss: ImitationLoss, source: Source, entropy: PerMember, lr: PerMember, weight_decay: PerMember
 ) -> Learner[Examples]:
-    """The learner of a student: the mean loss of each member less its entropy bonus, weighted by `entropy` [M].
+    """The learner of a student: the mean loss of each member less its entropy bonus, weighted by `entropy`.
 
     Its gradient is written out for the likelihood of choices by a multilayer perceptron.
     """
-    weight = entropy.unsqueeze(1)
+    weight = per_member(entropy, "entropy", source.spec.members, source.spec.device).unsqueeze(1)
 
     def objective(batch: Examples) -> tuple[Tensor, Metrics]:
         distribution = student.distribution(batch.obs)
@@ -173,10 +164,9 @@ def imitator(
         return (error - weight * spread).mean(1), {"error": error.detach(), "entropy": spread.detach()}
 
     def gradient(batch: Examples) -> tuple[Tensor, Metrics, list[Tensor]]:
-        network = cast(MLP, student.network)
-        found = network.outputs(student.features(batch.obs))
-        error, spread, slope = categorical_likelihood(found[-1], batch.action, weight)
-        grads = network.gradients(found, slope / error.shape[1])
+        found = student.outputs(student.prepare(batch.obs))
+        error, spread, grad = categorical_likelihood(found[-1], batch.action, weight)
+        grads = student.gradients(found, grad / error.shape[1])
         return error - weight * spread, {"error": error, "entropy": spread}, grads
 
     known = student.plain and loss is negative_log_likelihood
@@ -184,7 +174,7 @@ def imitator(
 
 
 @torch.no_grad()
-def held_out_error(student: NetworkPolicy, held_out: Dataset, loss: ImitationLoss) -> Tensor:
+def held_out_error(student: Actor, held_out: Dataset, loss: ImitationLoss) -> Tensor:
     """Mean loss of each member [M] on its held-out examples."""
     examples, counts = held_out.all()
     error = loss(student.distribution(examples.obs), examples.action)

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imitate.core.learner import PerMember, per_member
+from imitate.core.config import Count, NonNegative, Proper, check
+from imitate.core.learner import PerMember
 from imitate.core.noise import Stream
+from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
 from imitate.core.types import Metrics, Source, fold, mean_metrics
 from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, default_loss
-from imitate.nets.policy_network import NetworkPolicy
+from imitate.nets.actor import Actor
 from imitate.policies import Greedy, Mixture
-from imitate.students.behaviour_cloning import check_members, held_out_error, hold_out, imitator
+from imitate.students.behaviour_cloning import check_student, held_out_error, hold_out, imitator
+from imitate.teachers.label import labels
 
 __all__ = ["Beta", "DAgger", "DAggerConfig", "Exponential", "FirstRoundOnly", "Linear"]
 
@@ -81,17 +84,22 @@ class DAggerConfig:
         best_round: End with the round of least error on all held-out labels, instead of the last.
     """
 
-    rounds: int = 10
-    rollout: int = 64
-    updates: int = 500
-    batch_size: int = 64
-    lr: PerMember = 1e-3
+    rounds: Count = 10
+    rollout: Count = 64
+    updates: Count = 500
+    batch_size: Count = 64
+    lr: NonNegative[PerMember] = 1e-3
     entropy: PerMember = 0.0
-    weight_decay: PerMember = 0.0
+    weight_decay: NonNegative[PerMember] = 0.0
     beta: FirstRoundOnly | Exponential | Linear = FirstRoundOnly()
-    capacity: int = 100_000
-    validation: float = 0.1
+    capacity: Count = 100_000
+    validation: Proper[float] = 0.1
     best_round: bool = False
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.best_round and self.validation == 0:
+            raise ValueError("best_round: needs held-out labels; set validation above 0.")
 
 
 class DAgger:
@@ -115,49 +123,31 @@ class DAgger:
         self,
         source: Source,
         teacher: Teacher,
-        student: NetworkPolicy,
+        student: Actor,
         config: DAggerConfig | None = None,
         *,
         demonstrations: Demonstrations | None = None,
         loss: ImitationLoss | None = None,
     ) -> None:
-        config = config or DAggerConfig()
-        for name in ("rounds", "rollout", "updates", "batch_size"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
-        if not 0 <= config.validation < 1:
-            raise ValueError(f"validation: a share in [0, 1), not {config.validation}.")
-        if config.best_round and config.validation == 0:
-            raise ValueError("best_round: needs held-out labels; set validation above 0.")
-        check_members(source, student, teacher)
-        members, device = source.members, source.device
+        config, spec = config or DAggerConfig(), source.spec
+        check_student(source, student, teacher)
+        members, device = spec.members, spec.device
         if demonstrations is not None and len(demonstrations.mask) != members:
             raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {members}.")
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
-        self.imitation = loss or default_loss(source.action)
+        self.imitation = loss or default_loss(spec.action)
         self.driver = Mixture(Greedy(teacher), Greedy(student), torch.zeros(members, device=device))
-        self.data = Dataset(members, config.capacity, Stream(source.seed, "shuffle", device))
-        self.held_out = Dataset(members, config.capacity, Stream(source.seed, "held-out", device))
-        self.entropy = per_member(config.entropy, "entropy", members, device)
-        self.learner = imitator(student, self.imitation, self.entropy, config.lr, config.weight_decay)
+        self.data = Dataset(members, config.capacity, Stream(spec.seed, "shuffle", device))
+        self.held_out = Dataset(members, config.capacity, Stream(spec.seed, "held-out", device))
+        self.learner = imitator(student, self.imitation, source, config.entropy, config.lr, config.weight_decay)
         self.rounds = torch.zeros((), dtype=torch.int64)
         self.snapshots = torch.zeros(config.rounds if config.best_round else 0, *self._weights().shape, device=device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(members, dtype=torch.int64)
+        steps = config.rollout * spec.num_envs
+        self.progress = Progress(spec, config.rounds * steps, steps)  # every step is labelled
         self.start = int(demonstrations is not None)  # rounds that the demonstrations stand for
         if demonstrations is not None:
-            self.labels += demonstrations.labels.cpu()
+            self.progress.advance(0, demonstrations.labels.cpu())
             self._aggregate(demonstrations.examples, demonstrations.mask)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member, all of them labelled."""
-        return self.config.rounds * self.config.rollout * self.source.num_envs
-
-    @property
-    def finished(self) -> bool:
-        """Whether all rounds are done."""
-        return int(self.rounds) >= self.config.rounds
 
     def step(self) -> Metrics:
         """One round: drive, label, aggregate, fit."""
@@ -165,24 +155,23 @@ class DAgger:
             self._fit()
         beta = self.config.beta(int(self.rounds) + 1 + self.start)
         self.driver.beta.fill_(beta)
-        obs = fold(self.source.collect(self.driver, self.config.rollout).obs)
-        with torch.no_grad():
-            examples = Examples(obs, self.teacher.distribution(obs).mode)
-        self._aggregate(examples, torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device))
-        self.labels += obs.shape[1]
-        self.steps += obs.shape[1]
+        rollout = self.source.collect(self.driver, self.config.rollout)
+        action = labels(rollout, self.teacher, self.source.spec.action, rollout.memory[0])
+        examples = Examples(fold(rollout.obs), action)
+        self._aggregate(examples, torch.ones(action.shape[:2], dtype=torch.bool, device=action.device))
+        self.progress.advance(action.shape[1], action.shape[1])
         metrics = self._fit()
         if self.config.best_round:
             self.snapshots[int(self.rounds)] = self._weights()
         self.rounds += 1
-        if self.config.best_round and self.finished:
+        if self.config.best_round and self.progress.finished:
             self._take_best()
         return {**metrics, "beta": self.driver.beta.clone()}
 
     def _aggregate(self, examples: Examples, mask: Tensor) -> None:
         hold_out(self.data, self.held_out, examples, mask, self.config.validation)
-        if self.policy.normaliser is not None:
-            self.policy.normaliser.update(self.data.sample(examples.obs.shape[1]).obs)
+        if self.policy.body.normaliser is not None:
+            self.policy.observe(self.data.sample(examples.action.shape[1]).obs)
 
     def _fit(self) -> Metrics:
         """`updates` gradient steps on the aggregate."""
@@ -194,7 +183,7 @@ class DAgger:
 
     def _parts(self) -> list[Tensor]:
         """What the policy computes with, each [M, ...]: its parameters, and how it standardises observations."""
-        norm = self.policy.normaliser
+        norm = self.policy.body.normaliser
         return [self.learner.flat, *([] if norm is None else [norm.mean, norm.var])]
 
     def _weights(self) -> Tensor:

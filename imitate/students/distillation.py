@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.config import Count, NonNegative, Positive, check
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
-from imitate.core.types import Metrics, Policy, Source, fold, mean_metrics
+from imitate.core.progress import Progress
+from imitate.core.types import Metrics, Obs, Policy, Source, fold, mean_metrics
 from imitate.distributions.actions import Categorical, Distribution, Teacher
 from imitate.losses.distillation import LOSSES, DistillationLoss, forward_kl
-from imitate.nets.policy_network import NetworkPolicy
-from imitate.students.behaviour_cloning import check_members
+from imitate.nets.actor import Actor
+from imitate.students.behaviour_cloning import check_student
+from imitate.teachers.label import Answers
 
 __all__ = ["PolicyDistillation", "PolicyDistillationConfig"]
 
@@ -34,19 +38,22 @@ class PolicyDistillationConfig:
         max_grad_norm: Bound on the gradient's norm.
     """
 
-    steps: int = 50_000
-    rollout: int = 64
-    epochs: int = 4
-    batch_size: int = 256
-    lr: PerMember = 1e-3
+    steps: Count = 50_000
+    rollout: Count = 64
+    epochs: Count = 4
+    batch_size: Count = 256
+    lr: NonNegative[PerMember] = 1e-3
     anneal_lr: bool = True
-    temperature: float = 1.0
-    max_grad_norm: float = 1.0
+    temperature: Positive[float] = 1.0
+    max_grad_norm: Positive[float] = 1.0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
 class _Labelled:
-    obs: Tensor
+    obs: Obs
     teacher: Distribution
 
 
@@ -73,68 +80,57 @@ class PolicyDistillation:
         self,
         source: Source,
         teacher: Teacher,
-        student: NetworkPolicy,
+        student: Actor,
         config: PolicyDistillationConfig | None = None,
         *,
         loss: DistillationLoss = forward_kl,
         driver: Policy | None = None,
     ) -> None:
-        config = config or PolicyDistillationConfig()
-        for name in ("steps", "rollout", "epochs", "batch_size"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name}: at least 1, not {getattr(config, name)}.")
-        size = config.rollout * source.num_envs
+        config, spec = config or PolicyDistillationConfig(), source.spec
+        size = config.rollout * spec.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
-        if config.temperature <= 0:
-            raise ValueError(f"temperature: must be positive, not {config.temperature}.")
-        check_members(source, student, teacher)
+        check_student(source, student, teacher)
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
-        self.distance, self.driver = loss, driver or student
-        self.lr = per_member(config.lr, "lr", source.members, source.device)
+        self.divergence, self.driver = loss, driver or student
+        self.hyper = SimpleNamespace(lr=per_member(config.lr, "lr", spec.members, spec.device))
+        self.answers = Answers(teacher)
         self.learner = Learner([student], self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
-        self.shuffle = Stream(source.seed, "shuffle", source.device)
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(source.members, dtype=torch.int64)
-
-    @property
-    def budget(self) -> int:
-        """Environment steps of a member."""
-        return self.config.steps
-
-    @property
-    def finished(self) -> bool:
-        """Whether all the configured steps are done."""
-        return int(self.steps) >= self.config.steps
+        self.shuffle = Stream(spec.seed, "shuffle", spec.device)
+        self.progress = Progress(spec, config.steps, size)
 
     def step(self) -> Metrics:
         """Collect one rollout, label it, learn from it."""
         if self.config.anneal_lr:
-            self.learner.lr.copy_(self.lr * max(0.0, 1 - int(self.steps) / self.config.steps))
-        obs = fold(self.source.collect(self.driver, self.config.rollout).obs)
-        if self.policy.normaliser is not None:
-            self.policy.normaliser.update(obs)
-        with torch.no_grad():
-            labelled = _Labelled(obs, self.teacher.distribution(obs))
-            mine = self.policy.distribution(obs[:, :1])
-        if self.distance in LOSSES.values() and type(mine) is not type(labelled.teacher):
+            self.learner.lr.copy_(self.hyper.lr * (1 - self.progress.share))
+        rollout = self.source.collect(self.driver, self.config.rollout)
+        obs = fold(rollout.obs)
+        self.policy.observe(obs)
+        labelled = _Labelled(obs, self.answers(rollout))
+        self._check_kinds(labelled)
+        members, size = rollout.starts.shape[1], rollout.starts[:, 0].numel()
+        rows = torch.arange(members, device=rollout.starts.device).unsqueeze(1)
+        updates = [
+            self.learner(tree.map(lambda x: x[rows, index], labelled))  # noqa: B023
+            for _ in range(self.config.epochs)
+            for index in self.shuffle.uniform(members, size).argsort(1).split(self.config.batch_size, 1)
+        ]
+        self.progress.advance(size, size)
+        return mean_metrics(updates)
+
+    @torch.no_grad()
+    def _check_kinds(self, labelled: _Labelled) -> None:
+        """Raise ValueError unless our losses can compare the answers of teacher and student."""
+        mine = self.policy.distribution(tree.map(lambda x: x[:, :1], labelled.obs))
+        if self.divergence in LOSSES.values() and type(mine) is not type(labelled.teacher):
             raise ValueError(
                 f"teacher: its answers are {type(labelled.teacher).__name__}, those of the student "
                 f"{type(mine).__name__}, and no loss compares the two; choose the student's `squash` to match."
             )
-        rows = torch.arange(len(obs), device=obs.device).unsqueeze(1)
-        updates = [
-            self.learner(tree.map(lambda x: x[rows, index], labelled))  # noqa: B023
-            for _ in range(self.config.epochs)
-            for index in self.shuffle.uniform(*obs.shape[:2]).argsort(1).split(self.config.batch_size, 1)
-        ]
-        self.steps += obs.shape[1]
-        self.labels += obs.shape[1]
-        return mean_metrics(updates)
 
     def _loss(self, batch: _Labelled) -> tuple[Tensor, Metrics]:
         student = self.policy.distribution(batch.obs)
-        loss = self.distance(batch.teacher, student, self.config.temperature).mean(1)
+        loss = self.divergence(batch.teacher, student, self.config.temperature).mean(1)
         if not isinstance(student, Categorical):
             return loss, {}
         return loss, {"agreement": (batch.teacher.mode == student.mode).float().mean(1)}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from imitate import nets
-from imitate.core.rollout import bounds
+from imitate.core.actions import bounds
 from imitate.core.types import Source
 from imitate.distributions.actions import Teacher
 from imitate.teachers.control import LAWS, ControlLaw, control_law
@@ -67,7 +67,7 @@ def load(
         FileNotFoundError: There is no such file or directory.
         ValueError: It cannot be read, is none of these, or does not fit the source.
     """
-    where = device if device is not None else "cpu" if source is None else source.device
+    where = device if device is not None else "cpu" if source is None else source.spec.device
     baseline = hasattr(what, "policy") and hasattr(what, "observation_space")
     law = isinstance(what, str) and what.partition(":")[0] in ("control", "plan")
     path = isinstance(what, (str, Path)) and not law
@@ -101,7 +101,7 @@ def _by_name(what: str, source: Source | None, device: torch.device | str) -> Te
     if not name and source is None:
         example = "CartPole-v1" if kind == "control" else "FrozenLake-v1"
         raise ValueError(f"teacher: '{kind}' needs an id, as in '{kind}:{example}', or a source.")
-    env_id = (name or cast(Source, source).id).removeprefix("imitate/")
+    env_id = (name or cast(Source, source).spec.id).removeprefix("imitate/")
     if kind == "control":
         return control_law(env_id)
     # The source's own environment where it has one of ours: its map may be another than the default one.
@@ -121,9 +121,9 @@ def _read(path: Path, source: Source | None, vec_normalize: Any, device: torch.d
     made = nets.load(path, device)
     if source is not None and made.env is not None:
         _check_spaces(made, source)
-        if made.env.removeprefix("imitate/") != source.id.removeprefix("imitate/"):
+        if made.env.removeprefix("imitate/") != source.spec.id.removeprefix("imitate/"):
             raise ValueError(
-                f"teacher: '{path}' was made for {made.env}, not for {source.id}; "
+                f"teacher: '{path}' was made for {made.env}, not for {source.spec.id}; "
                 "to use it all the same, pass imitate.nets.load of it."
             )
     return made
@@ -136,11 +136,11 @@ def _check_spaces(teacher: Any, source: Source) -> None:
         if not isinstance(mine, Space):
             continue
         if str(mine) != str(wanted):
-            raise ValueError(f"teacher: made for {name}s {mine}, but {source.id} gives {wanted}.")
+            raise ValueError(f"teacher: made for {name}s {mine}, but {source.spec.id} gives {wanted}.")
         if name == "action" and isinstance(mine, Box) and isinstance(wanted, Box):
             mine_low, mine_high, low, high = (b for box in (mine, wanted) for b in bounds(box, torch.device("cpu")))
             if not (torch.allclose(mine_low, low) and torch.allclose(mine_high, high)):
                 raise ValueError(
                     f"teacher: made for actions from {mine_low.tolist()} to {mine_high.tolist()}, "
-                    f"but those of {source.id} go from {low.tolist()} to {high.tolist()}."
+                    f"but those of {source.spec.id} go from {low.tolist()} to {high.tolist()}."
                 )

@@ -129,7 +129,7 @@ class ControlLaw:
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+    def act(self, obs: Tensor, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """The law's action at observations [*batch, *obs]."""
         return self.law(obs), None, {}
 

@@ -12,8 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imitate.distributions.actions import Categorical, Distribution, Normal
-from imitate_envs.base import Discrete, Space
+from imitate.core import tree
+from imitate.core.actions import action_mask, choices, observed, width
+from imitate.core.spec import Spec
+from imitate.core.types import Obs
+from imitate.distributions.actions import Categorical, Distribution, MultiCategorical, Normal, decide
+from imitate_envs.base import Box, Dict, Discrete, Space, Tuple
 from imitate_envs.gymnasium import from_gymnasium
 
 __all__ = [
@@ -40,6 +44,8 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
     given = source_or_spaces
     if isinstance(given, tuple) and len(given) == 2:
         pair = given
+    elif isinstance(spec := getattr(given, "spec", None), Spec):  # Gymnasium's environments have one of another kind
+        pair = spec.observation, spec.action
     elif isinstance(getattr(given, "observation", None), Space):  # Gymnasium's wrappers have such methods
         pair = given.observation, given.action
     elif hasattr(given, "observation_space") and hasattr(given, "action_space"):
@@ -52,15 +58,17 @@ def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
             f"source: a source, an environment or a pair (observation, action) of spaces, not {type(given).__name__}."
         )
     observation, action = (space if isinstance(space, Space) else from_gymnasium(space) for space in pair)
-    if len(action.shape) > 1:
-        raise ValueError(f"action: teachers act in Discrete spaces and flat Boxes, not in {action}.")
+    choices(action)  # refuses what nobody acts in
     return observation, action
 
 
 def certain(action: Tensor, space: Space, scale: float) -> Distribution:
-    """What a deterministic teacher says: its choice, or a Gaussian of deviation `scale` around its action."""
+    """What a deterministic teacher says: its choices, or a Gaussian of deviation `scale` around its action."""
     if isinstance(space, Discrete):
         return Categorical.certain(action, space.n)
+    if counts := choices(space):
+        parts = zip(action.unbind(-1), counts, strict=True)
+        return MultiCategorical(tuple(Categorical.certain(one, count).logits for one, count in parts))
     return Normal(action, torch.full_like(action, scale))
 
 
@@ -94,35 +102,38 @@ class CallableTeacher:
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+    def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """The function's own answer at observations [*batch, *obs]: [*batch] or [*batch, A]."""
         return self._answer(obs), None, {}
 
-    def distribution(self, obs: Tensor) -> Distribution:
+    def distribution(self, obs: Obs) -> Distribution:
         """A certain choice, or a Gaussian of deviation `scale` around the function's answer."""
         return certain(self._answer(obs), self.action, self.scale)
 
-    def _answer(self, obs: Tensor) -> Tensor:
+    def _answer(self, obs: Obs) -> Tensor:
+        obs, shape = observed(obs), self.action.shape  # type: ignore[union-attr]
         batch = _leading(obs, self.observation)
-        array = obs.detach().reshape(-1, *self.observation.shape).cpu().numpy()
-        answers = self.function(array) if self.batched else [self.function(one) for one in array]
+        rows = _rows(obs, len(batch))
+        arrays = tree.map(lambda x: x.detach().cpu().numpy().copy(), rows)
+        count = math.prod(batch)
+        each = [_row(arrays, i) for i in range(count)] if not self.batched else []
+        answers = self.function(arrays) if self.batched else [self.function(one) for one in each]
         try:
             answer = np.asarray(answers)
         except ValueError as error:
             raise ValueError(
                 f"teacher: the function gave a {type(answers).__name__} that is no array ({error})."
             ) from error
-        expected = (len(array), *self.action.shape)
-        if answer.shape != expected:
+        if answer.shape != (count, *shape):
             hint = " (pass batched=False if it takes one observation at a time)" if self.batched else ""
             raise ValueError(
-                f"teacher: the function gave actions of shape {answer.shape} for {len(array)} observations; "
-                f"{self.action} needs {expected}{hint}."
+                f"teacher: the function gave actions of shape {answer.shape} for {count} observations; "
+                f"{self.action} needs {(count, *shape)}{hint}."
             )
         _check(answer, self.action)
-        dtype = torch.int64 if isinstance(self.action, Discrete) else torch.float32
-        actions = torch.as_tensor(answer.astype(np.float64), dtype=dtype, device=obs.device)
-        return actions.reshape((*batch, *self.action.shape))
+        dtype = torch.int64 if choices(self.action) else torch.float32
+        actions = torch.as_tensor(answer.astype(np.float64), dtype=dtype, device=tree.leaves(obs)[0].device)
+        return actions.reshape(batch if isinstance(self.action, Discrete) else (*batch, width(self.action)))
 
 
 def from_callable(
@@ -160,31 +171,33 @@ class ModuleTeacher:
     @property
     def noise(self) -> int:
         """One uniform draws a choice; a Gaussian takes one a dimension."""
-        return 1 if isinstance(self.action, Discrete) else self.action.shape[0]
+        return width(self.action)
 
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
-        """Draw an action at observations [*batch, *obs] from uniforms [*batch, noise]."""
-        return self.distribution(obs).sample(noise), None, {}
+    def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+        """Draw an action at observations [*batch, *obs] from uniforms [*batch, noise]; the mode without them."""
+        return decide(self.distribution(obs), noise), None, {}
 
     @torch.no_grad()
-    def distribution(self, obs: Tensor) -> Distribution:
-        """A categorical of its logits, or a Gaussian of deviation `scale` around its means."""
+    def distribution(self, obs: Obs) -> Distribution:
+        """Categoricals of its logits, or a Gaussian of deviation `scale` around its means."""
+        mask, obs = action_mask(obs), observed(obs)
         batch = _leading(obs, self.observation)
-        out = self.module(obs.reshape(-1, *self.observation.shape))
-        outputs = self.action.n if isinstance(self.action, Discrete) else self.action.shape[0]
+        out, counts = self.module(_rows(obs, len(batch))), choices(self.action)
+        outputs = sum(counts) if counts else width(self.action)
         if not isinstance(out, Tensor) or out.shape != (math.prod(batch), outputs):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(
                 f"teacher: the module gave {found} for {math.prod(batch)} observations; {self.action} needs "
-                f"{'logits' if isinstance(self.action, Discrete) else 'means'} [B, {outputs}]."
+                f"{'logits' if counts else 'means'} [B, {outputs}]."
             )
         out = out.reshape(*batch, outputs)
-        if isinstance(self.action, Discrete):
-            return Categorical(out)
-        return Normal(out, torch.full_like(out, self.scale))
+        if not counts:
+            return Normal(out, torch.full_like(out, self.scale))
+        out = out if mask is None else out.masked_fill(~mask, -torch.inf)
+        return Categorical(out) if isinstance(self.action, Discrete) else MultiCategorical(out.split(list(counts), -1))
 
 
 def from_module(
@@ -210,24 +223,42 @@ def from_module(
     return ModuleTeacher(frozen, *spaces_of(source_or_spaces), scale=scale)
 
 
-def _leading(obs: Tensor, space: Space) -> tuple[int, ...]:
+def _leading(obs: Obs, space: Space) -> tuple[int, ...]:
     """The leading shape of observations."""
+    if isinstance(space, Dict | Tuple):
+        first = space.spaces[0][0] if isinstance(space, Dict) else 0
+        inner = space.spaces[0][1] if isinstance(space, Dict) else space.spaces[0]
+        return _leading(obs[first], inner)
     dims = obs.dim() - len(space.shape)
     if dims < 0 or obs.shape[dims:] != space.shape:
         raise ValueError(f"teacher: made for observations {space}, got {tuple(obs.shape)}.")
     return tuple(obs.shape[:dims])
 
 
+def _rows(obs: Obs, dims: int) -> Obs:
+    """Observations of any leading shape as a batch [B, *obs]."""
+    return tree.map(lambda x: x.reshape(-1, *x.shape[dims:]), obs)
+
+
+def _row(arrays: Any, index: int) -> Any:
+    """One observation of a batch in numpy."""
+    if isinstance(arrays, dict):
+        return {name: _row(array, index) for name, array in arrays.items()}
+    return tuple(_row(array, index) for array in arrays) if isinstance(arrays, tuple) else arrays[index]
+
+
 def _check(answer: NDArray[Any], space: Space) -> None:
     """Whether actions are members of a space."""
-    if isinstance(space, Discrete):
+    counts = choices(space)
+    if counts:
         if answer.dtype.kind not in "iub":
             raise ValueError(f"teacher: the function gave {answer.dtype} for {space}, which needs integers.")
-        if answer.size and not (answer.min() >= 0 and answer.max() < space.n):
+        if answer.size and not (answer.min() >= 0 and (answer < np.asarray(counts)).all()):
             raise ValueError(
-                f"teacher: the function gave {answer.min()} to {answer.max()}; {space} is 0 to {space.n - 1}."
+                f"teacher: the function gave {answer.min()} to {answer.max()}; {space} is 0 to {max(counts) - 1}."
             )
         return
+    assert isinstance(space, Box)
     if answer.dtype.kind not in "iuf" or not np.isfinite(answer).all():
         raise ValueError(f"teacher: the function gave actions that are not finite numbers (type {answer.dtype}).")
     low, high = np.asarray(space.low), np.asarray(space.high)

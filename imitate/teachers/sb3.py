@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from imitate.core.noise import Stream
-from imitate.nets import Activation, Architecture, NetworkPolicy
+from imitate.nets import Activation, Actor, Architecture
 from imitate.teachers.sb3_files import (
     REMEDY,
     SavedModel,
@@ -25,7 +25,7 @@ from imitate.teachers.sb3_files import (
     read_model,
     read_vec_normalize,
 )
-from imitate_envs.base import Box, Discrete
+from imitate_envs.base import Box, Discrete, MultiBinary, MultiDiscrete
 
 __all__ = ["from_sb3"]
 
@@ -60,7 +60,7 @@ def from_sb3(
     *,
     scale: float = 0.1,
     temperature: float = 1.0,
-) -> NetworkPolicy:
+) -> Actor:
     """A policy of ours that does what a Stable-Baselines3 model does.
 
     It takes the MLP policies of PPO, A2C, DQN, SAC, TD3 and DDPG, and of sb3-contrib's TRPO, MaskablePPO
@@ -93,10 +93,13 @@ def from_sb3(
         vec_normalize = model.get_vec_normalize_env()
     saved = read_model(model) if path else of_model(model)
     statistics = _vec_normalize(vec_normalize)
-    if statistics is not None and statistics.mean.shape != saved.observation.shape:
-        raise ValueError(
-            f"vec_normalize: made for observations {statistics.mean.shape}, the model's are {saved.observation.shape}."
-        )
+    shape = saved.observation.shape if isinstance(saved.observation, Box | Discrete) else None
+    if statistics is not None and statistics.mean.shape != shape:
+        raise ValueError(f"vec_normalize: made for observations {statistics.mean.shape}, the model's are {shape}.")
+    for space in (saved.observation, saved.action):
+        # Stable-Baselines3 counts from 0 all the same: such a model was trained on other numbers than the space says.
+        if isinstance(space, Discrete | MultiDiscrete) and np.any(space.start):
+            raise ValueError(f"{saved.label}: a {space} that does not begin at 0 is not supported; {REMEDY}.")
     actor = _actor(saved, scale, temperature)
     architecture = Architecture(
         hidden=tuple(len(bias) for _, bias in actor.layers[:-1]),
@@ -104,8 +107,9 @@ def from_sb3(
         normalise=statistics is not None,
         squash=actor.squash,
         clip_obs=statistics.clip if statistics is not None else 10.0,
+        scaled=False,
     )
-    policy = NetworkPolicy(saved.observation, saved.action, members, architecture, Stream(0, "init", device))
+    policy = Actor(saved.observation, saved.action, members, architecture, Stream(0, "init", device))
     state = _state(actor, statistics)
     try:
         policy.load_state_dict({name: value.expand(members, *value.shape[1:]) for name, value in state.items()})
@@ -134,18 +138,19 @@ def _activation(saved: SavedModel, default: Activation) -> Activation:
 
 
 def _state(actor: _Actor, statistics: Statistics | None) -> dict[str, Tensor]:
-    """The state dict of a NetworkPolicy of one member."""
+    """The state dict of a Actor of one member."""
     state: dict[str, Tensor] = {}
     for i, (weight, bias) in enumerate(actor.layers):
-        state[f"network.layers.{i}.weight"] = weight.mT.unsqueeze(0)
-        state[f"network.layers.{i}.bias"] = bias.reshape(1, 1, -1)
+        where = f"body.layers.{i}" if i + 1 < len(actor.layers) else "head.linear"
+        state[f"{where}.weight"] = weight.mT.unsqueeze(0)
+        state[f"{where}.bias"] = bias.reshape(1, 1, -1)
     if actor.log_std is not None:
-        state["log_std"] = actor.log_std.reshape(1, 1, -1)
+        state["head.log_std"] = actor.log_std.reshape(1, 1, -1)
     if statistics is not None:
         var = statistics.var + (statistics.epsilon - _OUR_EPSILON)
         for name, array in (("mean", statistics.mean), ("var", var)):
-            state[f"normaliser.{name}"] = torch.as_tensor(np.asarray(array, np.float32))[None, None]
-        state["normaliser.count"] = torch.tensor([statistics.count], dtype=torch.float64)
+            state[f"body.normaliser.{name}"] = torch.as_tensor(np.asarray(array, np.float32)).reshape(1, 1, -1)
+        state["body.normaliser.count"] = torch.tensor([statistics.count], dtype=torch.float64)
     return state
 
 
@@ -153,7 +158,10 @@ def _actor(saved: SavedModel, scale: float, temperature: float) -> _Actor:
     """Find the actor by the names in the state dict."""
     weights, left = saved.weights, _Left(saved)
     if "action_net.weight" in weights:  # PPO, A2C, TRPO
-        layers = [*left.sequence("mlp_extractor.policy_net"), left.linear("action_net")]
+        last = left.linear("action_net")
+        if isinstance(saved.action, MultiBinary):  # one logit a bit, of 1 against 0
+            last = _against_zero(last[0]), _against_zero(last[1])
+        layers = [*left.sequence("mlp_extractor.policy_net"), last]
         log_std = left.take("log_std") if "log_std" in weights else None
         if log_std is not None and log_std.dim() != 1:
             raise left.unsupported("state-dependent exploration (use_sde)")
@@ -187,6 +195,11 @@ def _actor(saved: SavedModel, scale: float, temperature: float) -> _Actor:
             squash=True,
         )
     raise left.unsupported(f"a policy with the parts {', '.join(sorted(weights)[:3])}, …")
+
+
+def _against_zero(rows: Tensor) -> Tensor:
+    """[n, ...] -> [2n, ...], a row of zeros before each."""
+    return torch.stack([torch.zeros_like(rows), rows], 1).flatten(0, 1)
 
 
 def _divided(layer: Layer, temperature: float) -> Layer:

@@ -162,12 +162,17 @@ def _readable_space(label: str, document: dict[str, Any]) -> spaces.Space[Any]:
     """A space from its readable entries."""
     match = _SPACE.fullmatch(_class(document.get(":type:")))
     kind = match[1] if match else document.get(":type:")
-    if kind not in ("Box", "Discrete"):
+    if kind not in ("Box", "Discrete", "MultiDiscrete", "MultiBinary"):
         raise ValueError(f"{label}: a space of kind {kind} is not supported; {REMEDY}.")
     try:
         if kind == "Discrete":
             return spaces.Discrete(int(document["n"]), start=int(document.get("start", 0)))
         shape = tuple(int(size) for size in document["_shape"])
+        if kind == "MultiDiscrete":
+            nvec, start = (_integers(document[name], shape) for name in ("nvec", "start"))
+            return spaces.MultiDiscrete(nvec, start=start)
+        if kind == "MultiBinary":
+            return spaces.MultiBinary(shape)
         low, high = _numbers(document["low"], shape, -np.inf), _numbers(document["high"], shape, np.inf)
         box = spaces.Box(low, high, dtype=np.float32)
     except (KeyError, TypeError, ValueError) as error:
@@ -181,6 +186,11 @@ def _numbers(text: str, shape: tuple[int, ...], unknown: float) -> NDArray[np.fl
     if "..." in text:
         return np.full(shape, unknown, np.float32)
     return np.array([float(n) for n in re.sub(r"[\[\]]", " ", text).split()], np.float32).reshape(shape)
+
+
+def _integers(text: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """An array from numpy's text of it."""
+    return np.array([int(n) for n in re.sub(r"[\[\]]", " ", text).split()], np.int64).reshape(shape)
 
 
 def of_vec_normalize(vec: Any) -> Statistics | None:

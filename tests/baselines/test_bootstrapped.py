@@ -45,7 +45,7 @@ def disturb(algorithm):
     """A target network apart from the online one, and no parameter at zero."""
     g = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for net, scale in ((algorithm.policy, 0.2), (algorithm.target, 0.5)):
+        for net, scale in ((algorithm.policy, 0.2), (algorithm.target.network, 0.5)):
             for name, p in net.named_parameters():
                 if not name.startswith("prior."):
                     p.add_(scale * torch.randn(p.shape, generator=g))
@@ -55,10 +55,10 @@ def value(net, m, obs, action, k, beta):
     """One estimate, by the layers of one member."""
 
     def forward(net):
-        x = obs
-        for layer in net.hidden:
-            x = torch.relu(x @ layer.linear.weight[m] + layer.linear.bias[m, 0])
-        out = x @ net.advantage.linear.weight[m] + net.advantage.linear.bias[m, 0]
+        x, out = obs, net.head.advantage.linear
+        for layer in (*net.body.layers, *(layer.linear for layer in net.head.hidden)):
+            x = torch.relu(x @ layer.weight[m] + layer.bias[m, 0])
+        out = x @ out.weight[m] + out.bias[m, 0]
         return out[action * K + k]
 
     return forward(net) + beta * forward(net.prior)
@@ -70,7 +70,7 @@ def test_the_loss_and_its_gradient_are_the_textbooks(double):
     disturb(algorithm)
     seen = batch()
     found, metrics = algorithm._loss(seen)
-    chooser = algorithm.policy if double else algorithm.target
+    chooser = algorithm.policy if double else algorithm.target.network
     losses, choices = [], set()
     for m in range(M):
         total = 0.0
@@ -81,7 +81,7 @@ def test_the_loss_and_its_gradient_are_the_textbooks(double):
                     likes = [float(value(chooser, m, seen.next_obs[m, b], a, k, 2.0)) for a in range(2)]
                     best = likes.index(max(likes))
                     choices.add((m, b, best))
-                    after = value(algorithm.target, m, seen.next_obs[m, b], best, k, 2.0)
+                    after = value(algorithm.target.network, m, seen.next_obs[m, b], best, k, 2.0)
                     target = seen.reward[m, b] + seen.discount[m, b] * after
                 e = (target - value(algorithm.policy, m, seen.obs[m, b], int(seen.action[m, b]), k, 2.0)).abs()
                 error = error + (0.5 * e**2 if e <= 1 else e - 0.5) / K
@@ -157,7 +157,7 @@ def test_priors_do_not_move():
     assert not torch.equal(learnt, algorithm.learner.flat)
     for name, start in before.items():
         assert torch.equal(start, algorithm.policy.prior.state_dict()[name])
-        assert torch.equal(start, algorithm.target.prior.state_dict()[name])
+        assert torch.equal(start, algorithm.target.network.prior.state_dict()[name])
 
 
 @pytest.mark.parametrize("change", [{}, {"priority": 0.6, "n_step": 2, "double": True, "normalise_obs": True}])
@@ -204,7 +204,12 @@ def test_the_command_line_trains_it(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"heads": 0}, "too few"), ({"prior": -1.0}, "prior"), ({"munchausen": 0.9}, "munchausen")]
+    ("change", "message"),
+    [
+        ({"heads": 0}, "heads: must be at least 1, not 0"),
+        ({"prior": -1.0}, "prior: must be at least 0, not -1.0"),
+        ({"munchausen": 0.9}, "munchausen"),
+    ],
 )
 def test_bad_numbers_are_named(change, message):
     with pytest.raises(ValueError, match=message):

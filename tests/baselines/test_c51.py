@@ -39,10 +39,10 @@ def test_clipped_rewards_have_a_smaller_one():
 def test_no_reward_is_out_of_its_range(name):
     """Random play for the time of two episodes, or 400 steps."""
     source = imitate.make(name, num_envs=64)
-    seen = source.collect(imitate.policies.Random(source.action), min(400, 2 * source.max_steps))
+    seen = source.collect(imitate.policies.Random(source.action), min(400, 2 * source.spec.max_steps))
     for rewards, (low, high) in (
-        (seen.reward[~seen.terminated], source.env.reward_range),
-        (seen.reward[seen.terminated], source.env.final_reward_range),
+        (seen.reward[~seen.terminated], source.spec.reward_range),
+        (seen.reward[seen.terminated], source.spec.final_reward_range),
     ):
         assert ((rewards >= low - 1e-6) & (rewards <= high + 1e-6)).all()
     assert isinstance(source.action, Discrete)
@@ -54,7 +54,7 @@ def test_each_end_may_be_given():
     for given, expected in (({}, (1, 100)), ({"low": -5.0}, (-5, 100)), ({"low": -5.0, "high": 7.0}, (-5, 7))):
         head = c51(source, C51Config(**given)).policy.architecture.head
         assert (head.low, head.high) == pytest.approx(expected)
-    torch.testing.assert_close(c51(source).policy.points, torch.linspace(1, 100, 51))
+    torch.testing.assert_close(c51(source).policy.head.points, torch.linspace(1, 100, 51))
 
 
 def test_it_is_as_wide_as_the_widest_member_needs():

@@ -26,7 +26,7 @@ from imitate.core.sequence_replay import Sample
 from imitate.distributions.regression import fraction_loss
 from imitate.distributions.returns import ExpectileReturn
 from imitate.distributions.risk import CVaR, Distorted
-from imitate.nets.heads import Implicit
+from imitate.nets.return_heads import Implicit
 from imitate.policies import RiskSensitive
 from imitate_envs.base import Box, Discrete
 from tests.oracles import Walk
@@ -69,7 +69,7 @@ KINDS = {
 def learn(kind, env, **change):
     algorithm, config = KINDS[kind]
     mine = algorithm(TensorSource(env, id="Coin", num_envs=16, members=4), dataclasses.replace(config, **change))
-    while not mine.finished:
+    while not mine.progress.finished:
         mine.step()
     return mine
 
@@ -141,8 +141,8 @@ def test_an_action_is_not_chosen_by_the_levels_that_are_bootstrapped_from(monkey
     monkeypatch.setattr(mine.weights_noise, "uniform", lambda *shape: low)
     with torch.no_grad():
         found = mine._target(batch)
-        choice = mine.target.returns(batch.next_obs).mean.argmax(-1)
-        drawn = mine.target.returns(batch.next_obs, low)
+        choice = mine.target.network.returns(batch.next_obs).mean.argmax(-1)
+        drawn = mine.target.network.returns(batch.next_obs, low)
         assert (choice != drawn.mean.argmax(-1)).any()
         expected = drawn.take(choice).bellman_backup(batch.reward, batch.discount)
     torch.testing.assert_close(found.values, expected.values)
@@ -189,14 +189,14 @@ def test_values_and_shares_are_learnt_apart():
         algorithm.step()
         assert algorithm.step()["entropy"].shape == (2,)
     for (name, value), (_, shares) in zip(mine.policy.named_parameters(), other.policy.named_parameters(), strict=True):
-        assert torch.equal(value, before[name]) == name.startswith("proposal")
+        assert torch.equal(value, before[name]) == name.startswith("head.proposal")
         assert torch.equal(shares, before[name]) is False
     batch = mine.replay.sample(8, 1.0)
     loss, _ = mine.proposals.loss(batch)
     parameters = dict(mine.policy.named_parameters())
     grads = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
     touched = {name for name, grad in zip(parameters, grads, strict=True) if grad is not None}
-    assert touched == {"proposal.linear.weight", "proposal.linear.bias"}
+    assert touched == {"head.proposal.linear.weight", "head.proposal.linear.bias"}
     loss, _ = mine._loss(batch)
     grads = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
     assert {name for name, grad in zip(parameters, grads, strict=True) if grad is None} == touched
@@ -206,7 +206,7 @@ def test_a_bonus_on_entropy_keeps_shares_even():
     entropy = []
     for bonus in (0.0, 10.0):
         mine = tiny_fqf(entropy=bonus, fraction_lr=0.05, steps=2_000)
-        while not mine.finished:
+        while not mine.progress.finished:
             metrics = mine.step()
         entropy.append(metrics["entropy"])
     assert (entropy[1] > entropy[0]).all()

@@ -9,7 +9,7 @@ from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.sequence_replay import Sample
 from imitate.distributions.returns import QuantileReturn
 from imitate.experiment.run import load_checkpoint, save_checkpoint
-from imitate.nets.heads import Atoms, Expectiles, Implicit, Quantiles, Scalar
+from imitate.nets.return_heads import Atoms, Expectiles, Implicit, Quantiles, Scalar
 from tests.oracles import snapshot, unsaved_changes
 
 SMALL = {"rollout": 4, "updates": 2, "batch_size": 8, "learning_starts": 8, "hidden": (8,), "target_every": 3}
@@ -82,12 +82,12 @@ def batch_for(algorithm, size=16):
 def test_the_loss_is_the_textbooks(double):
     algorithm = make(double=double)
     with torch.no_grad():
-        for p in algorithm.target.parameters():
+        for p in algorithm.target.network.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(5)))
     batch = batch_for(algorithm)
     found, metrics = algorithm._loss(batch)
     with torch.no_grad():
-        q, after = algorithm.policy.returns(batch.obs).mean, algorithm.target.returns(batch.next_obs).mean
+        q, after = algorithm.policy.returns(batch.obs).mean, algorithm.target.network.returns(batch.next_obs).mean
         online = algorithm.policy.returns(batch.next_obs).mean
         for m in range(2):
             total, value = 0.0, 0.0
@@ -108,7 +108,10 @@ def test_munchausen_adds_the_scaled_log_policy():
     batch = batch_for(algorithm)
     tau, alpha = 0.03, 0.9
     with torch.no_grad():
-        q, after = algorithm.target.returns(batch.obs).mean, algorithm.target.returns(batch.next_obs).mean
+        q, after = (
+            algorithm.target.network.returns(batch.obs).mean,
+            algorithm.target.network.returns(batch.next_obs).mean,
+        )
         log_policy = (q / tau).log_softmax(-1).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         expected = batch.reward + alpha * (tau * log_policy).clamp(min=-1)
         expected = expected + batch.discount * tau * torch.logsumexp(after / tau, -1)
@@ -118,14 +121,14 @@ def test_munchausen_adds_the_scaled_log_policy():
 def test_schedules_and_target_copies():
     algorithm = make(steps=80, epsilon=1.0, epsilon_end=0.2, explore=0.5, importance=0.4)
     seen = []
-    while not algorithm.finished:
-        before = int(algorithm.steps)
+    while not algorithm.progress.finished:
+        before = int(algorithm.progress.steps)
         seen.append((before, float(algorithm.step()["epsilon"][0])))
-        copied = int(algorithm.updates) % 3 == 0 and int(algorithm.updates) > 0
-        same = all(
-            torch.equal(a, b) for a, b in zip(algorithm.target.parameters(), algorithm.policy.parameters(), strict=True)
-        )
-        assert same == (copied or int(algorithm.updates) == 0)
+        updates = int(algorithm.target.updates)
+        copied = updates % 3 == 0 and updates > 0
+        both = zip(algorithm.target.network.parameters(), algorithm.policy.parameters(), strict=True)
+        same = all(torch.equal(a, b) for a, b in both)
+        assert same == (copied or updates == 0)
     for steps, epsilon in seen:
         assert epsilon == pytest.approx(max(0.2, 1 - 0.8 * steps / 40))
 

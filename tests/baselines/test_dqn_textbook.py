@@ -21,7 +21,7 @@ from imitate.core.sequence_replay import Sample
 from imitate.core.types import mean_metrics
 from imitate.distributions.regression import impute_expectiles
 from imitate.distributions.returns import QuantileReturn
-from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
+from imitate.nets.return_heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
 from imitate_envs.base import Box, Discrete
 from tests.oracles import Bandit, Identity, Recorded, Sliced, Walk
 
@@ -75,17 +75,18 @@ class Textbook:
         self.online = {
             name: value[0].detach().clone().requires_grad_() for name, value in algorithm.policy.named_parameters()
         }
-        self.target = {name: value[0].detach().clone() for name, value in algorithm.target.named_parameters()}
+        self.target = {name: value[0].detach().clone() for name, value in algorithm.target.network.named_parameters()}
         self.adam = torch.optim.Adam(self.online.values(), lr=self.config.lr)
         if isinstance(self.head, Fractions):
-            self.proposal = [value for name, value in self.online.items() if name.startswith("proposal")]
+            self.proposal = [value for name, value in self.online.items() if name.startswith("head.proposal")]
             self.other_adam = torch.optim.Adam(self.proposal, lr=1e-2, betas=(0.0, 0.95), eps=1e-5)
         self.updates = 0
 
     def layer(self, weights, name, x, uniforms):
         """One row through one layer; takes what noise it needs from the front of `uniforms`."""
-        if f"{name}.linear.weight" in weights:
-            return x @ weights[f"{name}.linear.weight"] + weights[f"{name}.linear.bias"][0]
+        for plain in (name, f"{name}.linear"):
+            if f"{plain}.weight" in weights:
+                return x @ weights[f"{plain}.weight"] + weights[f"{plain}.bias"][0]
         w, b = weights[f"{name}.mean.weight"], weights[f"{name}.mean.bias"][0]
         if uniforms is not None:
             inputs, outputs = w.shape
@@ -97,8 +98,8 @@ class Textbook:
 
     def shares(self, weights, obs):
         """Shares of probability [K] at one observation."""
-        x = torch.relu(self.layer(weights, "hidden.0", obs, None)).detach()
-        return torch.softmax(self.layer(weights, "proposal", x, None), 0)
+        x = torch.relu(self.layer(weights, "body.layers.0", obs, None)).detach()
+        return torch.softmax(self.layer(weights, "head.proposal", x, None), 0)
 
     def returns(self, weights, obs, uniforms, at=None):
         """Parameters [A, K] of the distributions at one observation; levels of quantiles are its own by default."""
@@ -114,14 +115,14 @@ class Textbook:
         levels, answers = levels if at is None else at, []
         for tau in levels:
             left = Uniforms(uniforms) if uniforms else None
-            x = torch.relu(self.layer(weights, "hidden.0", obs, left))
+            x = torch.relu(self.layer(weights, "body.layers.0", obs, left))
             if tau is not None:
                 cosines = torch.tensor([math.cos(math.pi * i * tau) for i in range(self.head.cosines)])
-                x = x * torch.relu(cosines @ weights["embedding.linear.weight"] + weights["embedding.linear.bias"][0])
-            x = torch.relu(self.layer(weights, "hidden.1", x, left))
-            out = self.layer(weights, "advantage", x, left).reshape(A, -1)
+                x = x * torch.relu(self.layer(weights, "head.embedding", cosines, None))
+            x = torch.relu(self.layer(weights, "head.hidden.0", x, left))
+            out = self.layer(weights, "head.advantage", x, left).reshape(A, -1)
             if self.config.dueling:
-                out = self.layer(weights, "state_value", x, left) + out - out.mean(0)
+                out = self.layer(weights, "head.state_value", x, left) + out - out.mean(0)
             answers.append(out)
         if isinstance(self.head, Quantiles):
             levels = [(i + 0.5) / self.head.count for i in range(self.head.count)]
@@ -267,9 +268,9 @@ def test_updates_are_the_textbooks(name, generator):
     mine = dqn(head=head, **options)
     mine.replay.add(mine.source.collect(mine.driver, 20))
     with torch.no_grad():
-        for p in mine.target.parameters():
+        for p in mine.target.network.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=generator))
-        for p in (*mine.policy.parameters(), *mine.target.parameters()):
+        for p in (*mine.policy.parameters(), *mine.target.network.parameters()):
             p.add_(0.1 * torch.randn(p.shape, generator=generator))  # zeros at the start would hide mistakes
     book = Textbook(mine)
     mine.weights_noise = Recorded(mine.weights_noise)
@@ -286,7 +287,7 @@ def test_updates_are_the_textbooks(name, generator):
             stored = mine.replay.priority[0, batch.index[0]]
             expected = (torch.tensor(priorities) + 1e-6) ** mine.config.priority
             torch.testing.assert_close(stored, expected, rtol=2e-3, atol=1e-4)
-    for weights, module in ((book.online, mine.policy), (book.target, mine.target)):
+    for weights, module in ((book.online, mine.policy), (book.target, mine.target.network)):
         for path, value in module.named_parameters():
             torch.testing.assert_close(value[0], weights[path], rtol=1e-3, atol=2e-4, msg=path)
 
@@ -306,21 +307,23 @@ def test_members_are_single_runs_on_the_same_noise(name, monkeypatch):
     weights = {name: value.clone() for name, value in together.policy.state_dict().items()}
     for _ in range(7):
         together.step()
-    assert int(together.updates) == 14
+    assert int(together.target.updates) == 14
     for m in range(members):
         with monkeypatch.context() as patch:
             patch.setattr(rollout, "Stream", lambda *args, m=m: Sliced(Stream(*args), members, m))
             alone = dqn(head=head, **{**options, **{name: value[m] for name, value in own.items()}})
             mine = {name: value[m : m + 1] for name, value in weights.items()}
             alone.policy.load_state_dict(mine)
-            alone.target.load_state_dict(mine)
+            alone.target.network.load_state_dict(mine)
             alone.replay.stream = Sliced(alone.replay.stream, members, m)
             alone.weights_noise = Sliced(alone.weights_noise, members, m)
             for _ in range(7):
                 alone.step()
         torch.testing.assert_close(alone.learner.flat[0], together.learner.flat[m], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(alone.replay.priority[0], together.replay.priority[m], rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(alone.target.normaliser.var[0], together.target.normaliser.var[m])
+        torch.testing.assert_close(
+            alone.target.network.body.normaliser.var[0], together.target.network.body.normaliser.var[m]
+        )
     assert not torch.equal(together.learner.flat[0], together.learner.flat[1])
 
 
@@ -380,8 +383,8 @@ def test_nothing_is_learnt_before_its_time():
         metrics = mine.step()
         learnt = 16 * (i + 1) >= 50
         assert torch.equal(mine.learner.flat, before) != learnt
-        assert int(mine.updates) == 2 * max(0, i - 2)
-        assert set(metrics) == {"loss", "grad_norm", "value", "epsilon"}
+        assert int(mine.target.updates) == 2 * max(0, i - 2)
+        assert set(metrics) == {"epsilon", *(["loss", "grad_norm", "value"] if learnt else [])}
         assert all(value.shape == (1,) for value in metrics.values())
     assert len(mine.replay) == 80
 
@@ -419,9 +422,9 @@ def test_the_target_networks_statistics_are_the_policys():
     mine = dqn(normalise_obs=True)
     for i in range(1, 4):
         mine.step()
-        assert mine.policy.normaliser.count.tolist() == [16 * i]
-        for name, value in mine.policy.normaliser.state_dict().items():
-            assert torch.equal(value, mine.target.normaliser.state_dict()[name])
+        assert mine.policy.body.normaliser.count.tolist() == [16 * i]
+        for name, value in mine.policy.body.normaliser.state_dict().items():
+            assert torch.equal(value, mine.target.network.body.normaliser.state_dict()[name])
 
 
 # Learning
@@ -477,7 +480,7 @@ TINY = DQNConfig(
 def test_a_corridor_is_learnt_exactly(options, head):
     """Values of all actions, whoever drives and wherever episodes are cut."""
     mine = dqn(Corridor(), TINY, head, members=2, num_envs=8, **options)
-    while not mine.finished:
+    while not mine.progress.finished:
         mine.step()
     found = mine.policy.returns(torch.arange(4).expand(2, 4)).mean.detach()
     expected = torch.stack([corridor_values(0.8), corridor_values(0.5)])
@@ -497,7 +500,7 @@ def test_a_time_limit_is_not_an_end(n_step):
             return state, torch.ones_like(reward), ended
 
     mine = dqn(Forever(), TINY, num_envs=8, gamma=0.8, n_step=n_step, steps=10_000, target_every=20)
-    while not mine.finished:
+    while not mine.progress.finished:
         mine.step()
     values = mine.policy.returns(torch.arange(3).expand(1, 3)).mean
     torch.testing.assert_close(values.detach(), torch.full((1, 3, 3), 5.0), atol=0.15, rtol=0)
@@ -506,7 +509,7 @@ def test_a_time_limit_is_not_an_end(n_step):
 def test_a_bandit_pays_what_it_pays():
     """The mean of a reward of 0 or 1 where every step is an end; Huber's loss with κ = 1 is the squared error here."""
     mine = dqn(Bandit(), TINY, members=2, num_envs=8, n_step=3, gamma=0.9, steps=8_000)
-    while not mine.finished:
+    while not mine.progress.finished:
         mine.step()
     found = mine.policy.returns(torch.zeros(2, 1, 1)).mean[:, 0].detach()
     torch.testing.assert_close(found, torch.tensor([[0.2, 0.8]] * 2), atol=0.06, rtol=0)
@@ -539,9 +542,9 @@ def overestimate(double):
     )
     mine = dqn(Gamble(), config, members=8, num_envs=8)
     found = []
-    while not mine.finished:
+    while not mine.progress.finished:
         mine.step()
-        if int(mine.steps) > 4_000:
+        if int(mine.progress.steps) > 4_000:
             found.append(mine.policy.returns(torch.ones(8, 1, 1)).mean.amax(-1)[:, 0].detach())
     returns = mine.source.play(mine.policy, 40, seed=3).mean(1)  # undiscounted, of 50 steps
     assert returns.mean().item() == pytest.approx(0, abs=4 * (50 * 4 / 3 / 320) ** 0.5)
@@ -564,7 +567,7 @@ def test_levels_of_an_implicit_law_are_ordered_where_it_has_learnt(kappa):
             return torch.ones_like(state)  # a product with nothing but zeros would know no levels
 
     mine = dqn(Seen(), TINY, Implicit(8, 16, kappa), members=2, num_envs=8, gamma=0.9, steps=6_000)
-    while not mine.finished:
+    while not mine.progress.finished:
         mine.step()
     tau = torch.tensor([0.05, 0.1, 0.2, 0.5, 0.9, 0.95, 0.97, 0.99]).expand(2, 1, 8)
     distribution = mine.policy.returns(torch.ones(2, 1, 1), tau)
@@ -588,11 +591,11 @@ def test_evaluation_takes_the_greedy_action_of_the_mean(head):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps: at least 1"),
-        ({"rollout": 0}, "rollout: at least 1"),
-        ({"batch_size": 0}, "batch_size: at least 1"),
-        ({"target_every": 0}, "target_every: at least 1"),
-        ({"n_step": 0}, "n_step: at least 1"),
+        ({"steps": 0}, "steps: must be at least 1, not 0"),
+        ({"rollout": 0}, "rollout: must be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size: must be at least 1, not 0"),
+        ({"target_every": 0}, "target_every: must be at least 1, not 0"),
+        ({"n_step": 0}, "n_step: must be at least 1, not 0"),
         ({"capacity": 20}, "capacity: 20 hold 20 windows at most, fewer than a batch"),
         ({"capacity": 3}, "capacity: 3 does not hold"),
         ({"lr": (1e-3, 1e-3, 1e-3)}, "lr: 3 values for 2 members"),
@@ -600,7 +603,7 @@ def test_evaluation_takes_the_greedy_action_of_the_mean(head):
         ({"munchausen": 0.9, "double": True}, "double: munchausen"),
         ({"hidden": ()}, "hidden"),
         ({"activation": "sigmoid"}, "activation"),
-        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": 0.0}, "temperature: must be positive, not 0.0"),
     ],
 )
 def test_bad_numbers_are_named(change, message):

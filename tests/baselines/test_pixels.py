@@ -100,7 +100,7 @@ def everything(algorithm):
 def test_a_resumed_run_on_pixels_is_the_uninterrupted_one(name, dots, tmp_path):
     """Every number, the frames of the replay included, which has wrapped by then. Episodes begin where it is saved."""
     whole, first, later = (made(name, dots) for _ in range(3))
-    assert (whole.source.frames, whole.source.obs_dtype) == (4, torch.uint8)
+    assert (whole.source.spec.frames, whole.source.spec.obs_dtype) == (4, torch.uint8)
     for _ in range(6):
         first.step()
     save_checkpoint(first, tmp_path)
@@ -142,9 +142,10 @@ def test_frames_are_kept_once_as_bytes_and_rewards_clipped(dots):
 
 def test_levels_are_embedded_behind_the_convolutions(dots):
     policy = made("iqn", dots).policy
-    assert policy.embedding.linear.weight.shape[1:] == (4, policy.trunk.outputs)
+    assert policy.head.embedding.linear.weight.shape[1:] == (4, policy.body.width)
+    assert policy.body.width == policy.body.images[0].outputs
     width = 512 if dots == "Dots36-v0" else 128
-    assert [layer.mean.weight.shape[1:] for layer in policy.hidden] == [(policy.trunk.outputs, width)]  # noisy, too
+    assert [layer.mean.weight.shape[1:] for layer in policy.head.hidden] == [(policy.body.width, width)]  # noisy, too
 
 
 def test_what_learns_from_pixels_teaches_and_is_saved(dots, tmp_path):
@@ -194,10 +195,10 @@ def test_pong_runs(name):
     config = replace(tuned, **own, steps=steps, rollout=4, updates=1, learning_starts=100, capacity=2_000)
     source = imitate.make("ALE/Pong-v5", num_envs=4, members=1, seed=0)
     algorithm = BASELINES[name].algorithm(source, config)
-    while not algorithm.finished:
+    while not algorithm.progress.finished:
         metrics = algorithm.step()
     assert all(value.isfinite().all() for value in metrics.values())
-    assert int(algorithm.updates) > 0
+    assert int(algorithm.target.updates) > 0
     drawn = algorithm.replay.sample(16)
     assert torch.equal(drawn.next_obs[:, :, : 4 - config.n_step], drawn.obs[:, :, config.n_step :])
     source.close()

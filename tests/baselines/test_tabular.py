@@ -63,7 +63,7 @@ def learner(name, env=None, members=1, num_envs=1, seed=0, **options):
 
 
 def finish(algorithm):
-    while not algorithm.finished:
+    while not algorithm.progress.finished:
         metrics = algorithm.step()
     return metrics
 
@@ -270,8 +270,9 @@ def test_a_resume_in_new_episodes_does_not_join_them_to_the_old_ones(kind, optio
         assert (last.next_obs[-1] != start).any() and not last.done[-1].any()
         last.truncated[-1] = last.next_obs[-1] != start
     else:
-        assert (cut.successor != start).any() and cut.trace.any()
-        cut.trace[cut.successor != start] = 0
+        traces = cut.traces
+        assert (traces.successor != start).any() and traces.trace.any()
+        traces.trace[traces.successor != start] = 0
     for _ in range(60):
         resumed.step()
         cut.step()
@@ -561,11 +562,11 @@ def test_a_checkpoint_of_another_size_is_refused(name):
 
 def test_the_protocol(name):
     mine = learner(name, members=3, num_envs=2, steps=40, rollout=4)
-    assert (mine.budget, mine.finished, mine.labels.tolist()) == (40, False, [0, 0, 0])
+    assert (mine.progress.budget, mine.progress.finished, mine.progress.labels.tolist()) == (40, False, [0, 0, 0])
     metrics = finish(mine)
     assert {"loss", "reward"} <= set(metrics)
     assert all(value.shape == (3,) and value.isfinite().all() for value in metrics.values())
-    assert int(mine.steps) >= 40 and mine.steps.dtype is torch.int64
+    assert int(mine.progress.steps) >= 40 and mine.progress.steps.dtype is torch.int64
 
 
 def test_loss_is_the_mean_squared_error():
@@ -584,7 +585,7 @@ def test_epsilon_falls_linearly_and_stays():
 
 def test_ties_are_broken_at_random():
     mine = learner("q-learning", members=2, num_envs=200, steps=10**6, epsilon=0.0, epsilon_end=0.0)
-    actions = mine.exploration.collect(mine.steps).action
+    actions = mine.exploration.collect(mine.progress).action
     assert (torch.bincount(actions.flatten(), minlength=4) > 60).all()
 
 
@@ -599,8 +600,8 @@ def test_optimism_explores_without_epsilon():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps: at least 1"),
-        ({"rollout": 0}, "rollout: at least 1"),
+        ({"steps": 0}, "steps: must be at least 1, not 0"),
+        ({"rollout": 0}, "rollout: must be at least 1, not 0"),
         ({"gamma": (0.9, 0.9, 0.9)}, "gamma: 3 values for 2 members"),
         ({"alpha": (0.9,)}, "alpha: 1 values for 2 members"),
     ],
@@ -611,7 +612,7 @@ def test_bad_numbers_are_named(name, options, message):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="explore: a share"):
+    with pytest.raises(ValueError, match=r"explore: must be in \[0, 1\], not 1.5"):
         learner("q-learning", explore=1.5)
     with pytest.raises(ValueError, match=r"epsilon: 3 values for 2 members"):
         learner("sarsa", members=2, epsilon=(0.1, 0.1, 0.1))

@@ -26,11 +26,13 @@ def threads():
 def where():
     import imitate
     return lambda seed: {{"seconds": 1.0, "count": 1, "file": imitate.__file__}}
+def path():
+    return lambda seed: {{"seconds": 1.0, "count": 1, "folders": os.environ["PYTHONPATH"].split(os.pathsep)}}
 def fatal():
     print("out of cheese", file=sys.stderr)
     sys.stderr.flush()
     os._exit(7)
-tasks = (double, broken, threads, where, fatal)
+tasks = (double, broken, threads, where, path, fatal)
 serve({{task.__name__: task for task in tasks}}, ("pytest", "no-such-package"))
 """
 
@@ -106,6 +108,16 @@ def test_imports_look_in_the_given_folder_first(script, tmp_path):
     for folder in (package.parent, SERVING.parent):  # the second is what is installed, or the tree around the tests
         with Worker(sys.executable, script, path=folder) as worker:
             assert worker.ask("where", {})["file"] == str(folder / "imitate" / "__init__.py")
+
+
+@pytest.mark.parametrize("modern", [True, False])
+def test_imports_find_the_environments_of_the_same_tree(script, tmp_path, modern):
+    """What is in `envs/` itself, as once it was, stays below that name."""
+    (tmp_path / "envs" / ("imitate_envs" if modern else "base")).mkdir(parents=True)
+    with Worker(sys.executable, script, path=tmp_path) as worker:
+        folders = worker.ask("path", {})["folders"]
+    assert folders[0] == str(tmp_path)
+    assert (str(tmp_path / "envs") in folders) == modern
 
 
 def test_timed_warms_up_and_counts():

@@ -220,6 +220,7 @@ class Sides:
     then = now = 1.0
 
     def __init__(self, python, script, *, threads, keep_memory, path):
+        assert script == path / "benchmarks" / "worker_ours.py"  # each tree has a worker of its own
         self.own = path == FOLDER.parent
 
     def ask(self, task, arguments, seed=0):

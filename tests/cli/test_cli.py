@@ -20,17 +20,20 @@ from imitate.baselines import PPO, PPOConfig
 from imitate.cli.main import COMMANDS, main, parse
 from imitate.configs import config_for
 from imitate.core import checkpoint, tree
+from imitate.core.errors import WorkerError
 from imitate.experiment.run import save_checkpoint
-from imitate.nets import NetworkPolicy
-from imitate.nets.policy_network import Architecture
+from imitate.nets import Actor
+from imitate.nets.actor import Architecture
 from imitate.registry import BASELINES
 from imitate.students import (
+    GAIL,
     BehaviourCloning,
     BehaviourCloningConfig,
     DAgger,
     DAggerConfig,
     Exponential,
     FirstRoundOnly,
+    GAILConfig,
     Linear,
     PolicyDistillation,
     PolicyDistillationConfig,
@@ -43,8 +46,10 @@ STUDENTS = {
     "clone": ["--demonstrations", "3", "--updates", "60", "--validate-every", "20", "--hidden", "6"],
     "dagger": ["--rounds", "3", "--rollout", "8", "--updates", "10", "--num-envs", "4", "--hidden", "6"],
     "distill": ["--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32", "--hidden", "6"],
+    "gail": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
+    + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--discriminator.updates", "2"],
 }
-ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation}
+ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +79,11 @@ def refused(capsys, arguments):
 def weights(folder):
     """All tensors of the checkpoint of a run."""
     return dict(tree.flatten(checkpoint.read(folder, "checkpoint")[0]))
+
+
+def steps_of(folder):
+    """Steps that the checkpoint of a run tells."""
+    return json.loads((folder / "checkpoint.json").read_text("utf-8"))["steps"]
 
 
 def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
@@ -145,8 +155,8 @@ def test_dagger_from_demonstrations(teacher, tmp_path, capsys):
     more = ["--demonstrations", "2", "--every", "3", "--out", str(tmp_path / "d")]
     assert main([*arguments_of("dagger", teacher), *more]) == 0
     state = weights(tmp_path / "d")
-    assert int(state["steps"]) == 3 * 8 * 4
-    assert (state["labels"] > 3 * 8 * 4).all()
+    assert int(state["progress.steps"]) == 3 * 8 * 4
+    assert (state["progress.labels"] > 3 * 8 * 4).all()
 
 
 def test_distillation_by_all_drivers_and_losses(tmp_path, capsys):
@@ -159,7 +169,7 @@ def test_distillation_by_all_drivers_and_losses(tmp_path, capsys):
             assert main([*arguments_of("distill", "control"), "--env", "CartPole-v1", *more]) == 0
             run = json.loads((out / "run.json").read_text("utf-8"))
             assert (run["drive"], run["loss"]) == (drive, loss)
-            ends.append((weights(out)["source.obs"], weights(out)["policy.network.layers.0.weight"]))
+            ends.append((weights(out)["source.obs"], weights(out)["policy.body.layers.0.weight"]))
     for i, (obs, weight) in enumerate(ends):
         assert not any(torch.equal(weight, other) for _, other in ends[:i])
         if i % 3 == 0:  # of another driver
@@ -170,7 +180,7 @@ def test_a_box_is_cloned_by_either_loss(tmp_path, capsys):
     for loss in ("default", "nll", "mse"):
         options = ["--loss", loss, "--out", str(tmp_path / loss), *STUDENTS["clone"], *FEW]
         assert main(["clone", "--teacher", "control", "--env", "Pendulum-v1", *options]) == 0
-    mine = {loss: weights(tmp_path / loss)["policy.log_std"] for loss in ("default", "nll", "mse")}
+    mine = {loss: weights(tmp_path / loss)["policy.head.log_std"] for loss in ("default", "nll", "mse")}
     assert torch.equal(mine["default"], mine["mse"])
     assert not torch.equal(mine["default"], mine["nll"])
 
@@ -206,11 +216,66 @@ def test_schedules_of_dagger(teacher, tmp_path, capsys):
     assert "was made with other options: config.beta.p 0.25, now 0.5" in refused(capsys, changed)
 
 
+def test_gail_from_a_file(tmp_path, capsys):
+    data = arrays(tmp_path / "shown.npz")
+    options = ["--env", "CartPole-v1", "--out", str(tmp_path / "out"), *STUDENTS["gail"], *FEW]
+    assert main(["gail", "--data", data, *options, "--every", "2", "--discriminator.lr", "0.002"]) == 0
+    assert weights(tmp_path / "out")["rl.progress.labels"].tolist() == [100, 100]
+    config = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["config"]
+    assert (config["ppo"]["steps"], config["discriminator"]["lr"]) == (192, 0.002)
+
+
+def test_a_kickstarted_run_learns_from_its_teacher(teacher, tmp_path, capsys):
+    """Three rollouts of 64 steps: the term counts in none of them, in all, or in the first quarter, the first."""
+    near = [*TRAIN, "--teacher", str(teacher), "--lr", "0.01"]
+    found = {}
+    for name, more in (
+        ("alone", ["--distil", "0"]),
+        ("first", ["--distil-steps", "1"]),
+        ("all", ["--distil-steps", "192"]),
+        ("near", []),
+    ):
+        assert main([*near, *more, "--out", str(tmp_path / name)]) == 0
+        assert "% of the teacher" in capsys.readouterr().out
+        found[name] = weights(tmp_path / name)["policy.head.linear.weight"]
+    assert torch.equal(found["near"], found["first"])
+    assert not torch.equal(found["near"], found["alone"])
+    assert not torch.equal(found["near"], found["all"])
+    with (tmp_path / "near" / "progress.csv").open(newline="") as file:
+        distances = [float(row["distil_0"]) for row in csv.DictReader(file)]
+    assert len(distances) == 3
+    run = json.loads((tmp_path / "near" / "run.json").read_text("utf-8"))
+    assert run["kickstart"] == {"teacher": str(teacher), "vec_normalize": None, "distil": 1.0, "distil_steps": None}
+    resume = ["train", "ppo", "--resume", "--out", str(tmp_path / "near")]
+    assert parse(resume).kickstart == parse(near).kickstart
+    line = refused(capsys, [*resume, "--distil", "0.5"])
+    assert "was made with other options: kickstart.distil 1.0, now 0.5" in line
+
+
+def test_a_kickstarted_run_that_was_stopped_goes_on(teacher, tmp_path, capsys):
+    near = [*TRAIN, "--teacher", str(teacher), "--distil-steps", "150"]
+    assert main([*near, "--out", str(tmp_path / "straight")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, PPO, 2)
+        assert main([*near, "--out", str(tmp_path / "stopped")]) == 130
+    assert main(["train", "ppo", "--resume", "--out", str(tmp_path / "stopped")]) == 0
+    one, two = weights(tmp_path / "straight"), weights(tmp_path / "stopped")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_sac_swings(tmp_path, capsys):
+    few = ["--steps", "40", "--num-envs", "2", "--learning-starts", "8", "--batch-size", "8", "--hidden", "8", *FEW]
+    assert main(["train", "sac", "--env", "Pendulum-v1", *few, "--out", str(tmp_path / "sac")]) == 0
+    assert nets.load(tmp_path / "sac").architecture.squash
+    assert int(weights(tmp_path / "sac")["progress.steps"]) == 40
+
+
 def test_cloning_from_a_file(tmp_path, capsys):
     data = arrays(tmp_path / "shown.npz")
     options = ["--env", "CartPole-v1", "--out", str(tmp_path / "out"), *STUDENTS["clone"], *FEW]
     assert main(["clone", "--data", data, *options, "--every", "2"]) == 0
-    assert weights(tmp_path / "out")["labels"].tolist() == [100, 100]
+    assert weights(tmp_path / "out")["progress.labels"].tolist() == [100, 100]
     assert "% of the teacher" not in capsys.readouterr().out
 
 
@@ -235,11 +300,11 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(command, teacher,
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, ALGORITHMS[command], 2)
         assert main([*arguments, "--out", str(tmp_path / "stopped")]) == 130
-    before = weights(tmp_path / "stopped")
+    before = steps_of(tmp_path / "stopped")
     out, err = capsys.readouterr()
     assert err.endswith("imitate: interrupted\n")
-    assert f"stopped at step {int(before['steps'])}; go on with --resume." in out
-    assert int(before["steps"]) < int(weights(tmp_path / "straight")["steps"])
+    assert f"stopped at step {before}; go on with --resume." in out
+    assert before < steps_of(tmp_path / "straight")
 
     assert main([*arguments, "--out", str(tmp_path / "stopped"), "--resume"]) == 0
     one, two = weights(tmp_path / "straight"), weights(tmp_path / "stopped")
@@ -254,8 +319,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(command, teacher,
     # neither begun anew nor continued as another run
     line = refused(capsys, [*arguments, "--out", tmp_path / "stopped"])
     assert "holds a run already; pass --resume" in line
-    line = refused(capsys, [*arguments, "--out", tmp_path / "stopped", "--resume", "--lr", "0.5"])
-    assert "was made with other options: config.lr " in line
+    rate = "ppo.lr" if command == "gail" else "lr"
+    line = refused(capsys, [*arguments, "--out", tmp_path / "stopped", "--resume", f"--{rate}", "0.5"])
+    assert f"was made with other options: config.{rate} " in line
     assert "now 0.5" in line
     line = refused(capsys, [*arguments, "--out", tmp_path / "stopped", "--resume", "--seed", "3"])
     assert "seed 0, now 3" in line
@@ -273,7 +339,7 @@ def test_the_library_stops_and_the_command_line_goes_on(tmp_path, capsys):
     save_checkpoint(half, tmp_path / "run")
     assert main([*arguments, "--resume"]) == 0
     straight = PPO(imitate.make("CartPole-v1", num_envs=4, members=2), command.config)
-    while not straight.finished:
+    while not straight.progress.finished:
         straight.step()
     found = weights(tmp_path / "run")
     for name, value in tree.flatten(checkpoint.state_of(straight)):
@@ -284,6 +350,15 @@ def test_a_loss_that_is_not_finite_is_one_line(teacher, tmp_path, capsys):
     line = refused(capsys, [*arguments_of("distill", teacher), "--out", tmp_path / "x", "--lr", "1e38"])
     assert "loss or gradient is not finite at iteration 1 " in line
     assert not (tmp_path / "x" / "checkpoint.json").exists()
+
+
+def test_a_process_that_dies_is_one_line(tmp_path, capsys, monkeypatch):
+    def dies(self):
+        raise WorkerError("env: the process of environment 3 of 'X' died in step (exit code 1).")
+
+    monkeypatch.setattr(PPO, "step", dies)
+    line = refused(capsys, [*TRAIN, "--out", tmp_path / "x"])
+    assert line == "env: the process of environment 3 of 'X' died in step (exit code 1)."
 
 
 def test_a_second_ctrl_c_is_one_line(teacher, tmp_path, capsys, monkeypatch):
@@ -325,7 +400,7 @@ CASES = [
     (
         ["frobnicate"],
         "command: 'frobnicate' is unknown; known: calibrate, clone, condition, dagger, demo, distill, evaluate, fit, "
-        "list, train.",
+        "gail, list, train.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
@@ -340,7 +415,7 @@ CASES = [
         "Unrecognized options: --stepz, 3; did you mean --steps? See imitate",
     ),
     (["--verbose"], "Unrecognized options: --verbose. See imitate --help."),
-    (["train"], "Expected one of {ppo, dqn, "),
+    (["train"], "Expected one of {ppo, sac, dqn, "),
     (["evaluate"], "Missing from imitate evaluate: STR A run, "),
     (["dagger", *CARTPOLE], "Missing from imitate dagger: --teacher STR A run, "),
     (["clone", *CARTPOLE], "teacher: pass either --teacher or --data."),
@@ -361,21 +436,36 @@ CASES = [
     (["train", "ppo", *CARTPOLE, "--episodes", "0"], "episodes: at least 1, not 0"),
     (["train", "ppo", *CARTPOLE, "--evaluate-every", "0"], "evaluate_every: at least 1, not 0"),
     (["train", "ppo", *CARTPOLE, "--batch-size", "100"], "batch_size: 100 does not divide rollout·num_envs = 1024."),
-    (["train", "ppo", *CARTPOLE, "--batch-size", "0"], "batch_size: at least 2"),
+    (["train", "ppo", *CARTPOLE, "--batch-size", "0"], "batch_size: must be at least 1, not 0. See imitate train ppo"),
+    (["train", "ppo", *CARTPOLE, "--batch-size", "1"], "batch_size: at least 2"),
     (["train", "ppo", "--env", "CartPole-v1", "--squash"], "squash: a tanh-Gaussian needs a Box"),
     (["train", "ppo", *CARTPOLE, "--activation", "sigmoid"], "'sigmoid'"),
     (["distill", *CARTPOLE, "--teacher", "control", "--batch-size", "100"], "batch_size: 100 does not divide"),
-    (["distill", *CARTPOLE, "--teacher", "control", "--batch-size", "0"], "batch_size: at least 1, not 0."),
+    (["distill", *CARTPOLE, "--teacher", "control", "--batch-size", "0"], "batch_size: must be at least 1, not 0."),
     (["distill", *CARTPOLE, "--teacher", "control", "--temperature", "0"], "temperature: must be positive"),
-    (["clone", *CARTPOLE, "--teacher", "control", "--validation", "1"], "validation: a share in [0, 1), not 1.0."),
+    (["clone", *CARTPOLE, "--teacher", "control", "--validation", "1"], "validation: must be in [0, 1), not 1.0."),
     (["clone", *CARTPOLE, "--teacher", "control", "--loss", "mse"], "loss: mse needs a continuous action"),
     (["clone", *CARTPOLE, "--teacher", "control", "--demonstrations", "0"], "demonstrations: at least 1, not 0."),
     (["clone", *CARTPOLE, "--teacher", "control", "--demonstrations", "1", "--every", "0"], "every: at least 1, not 0"),
     (["clone", *CARTPOLE, "--teacher", "control", "--demonstrations", "1", "--every", "900"], "has 1 examples; 2 at"),
-    (["dagger", *CARTPOLE, "--teacher", "control", "--rounds", "0"], "rounds: at least 1, not 0"),
+    (["dagger", *CARTPOLE, "--teacher", "control", "--rounds", "0"], "rounds: must be at least 1, not 0"),
     (["dagger", *CARTPOLE, "--teacher", "control", "--best-round", "--validation", "0"], "best_round: needs held-out"),
     (["distill", "--env", "Pendulum-v1", "--teacher", "control", "--squash"], "teacher: its answers are Normal"),
     (["dagger", *CARTPOLE, "--teacher", "control", "linear", "--rounds", "0"], "beta: rounds: at least 1, not 0. See"),
+    (["gail", *CARTPOLE], "teacher: pass either --teacher or --data."),
+    (["gail", *CARTPOLE, "--teacher", "control", "--demonstrations", "0"], "demonstrations: at least 1, not 0."),
+    (
+        ["gail", *CARTPOLE, "--teacher", "control", "--lr", "1"],
+        "Unrecognized options: --lr, 1; did you mean --discriminator.lr?",
+    ),
+    (
+        ["gail", *CARTPOLE, "--teacher", "control", "--discriminator.updates", "0"],
+        "discriminator: updates: must be at least 1, not 0. See imitate gail --help.",
+    ),
+    (["train", "sac", *CARTPOLE], "action: SAC squashes its actions into a Box with finite bounds"),
+    (["train", "c51", *CARTPOLE, "--teacher", "control"], "teacher: c51 is not kickstarted; ppo and dqn are."),
+    (["train", "ppo", *CARTPOLE, "--teacher", "control", "--distil", "-1"], "distil: must be at least 0, not -1.0."),
+    (["train", "ppo", *CARTPOLE, "--teacher", "control", "--distil-steps", "0"], "distil_steps: must be at least 1"),
     # teachers
     (["dagger", "--teacher", "{}/none"], "teacher: there is no file or directory '{}/none'."),
     (["dagger", *CARTPOLE, "--teacher", "{}/none"], "teacher: there is no file or directory '{}/none'."),
@@ -424,7 +514,9 @@ def test_what_is_wrong_is_said_in_one_line(arguments, expected, spoilt, teacher,
     def filled(text):
         return text.replace("{}", str(spoilt)).replace("{teacher}", str(teacher))
 
-    assert filled(expected) in refused(capsys, [filled(argument) for argument in arguments])
+    line = refused(capsys, [filled(argument) for argument in arguments])
+    assert filled(expected) in line
+    assert "Error parsing" not in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -435,7 +527,7 @@ def test_a_device_that_is_not_there(arguments, capsys):
 
 def test_a_wrong_algorithm_after_its_options(capsys):
     """The defaults were those of another one: nothing is to be trained with them."""
-    others = [name for name, (_, config) in BASELINES.items() if not issubclass(config, PPOConfig)]
+    others = [name for name, baseline in BASELINES.items() if not issubclass(baseline.config, PPOConfig)]
     for other in others:
         line = refused(capsys, ["train", *CARTPOLE, other])
         assert line == f"algorithm: write it first, as in 'imitate train {other} --env CartPole-v1'."
@@ -465,7 +557,7 @@ def test_train_help_without_an_algorithm(capsys):
 def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("ppo", "clone", "dagger", "distill", "CartPole-v1", "forward-kl", "control"):
+    for name in ("ppo", "sac", "clone", "dagger", "distill", "gail", "CartPole-v1", "forward-kl", "control"):
         assert name in out
 
 
@@ -492,6 +584,17 @@ def test_defaults_are_those_of_the_environment(env, joined):
         assert changed.common == replace(parsed.common, seed=4)
 
 
+def test_gail_has_the_defaults_of_the_environment_for_both_parts():
+    for env in ("CartPole-v1", "Unheard-v0"):
+        arguments = ["gail", "--teacher", "control", "--env", env]
+        expected = config_for(GAILConfig, "gail", env)
+        assert parse(arguments).config == expected
+        assert (expected == GAILConfig()) is (env == "Unheard-v0")
+        changed = parse([*arguments, "--ppo.lr", "0.125", "--discriminator.hidden", "5"]).config
+        assert changed.ppo == replace(expected.ppo, lr=0.125)
+        assert changed.discriminator == replace(expected.discriminator, hidden=(5,))
+
+
 def test_the_environment_is_the_teachers(teacher):
     parsed = parse(["dagger", "--teacher", str(teacher)])
     assert parsed.common.env == "CartPole-v1"
@@ -499,6 +602,10 @@ def test_the_environment_is_the_teachers(teacher):
     assert parsed.config != DAggerConfig()
     assert parse(["distill", f"--teacher={teacher}"]).common.env == "CartPole-v1"
     assert parse(["evaluate", str(teacher)]).env == "CartPole-v1"
+    assert parse(["gail", "--teacher", str(teacher)]).common.env == "CartPole-v1"
+    kickstarted = parse(["train", "ppo", "--teacher", str(teacher)])
+    assert kickstarted.common.env == "CartPole-v1"
+    assert kickstarted.config == config_for(PPOConfig, "ppo", "CartPole-v1")
 
 
 def test_a_number_for_each_member(tmp_path, capsys):
@@ -533,7 +640,7 @@ def test_as_a_program(tmp_path):
 
     done = program("clone", "--teacher", "control", *CARTPOLE, *STUDENTS["clone"], *FEW, "--out", "run")
     assert (done.returncode, done.stdout.count("\n")) == (0, 2), done.stderr
-    assert isinstance(nets.load(tmp_path / "run"), NetworkPolicy)
+    assert isinstance(nets.load(tmp_path / "run"), Actor)
     # here the parser draws boxes, which it does not where the output is captured
     line = "imitate: Unrecognized options: --stepz, 3; did you mean --steps? See imitate train ppo --help.\n"
     mistyped = program("train", "ppo", *CARTPOLE, "--stepz", "3")

@@ -407,7 +407,7 @@ def test_recorded_cloning_is_cloning(monkeypatch, generator):
     def run():
         source = imitate.make("Pendulum-v1", num_envs=1, members=2)
         student = imitate.nets.policy(source, hidden=(8,))
-        learner = imitator(student, imitate.losses.imitation.squared_error, torch.full((2,), 0.1), 1e-2, 1e-3)
+        learner = imitator(student, imitate.losses.imitation.squared_error, source, 0.1, 1e-2, 1e-3)
         assert learner.gradient is None  # by autograd
         for batch in examples:
             learner(batch)

@@ -5,10 +5,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import imitate
+from imitate.baselines import PPO, PPOConfig
 from imitate.core import checkpoint, tree
 from imitate.core.checkpoint import load_state, read, state_of, write
 from imitate.core.noise import Stream
+from imitate.core.wrappers import Relabelled, Viewed
 from imitate.nets.layers import MLP
+from imitate_envs.base import Box
 from tests.oracles import stream
 
 
@@ -249,3 +253,158 @@ def test_a_state_that_does_not_fit_is_refused(change, message):
     change(state)
     with pytest.raises(ValueError, match=message):
         load_state(Thing(1), state)
+
+
+# Algorithms inside of algorithms
+
+
+class Model:
+    """A reward model without a state dict: its attributes are its state."""
+
+    def __init__(self, seed):
+        self.network = MLP(2, 3, (4,), 1, init=stream(seed))
+        self.seen = torch.tensor(seed)
+
+    def __call__(self, rollout):
+        return torch.zeros_like(rollout.reward)
+
+    def learn(self, rollout):
+        return {}
+
+
+class Driver:
+    """Who acts: the algorithm's, not the source's."""
+
+    def __init__(self):
+        self.beta = torch.tensor(1.0)
+
+    def act(self, obs, noise, memory):
+        return obs, memory, {}
+
+
+class Inner:
+    """A source that is `Stateful` itself."""
+
+    def __init__(self, seed):
+        self.stream = Stream(seed, "env")
+
+    def collect(self, policy, steps):
+        return steps
+
+    def state_dict(self):
+        return {"stream": self.stream.state_dict()}
+
+    def load_state_dict(self, state):
+        self.stream.load_state_dict(state["stream"])
+
+
+class Wrapper:
+    """A source around a source, which holds who drove last."""
+
+    def __init__(self, source, reward):
+        self.source, self.reward, self.driver = source, reward, Driver()
+        self.count = torch.zeros(2)
+
+    def collect(self, policy, steps):
+        return steps
+
+
+class Inside:
+    """An algorithm inside of another."""
+
+    def __init__(self, source, seed):
+        self.source, self.steps = source, torch.tensor(seed)
+        self.driver = Driver()
+        self.owner = None
+
+    def step(self):
+        return {}
+
+
+class Outside:
+    """Like GAIL: a reward model and an algorithm that knows it by its source."""
+
+    def __init__(self, seed):
+        self.reward = Model(seed)
+        self.rl = Inside(Wrapper(Inner(seed), self.reward), 10 * seed)
+        self.rl.owner = self  # a circle
+        self.source = self.rl.source
+        self.note, self.config = "no state", {"lr": 1.0}
+
+    def step(self):
+        return {}
+
+
+def test_parts_are_walked_and_each_is_saved_once():
+    state = state_of(Outside(1))
+    assert set(state) == {"reward", "rl", "source"}
+    assert set(state["reward"]) == {"network", "seen"}
+    assert set(state["source"]) == {"source", "count"}  # the model is there already, and the driver none of its own
+    assert set(state["source"]["source"]) == {"stream"}
+    assert set(state["rl"]) == {"steps"}
+
+
+def test_parts_are_restored_in_place(tmp_path):
+    one, two = Outside(1), Outside(2)
+    one.rl.source.source.stream.uniform(3)
+    one.rl.source.count.fill_(7)
+    network, steps = two.reward.network, two.rl.steps
+    write(tmp_path, "run", state_of(one), {})
+    load_state(two, read(tmp_path, "run")[0])
+    assert two.reward.network is network and two.rl.steps is steps
+    assert (int(two.reward.seen), int(two.rl.steps)) == (1, 10)
+    assert two.source.count.tolist() == [7, 7]
+    assert torch.equal(two.source.source.stream.uniform(4), one.source.source.stream.uniform(4))
+    for a, b in zip(one.reward.network.parameters(), network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["rl"].update(extra=torch.zeros(1)), "Inside has no extra"),
+        (lambda s: s["rl"].pop("steps"), "steps is nothing"),
+        (lambda s: s["source"].update(count=torch.zeros(3)), r"count is \(3,\), this run needs \(2,\)"),
+        (lambda s: s["source"].pop("source"), "source does not fit"),
+        (lambda s: s["reward"]["network"].clear(), "network does not fit"),
+        (lambda s: s.pop("reward"), "network does not fit"),
+        (lambda s: s.update(rl=torch.zeros(3)), "rl is a tensor, this run needs its parts"),
+        (lambda s: s["source"].update(source=torch.zeros(3)), "source is a tensor, this run needs its parts"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_refused(change, message):
+    state = state_of(Outside(0))
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        load_state(Outside(1), state)
+
+
+def test_a_part_without_content_leaves_no_trace(tmp_path):
+    class Fixed:
+        def __call__(self, rollout):
+            return 0.0
+
+        def learn(self, rollout):
+            return {}
+
+    one = Outside(1)
+    one.fixed = Fixed()
+    assert state_of(one)["fixed"] == {}
+    write(tmp_path, "run", state_of(one), {})
+    two = Outside(2)
+    two.fixed = Fixed()
+    load_state(two, read(tmp_path, "run")[0])
+    assert int(two.rl.steps) == 10
+
+
+def test_relabelled_and_viewed_sources_are_saved_through():
+    """The environments, streams and the reward model below, and neither the rollout that is shown nor who drove."""
+    source = imitate.make("CartPole-v1", num_envs=2, members=2)
+    seen = Viewed(Relabelled(source, Model(0)), lambda obs: obs[..., :2], Box((2,)))
+    ppo = PPO(seen, PPOConfig(steps=64, rollout=8, batch_size=16, epochs=1))
+    ppo.step()
+    state = state_of(ppo)
+    assert set(state["source"]) == {"source"}
+    assert set(state["source"]["source"]) == {"source", "reward"}
+    assert {"dynamics", "decisions", "state"} <= set(state["source"]["source"]["source"])
+    assert set(state["source"]["source"]["reward"]) == {"network", "seen"}

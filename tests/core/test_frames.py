@@ -1,6 +1,6 @@
 """Frames kept once, against a store of whole transitions. Letters: T time, M members, N environments, K frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import SequenceReplay
-from imitate.core.types import Transition
-from imitate_envs.base import Box, Discrete, Space
+from imitate.core.spec import Spec
+from imitate.core.types import Rollout
+from imitate_envs.base import Box, Discrete
 
 M, N = 2, 2
 SHAPE = (2, 3)  # of a frame
@@ -22,17 +23,16 @@ CHOICES = Discrete(1_000)
 
 @dataclass(frozen=True)
 class Announced:
-    """What a source says of its steps."""
+    """A source of which only the steps are known."""
 
-    frames: int
-    observation: Space
-    num_envs: int = N
-    obs_dtype: torch.dtype = torch.uint8
-    action: Space = CHOICES
+    spec: Spec
 
 
-def announced(stack):
-    return Announced(stack, Box((stack, *SHAPE) if stack > 1 else SHAPE, 0, 255))
+def announced(stack, shape=SHAPE):
+    observation = Box((stack, *shape) if stack > 1 else shape, 0, 255)
+    return Announced(
+        Spec("Announced", observation, CHOICES, members=M, num_envs=N, obs_dtype=torch.uint8, frames=stack)
+    )
 
 
 def padding_repeat(rng, frame, stack):
@@ -73,9 +73,11 @@ def joined(histories, start, stop):
         return torch.from_numpy(np.array(part)).to(dtype)
 
     number = torch.arange(start, stop).reshape(-1, 1, 1).expand(-1, M, N)
-    return Transition(
+    terminated, truncated = column(3, torch.bool), column(4, torch.bool)
+    starts = torch.cat([torch.full((1, M, N), start == 0), (terminated | truncated)[:-1]])
+    return Rollout(
         column(0, torch.uint8), number % 1_000, column(2, torch.float32), column(1, torch.uint8),
-        column(3, torch.bool), column(4, torch.bool),
+        terminated, truncated, starts=starts,
     )  # fmt: skip
 
 
@@ -173,13 +175,13 @@ def test_an_episode_takes_its_frames_and_one_stack():
 def test_what_is_not_a_stack_is_refused():
     histories = [[steps_of(np.random.default_rng(i), 6, 1, padding_zero, 256, 0.0) for i in range(N)]] * M
     seen = joined(histories, 0, 6)
-    wide = {"obs": seen.obs.repeat_interleave(2, 3), "next_obs": seen.next_obs.repeat_interleave(2, 3)}
-    source = Announced(4, Box((4, 3), 0, 255))
+    wide = replace(seen, obs=seen.obs.repeat_interleave(2, 3), next_obs=seen.next_obs.repeat_interleave(2, 3))
+    source = announced(4, (3,))
     replay = SequenceReplay(20, source, Stream(0, "replay"), GAMMA)
     with pytest.raises(
         ValueError, match="obs: not 4 successive frames, the newest last; make the source with frames=1"
     ):
-        replay.add(Transition(**{**vars(seen), **wide}))
+        replay.add(wide)
 
 
 @pytest.mark.parametrize("change", ["members", "rows", "shape", "dtype"])

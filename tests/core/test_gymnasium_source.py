@@ -110,7 +110,7 @@ class Counter:
     def memory(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64)
 
-    def act(self, obs: Tensor, noise: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    def act(self, obs: Tensor, noise: Tensor | None, memory: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
         return memory % 3, memory + 1, {"count": memory}
 
 
@@ -122,7 +122,7 @@ class Reflex:
     def memory(self, *shape: int) -> None:
         return None
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+    def act(self, obs: Tensor, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         return (obs[..., 2] + 0.3 * obs[..., 3] > 0).long(), None, {}
 
 
@@ -130,7 +130,7 @@ class Constant(Reflex):
     def __init__(self, action: Tensor) -> None:
         self.action = action
 
-    def act(self, obs: Tensor, noise: Tensor, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+    def act(self, obs: Tensor, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         return self.action.expand(*obs.shape[:2], *self.action.shape), None, {}
 
 
@@ -197,6 +197,28 @@ def test_a_policy_that_takes_over_starts_with_a_fresh_memory():
     assert (source.collect(first, 1).extras["count"] == 0).all()
 
 
+def test_starts_and_the_memory_before():
+    source, policy = GymnasiumSource(vector(Counting, 4), members=2), Counter()
+    first, second = source.collect(policy, 5), source.collect(policy, 20)
+    for seen in (first, second):
+        torch.testing.assert_close(seen.starts, seen.obs[..., 2] == 0)
+        torch.testing.assert_close(seen.memory, seen.extras["count"][0])
+    assert first.starts[0].all() and not second.starts[0].any()
+    assert (source.collect(Counter(), 1).memory == 0).all()
+    source.load_state_dict(source.state_dict())
+    assert source.collect(policy, 1).starts.all()
+    assert source.collect(Constant(torch.tensor(1)), 1).memory is None
+
+
+def test_the_spec():
+    source = GymnasiumSource(cartpoles(4), members=2, seed=3)
+    spec = source.spec
+    assert (spec.id, spec.members, spec.num_envs, spec.max_steps, spec.seed) == ("CartPole-v1", 2, 2, 500, 3)
+    assert (spec.observation, spec.action, spec.device) == (source.observation, source.action, source.device)
+    assert (spec.obs_dtype, spec.frames, spec.reward_range) == (torch.float32, 1, None)
+    assert GymnasiumSource(vector(lambda: TimeLimit(Counting(), 9), 1)).spec.max_steps == 9
+
+
 def test_shapes_and_types():
     image = GymnasiumSource(vector(Image, 6), members=3).collect(Counter(), 5)
     assert image.obs.shape == image.next_obs.shape == (5, 3, 2, 8, 6, 3)
@@ -227,8 +249,8 @@ def test_members_and_environments_differ_and_the_seed_decides():
 def test_cartpole_is_that_of_the_tensor_source():
     theirs = GymnasiumSource(cartpoles(12), members=3, seed=2)
     ours = TensorSource(CartPole(), id="CartPole-v1", num_envs=4, members=3, seed=2)
-    ours.carry = Carry(theirs._obs.clone(), theirs._obs.clone(), ours.carry.elapsed, None)
-    assert (theirs.id, theirs.action, theirs.max_steps) == (ours.id, ours.action, ours.max_steps)
+    ours.carry = Carry(*(theirs._last[0].clone() for _ in range(2)), ours.carry.elapsed, None)
+    assert (theirs.id, theirs.action, theirs.spec.max_steps) == (ours.id, ours.action, ours.spec.max_steps)
     assert theirs.observation.shape == ours.observation.shape
     policy = Random(ours.action)  # one seed, one stream: one and the same noise
     a, b = theirs.collect(policy, 60), ours.collect(policy, 60)
@@ -264,17 +286,14 @@ def test_bad_input():
     with pytest.raises(ValueError, match="members: 3 members cannot share 4"):
         GymnasiumSource(vector(Counting, 4), members=3)
 
-    class Dicts(Counting):
-        observation_space = spaces.Dict({"a": spaces.Box(0, 1, (9, 9)), "b": spaces.Discrete(2)})
+    class Told(Counting):
+        observation_space = spaces.Dict({"a": spaces.Box(0, 1, (9, 9)), "mission": spaces.Text(9)})
 
-    class Late(Counting):
-        action_space = spaces.Discrete(3, start=1)
+    class Pair(Counting):
+        action_space = spaces.Tuple([spaces.Discrete(3), spaces.Discrete(2)])
 
-    class Integers(Counting):
-        action_space = spaces.Box(0, 9, (2,), np.int64)
-
-    for kind, name in ((Dicts, "observation"), (Late, "action"), (Integers, "action")):
-        with pytest.raises(ValueError, match=f"^{name}: .* is not supported: [^\n]*$"):
+    for kind, name in ((Told, "observation: Text"), (Pair, "action: Tuple.*")):
+        with pytest.raises(ValueError, match=f"^{name} is not supported: [^\n]*$"):
             GymnasiumSource(vector(kind, 1))
     with pytest.raises(ValueError, match="episodes"):
         GymnasiumSource(cartpoles(1)).play(Reflex(), 0, 0)
@@ -377,10 +396,24 @@ def test_play_builds_the_same_kind_of_environment():
     assert by_hand._stage is None and stage is not None and stage.closed
 
 
-@pytest.mark.parametrize("envs", [lambda: vector(Counting, 2), lambda: Wrapped(cartpoles(2))])
-def test_play_asks_for_a_builder_where_it_cannot_know(envs):
+def test_play_asks_for_a_builder_where_it_cannot_know():
     with pytest.raises(ValueError, match=r"make_envs: .* pass make_envs=lambda count"):
-        GymnasiumSource(envs()).play(Counter(), 1, 0)
+        GymnasiumSource(Wrapped(cartpoles(2))).play(Counter(), 1, 0)
+
+
+def test_play_builds_by_the_functions_of_a_vector_made_by_hand():
+    source = GymnasiumSource(vector(SeedLength, 2))
+    np.testing.assert_array_equal(source.play(Counter(), 1, 3), [[_seed(3, "evaluate", 0, 0) % 40 + 1]])
+    assert source.id == "SeedLength"
+
+
+def test_one_environment_at_two_places_is_refused():
+    shared, others = Counting(), [Counting(), Counting()]
+    with pytest.raises(ValueError, match=r"^env: the function gave one environment twice"):
+        GymnasiumSource(vector(lambda: shared, 2))
+    source = GymnasiumSource(SyncVectorEnv([lambda: others[0]], autoreset_mode=AutoresetMode.SAME_STEP))
+    with pytest.raises(ValueError, match=r"^env: the function gave one environment twice"):
+        source.play(Counter(), 1, 0)
 
 
 def test_play_refuses_a_builder_of_another_mode():
@@ -445,7 +478,7 @@ def test_stacked_frames_are_known():
         return FrameStackObservation(Grey(), 4)
 
     source = GymnasiumSource(vector(stacked, 4), members=2)
-    assert (source.frames, source.obs_dtype) == (4, torch.uint8)
+    assert (source.frames, source.spec.obs_dtype) == (4, torch.uint8)
     seen = source.collect(Counter(), 9)
     assert torch.equal(seen.next_obs[:, :, :, :3], seen.obs[:, :, :, 1:])
     assert GymnasiumSource(vector(lambda: TimeLimit(OrderEnforcing(stacked()), 9), 1)).frames == 4
@@ -470,7 +503,7 @@ def pong(count, **options):
 @needs_ale
 def test_atari_games_are_stacks_of_grey_frames_with_whole_episodes():
     source = pong(2, max_num_frames_per_episode=48)
-    assert (source.observation.shape, source.obs_dtype, source.frames) == ((4, 84, 84), torch.uint8, 4)
+    assert (source.observation.shape, source.spec.obs_dtype, source.spec.frames) == ((4, 84, 84), torch.uint8, 4)
     assert (source.id, source.action, source.max_steps) == ("ALE/Pong-v5", Discrete(6), 12)
     seen = source.collect(Random(source.action), 40)
     assert torch.equal(seen.next_obs[:, :, :, :3], seen.obs[:, :, :, 1:])  # also where an episode ends
@@ -522,7 +555,18 @@ def test_ppo_runs_on_lunar_lander():
     for _ in range(2):
         metrics = ppo.step()
     assert all(metric.shape == (2,) and metric.isfinite().all() for metric in metrics.values())
-    assert ppo.finished
+    assert ppo.progress.finished
     returns = source.play(ppo.policy, 3, 0)
     assert returns.shape == (2, 3) and (returns < 0).any()
     source.close()
+
+
+@pytest.mark.gpu
+def test_a_device_gets_the_same():
+    here, there = (GymnasiumSource(cartpoles(6), members=2, device=device) for device in ("cpu", "cuda"))
+    for _ in range(2):
+        a, b = here.collect(Reflex(), 60), there.collect(Reflex(), 60)
+        assert a.done.any() and b.obs.device.type == b.starts.device.type == "cuda"
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated", "starts"):
+            torch.testing.assert_close(getattr(a, name), getattr(b, name).cpu(), rtol=0, atol=0)
+    torch.testing.assert_close(here.play(Reflex(), 3, 0), there.play(Reflex(), 3, 0).cpu())

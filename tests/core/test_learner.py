@@ -1,10 +1,13 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from imitate.core import tree
 from imitate.core.learner import Learner, per_member
-from imitate.nets.layers import MLP, Conv2d
+from imitate.nets.convolution import Conv2d
+from imitate.nets.layers import MLP
 from tests.oracles import plain_mlp, stream
 
 M, B, F = 3, 8, 5
@@ -233,6 +236,8 @@ def test_state_dict_resumes_bit_for_bit():
     resumed = Learner([other], regression(other), lr=1.0, max_grad_norm=0.5)
     other.load_state_dict(weights)
     resumed.load_state_dict(learning)
+    assert resumed.lr.tolist() == [1.0] * M  # the rate is the run's, not the file's
+    resumed.lr.copy_(learner.lr)
     for i in range(5, 10):
         resumed(batch(seed=i))
     assert torch.equal(resumed.flat, learner.flat)
@@ -256,12 +261,148 @@ def test_per_member():
     for wrong in ((1.0, 2.0), (1.0,), ((1.0, 2.0, 3.0),)):
         with pytest.raises(ValueError, match=r"gamma.*for 3 members"):
             per_member(wrong, "gamma", 3)
-    for name, value, message in (
-        ("gamma", 99.0, r"gamma: must be in \[0, 1\], not 99.0"),
-        ("epsilon", (0.1, -0.1), r"epsilon: must be in \[0, 1\], not \(0.1, -0.1\)"),
-        ("lr", -1e-3, "lr: must be at least 0, not -0.001"),
-        ("entropy", float("nan"), "entropy: must be finite, not nan"),
-        ("lr", (1.0, float("inf")), r"lr: must be finite, not \(1.0, inf\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            per_member(value, name, 2)
+
+
+# Whose parameters they are
+
+
+@pytest.mark.parametrize("members", [1, M])
+def test_a_second_learner_of_the_same_parameters_moves_them_too(members):
+    """Two optimisers take turns on one network, as those of torch do; each has moments of its own."""
+    module = population(members)
+    plain = [plain_mlp(module, m) for m in range(members)]
+    learners = [
+        Learner([module], regression(module), lr=3e-2),
+        Learner([module], regression(module), lr=1e-2, betas=(0.5, 0.9)),
+    ]
+    assert learners[0].flat.data_ptr() == learners[1].flat.data_ptr()
+    optimizers = [
+        [torch.optim.Adam(p.parameters(), lr=3e-2), torch.optim.Adam(p.parameters(), lr=1e-2, betas=(0.5, 0.9))]
+        for p in plain
+    ]
+    for i in range(12):
+        turn, (x, y) = i % 3 % 2, batch(members, i)
+        learners[turn]((x, y))
+        for m, network in enumerate(plain):
+            optimizers[m][turn].zero_grad()
+            (network(x[m]) - y[m]).square().mean().backward()
+            optimizers[m][turn].step()
+    for m, network in enumerate(plain):
+        torch.testing.assert_close(flat(module, m), flat_of(network), rtol=1e-5, atol=1e-6)
+    assert [int(learner.count) for learner in learners] == [8, 4]
+
+
+def flat_of(network):
+    """Parameters of a plain network in the order of a population's, whose weights are transposed."""
+    return torch.cat([(p.T if p.dim() == 2 else p).flatten() for p in network.parameters()])
+
+
+@pytest.mark.parametrize("members", [1, M])
+def test_a_second_learner_of_some_of_the_parameters_leaves_the_others(members):
+    module = population(members)
+    last = module.layers[-1]
+    whole = Learner([module], regression(module), lr=1e-2)
+    some = Learner([last], regression(module), lr=0.1)
+    before = [p.detach().clone() for p in module.parameters()]
+    some(batch(members))
+    after = list(module.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before[:-2], after[:-2], strict=True))
+    for a, b in zip(before[-2:], after[-2:], strict=True):
+        torch.testing.assert_close((a - b).abs(), torch.full_like(a, 0.1), rtol=1e-3, atol=0)  # Adam's first step
+    assert torch.equal(whole.flat, torch.cat([p.detach().reshape(members, -1) for p in after], 1))
+    whole(batch(members, 1))  # it still moves them all
+    assert torch.equal(some.flat, torch.cat([p.detach().reshape(members, -1) for p in last.parameters()], 1))
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_one_parameter_alone_has_two_learners(members):
+    class Temperature(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log = nn.Parameter(torch.ones(members, 1))
+
+    module = Temperature()
+    learners = [Learner([module], lambda _: (module.log.squeeze(1), {}), lr=0.1) for _ in range(2)]
+    for i in range(4):
+        learners[i % 2](None)
+    torch.testing.assert_close(module.log.detach(), torch.full((members, 1), 0.6))
+
+
+def test_parameters_that_share_their_numbers_are_laid_out_anew():
+    """Members that begin as one number, by `expand`, become numbers of their own."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.x = nn.Parameter(torch.ones(1, 2).expand(3, 2))
+
+    module = Shared()
+    learner = Learner([module], lambda _: (module.x.sum(1), {}), lr=(0.1, 0.2, 0.3))
+    learner(None)
+    torch.testing.assert_close(module.x.detach()[:, 0], torch.tensor([0.9, 0.8, 0.7]))
+
+
+MOVED = "learner: its parameters were moved away"
+
+
+def test_a_learner_whose_parameters_were_laid_out_anew_says_so():
+    one, two = population(), population(seed=1)
+
+    def loss(data):
+        return (one(data[0]) + two(data[0]) - data[1]).square().mean((1, 2)), {}
+
+    former = Learner([one, two], loss, lr=0.1)
+    former(batch())
+    before, moments = flat(one).detach().clone(), former.mean.clone()
+    later = Learner([two, one], loss, lr=0.1)  # in another order: they cannot stay where they are
+    assert torch.equal(flat(one), before)
+    with pytest.raises(RuntimeError, match=MOVED):
+        former(batch())
+    assert torch.equal(flat(one), before) and torch.equal(former.mean, moments)
+    later(batch())
+    assert not torch.equal(flat(one), before)
+
+
+def test_a_learner_of_more_modules_takes_the_parameters_over():
+    one, two = population(), population(seed=1)
+    alone = Learner([one], regression(one), lr=0.1)
+
+    def loss(data):
+        return (one(data[0]) + two(data[0]) - data[1]).square().mean((1, 2)), {}
+
+    Learner([one, two], loss, lr=0.1)(batch())
+    with pytest.raises(RuntimeError, match=MOVED):
+        alone(batch())
+
+
+@pytest.mark.parametrize("move", [lambda module: module.double(), lambda module: module.to(torch.float64).float()])
+def test_a_learner_whose_parameters_were_moved_says_so(move):
+    module = population()
+    learner = Learner([module], regression(module), lr=0.1)
+    learner(batch())
+    learner.loss = lambda data: pytest.fail("it went on")
+    move(module)
+    with pytest.raises(RuntimeError, match=MOVED):
+        learner(batch())
+
+
+def test_what_leaves_parameters_in_place_is_no_move():
+    module = population()
+    learner = Learner([module], regression(module), lr=0.1)
+    module.to("cpu").float().requires_grad_(True)
+    module.load_state_dict(population(seed=9).state_dict())
+    before = flat(module).detach().clone()
+    learner(batch())
+    assert not torch.equal(flat(module), before)
+
+
+def test_a_copy_of_a_network_has_parameters_of_its_own():
+    module = population()
+    learner = Learner([module], regression(module), lr=0.1)
+    copied = copy.deepcopy(module)
+    before = flat(copied).detach().clone()
+    other = Learner([copied], regression(copied), lr=0.1)
+    learner(batch())
+    assert torch.equal(flat(copied), before)
+    other(batch())
+    torch.testing.assert_close(flat(copied), flat(module))

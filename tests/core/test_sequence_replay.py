@@ -1,17 +1,18 @@
 """n-step and prioritised replay against plain lists. Letters: T time, M members, N environments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
-from imitate.core import memory
+from imitate.core import memory, tree
 from imitate.core.checkpoint import read, write
 from imitate.core.noise import Stream
 from imitate.core.sequence_replay import SequenceReplay
-from imitate.core.types import Transition
-from imitate_envs.base import Box, Discrete, Space
+from imitate.core.spec import Spec
+from imitate.core.types import Rollout
+from imitate_envs.base import Box, Dict, Discrete, MultiBinary, Tuple
 
 M, N = 2, 3
 GAMMA = torch.tensor([0.9, 0.5])
@@ -22,17 +23,17 @@ NUMBER, CHOICES = Box((1,)), Discrete(10_000)
 
 @dataclass(frozen=True)
 class Announced:
-    """What a source says of its steps."""
+    """A source of which only the steps are known."""
 
-    num_envs: int = N
-    observation: Space = NUMBER
-    obs_dtype: torch.dtype = torch.float32
-    frames: int = 1
-    action: Space = CHOICES
+    spec: Spec
+
+
+def announced(num_envs=N, observation=NUMBER, action=CHOICES, **known):
+    return Announced(Spec("Announced", observation, action, members=M, num_envs=num_envs, **known))
 
 
 def replay_of(slots, num_envs=N, gamma=GAMMA, seed=0, **options):
-    return SequenceReplay(slots * num_envs, Announced(num_envs), Stream(seed, "replay"), gamma, **options)
+    return SequenceReplay(slots * num_envs, announced(num_envs), Stream(seed, "replay"), gamma, **options)
 
 
 def rollout(first, time, seed=0):
@@ -41,15 +42,22 @@ def rollout(first, time, seed=0):
     step = torch.arange(first, first + time).reshape(-1, 1, 1) * 100.0
     number = step + torch.arange(M).reshape(1, -1, 1) * 10 + torch.arange(N)
     chance = torch.rand(time, M, N, generator=generator)
-    return Transition(
+    ended = chance < 0.3
+    return Rollout(
         obs=number.unsqueeze(-1),
         action=number.long(),
         reward=torch.randn(time, M, N, generator=generator),
-        next_obs=(number + torch.where(chance < 0.3, 0.5, 100.0)).unsqueeze(-1),
+        next_obs=(number + torch.where(ended, 0.5, 100.0)).unsqueeze(-1),
         terminated=chance < 0.15,
-        truncated=(chance >= 0.15) & (chance < 0.3),
+        truncated=(chance >= 0.15) & ended,
         extras={"dropped": number},
+        starts=torch.cat([torch.full((1, M, N), first == 0), ended[:-1]]),
     )
+
+
+def of_others(seen, members, num_envs):
+    """A rollout of some members, which may recur, and of the first environments."""
+    return tree.map(lambda x: x[:, members, :num_envs], seen)
 
 
 def history(rollouts):
@@ -161,9 +169,10 @@ def test_it_survives_the_disk(tmp_path, alpha):
     two.load_state_dict(read(tmp_path, "replay")[0])
     for replay in (one, two):
         replay.add(rollout(8, 3))
-    expected, found = vars(one.sample(50)), vars(two.sample(50))
-    for name, value in expected.items():
-        assert torch.equal(value, found[name]), name
+    expected, found = one.sample(50), two.sample(50)
+    assert len(tree.leaves(expected)) == 7
+    for value, again in zip(tree.leaves(expected), tree.leaves(found), strict=True):
+        assert torch.equal(value, again)
 
 
 def test_bad_sizes():
@@ -177,7 +186,7 @@ def test_bad_sizes():
         replay.add(rollout(0, 5))
     seen = rollout(0, 2)
     with pytest.raises(ValueError, match=r"obs: torch\.float64 \(1,\), but the source announced torch\.float32 \(1,\)"):
-        replay.add(Transition(**{**vars(seen), "obs": seen.obs.double()}))
+        replay.add(replace(seen, obs=seen.obs.double()))
 
 
 def starts_of(first, slots, n_step):
@@ -293,9 +302,7 @@ def test_a_state_of_another_shape_is_refused_and_changes_nothing():
     def filled(slots, num_envs=N, gamma=GAMMA, alpha=0.0, steps=10):
         made = replay_of(slots, num_envs, gamma, alpha=alpha)
         for first in range(0, steps, 2):
-            seen = rollout(first, 2)
-            members = torch.arange(len(gamma)) % M
-            made.add(Transition(**{k: v[:, members, :num_envs] for k, v in vars(seen).items() if k != "extras"}))
+            made.add(of_others(rollout(first, 2), torch.arange(len(gamma)) % M, num_envs))
         return made
 
     for other in (
@@ -320,8 +327,8 @@ def test_a_state_of_another_shape_is_refused_and_changes_nothing():
 
 def test_one_number_a_state_stays_an_integer():
     seen = rollout(0, 3)
-    seen = Transition(**{**vars(seen), "obs": seen.action, "next_obs": seen.action + 100})
-    source = Announced(observation=Discrete(10_000), obs_dtype=torch.int64)
+    seen = replace(seen, obs=seen.action, next_obs=seen.action + 100)
+    source = announced(observation=Discrete(10_000), obs_dtype=torch.int64)
     replay = SequenceReplay(4 * N, source, Stream(0, "replay"), GAMMA, n_step=2)
     replay.add(seen)
     drawn = replay.sample(7)
@@ -331,8 +338,8 @@ def test_one_number_a_state_stays_an_integer():
 
 def test_actions_of_a_box_are_kept():
     seen = rollout(0, 3)
-    seen = Transition(**{**vars(seen), "action": torch.stack([seen.reward, seen.obs[..., 0]], -1)})
-    replay = SequenceReplay(4 * N, Announced(action=Box((2,))), Stream(0, "replay"), GAMMA)
+    seen = replace(seen, action=torch.stack([seen.reward, seen.obs[..., 0]], -1))
+    replay = SequenceReplay(4 * N, announced(action=Box((2,))), Stream(0, "replay"), GAMMA)
     replay.add(seen)
     drawn = replay.sample(20)
     assert torch.equal(drawn.action, torch.stack([drawn.reward, drawn.obs[..., 0]], -1))
@@ -355,9 +362,9 @@ def test_no_window_joins_what_a_restarted_source_began_with_what_it_left():
     replay = replay_of(20, n_step=3)
     whole = rollout(0, 4)
     never = torch.zeros_like(whole.terminated)
-    going = Transition(**{**vars(whole), "next_obs": whole.obs + 100, "terminated": never, "truncated": never})
+    going = replace(whole, next_obs=whole.obs + 100, terminated=never, truncated=never)
     replay.add(going)
-    replay.add(Transition(**{**vars(going), "obs": going.obs + 5_000, "next_obs": going.next_obs + 5_000}))
+    replay.add(replace(going, obs=going.obs + 5_000, next_obs=going.next_obs + 5_000))
     drawn = replay.sample(400)
     for m in range(M):
         for b in range(400):
@@ -369,7 +376,7 @@ def test_no_window_joins_what_a_restarted_source_began_with_what_it_left():
 
 
 def test_memory_is_told_and_what_does_not_fit_is_refused(monkeypatch):
-    source = Announced(8, Box((4, 84, 84), 0, 255), torch.uint8, frames=4)
+    source = announced(8, Box((4, 84, 84), 0, 255), obs_dtype=torch.uint8, frames=4)
     gamma = torch.full((2,), 0.99)
     replay = SequenceReplay(4_000, source, Stream(0, "replay"), gamma, alpha=0.5)
     held = sum(x.untyped_storage().nbytes() for x in (
@@ -394,3 +401,173 @@ def test_memory_is_told_and_what_does_not_fit_is_refused(monkeypatch):
 def test_free_memory_is_that_of_the_system():
     free = memory.available("cpu")
     assert free is not None and 2**26 < free < 2**50
+
+
+# What is kept beside a step
+
+
+def with_option(seen):
+    """A choice and a vector that tell the step, as a policy of options records them."""
+    vector = torch.stack([seen.obs[..., 0] + 0.25, -seen.obs[..., 0]], -1)
+    return replace(seen, extras={"option": seen.action * 3, "vector": vector, "dropped": seen.obs})
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize(("slots", "sizes"), [(20, [4, 4]), (8, [3, 3, 3, 3]), (8, [1] * 19), (7, [5, 7, 2])])
+def test_what_it_is_told_to_keep_is_that_of_the_first_step(slots, sizes, n_step, alpha):
+    replay, first, lists = replay_of(slots, n_step=n_step, alpha=alpha, keep=("option", "vector")), 0, {}
+    for size in sizes:
+        seen = with_option(rollout(first, size))
+        replay.add(seen)
+        for t in range(size):
+            for m in range(M):
+                for n in range(N):
+                    row = (seen.extras["option"][t, m, n].item(), seen.extras["vector"][t, m, n].tolist())
+                    lists.setdefault((m, n), []).append(row)
+        first += size
+    sample = replay.sample(200)
+    assert set(sample.kept) == {"option", "vector"}
+    assert sample.kept["option"].dtype == torch.int64 and sample.kept["vector"].shape == (M, 200, 2)
+    starts = set()
+    for m in range(M):
+        for b in range(200):
+            t, n = divmod(int(sample.index[m, b]), N)
+            starts.add((t, n))
+            option, vector = lists[m, n][t]
+            assert sample.kept["option"][m, b].item() == option == 3 * int(sample.action[m, b])
+            assert sample.kept["vector"][m, b].tolist() == vector
+    assert starts == starts_of(first, slots, n_step)
+    parts = list(replay.batches(5, 3))
+    assert all(torch.equal(part.kept["option"], 3 * part.action) for part in parts)
+
+
+def test_what_is_kept_is_a_copy_and_survives_the_disk(tmp_path):
+    def fresh():
+        return replay_of(6, n_step=2, keep=("option", "vector"))
+
+    one, two, later = fresh(), fresh(), fresh()
+    later.add(with_option(rollout(3, 5)))  # other steps, to be forgotten
+    seen = with_option(rollout(0, 4))
+    one.add(seen)
+    seen.extras["vector"].fill_(-1)
+    one.add(with_option(rollout(4, 4)))
+    write(tmp_path, "replay", one.state_dict(), {})
+    for other in (two, later):
+        other.load_state_dict(read(tmp_path, "replay")[0])
+    for replay in (one, two, later):
+        replay.add(with_option(rollout(8, 3)))
+    expected = one.sample(50)
+    assert torch.equal(expected.kept["option"], 3 * expected.action)
+    for other in (two, later):
+        found = other.sample(50)
+        assert len(tree.leaves(found)) == 9
+        for value, again in zip(tree.leaves(expected), tree.leaves(found), strict=True):
+            assert torch.equal(value, again)
+
+
+def test_an_extra_that_a_rollout_lacks_is_named():
+    replay = replay_of(8, keep=("option",))
+    with pytest.raises(ValueError, match=r"keep: the rollout has no extra 'option'; its driver records dropped\."):
+        replay.add(rollout(0, 3))
+    assert len(replay) == 0 and not replay.frames.written.any()
+
+
+@pytest.mark.parametrize(("mine", "saved"), [((), ("option",)), (("option",), ()), (("vector",), ("option",))])
+def test_a_state_that_keeps_something_else_is_refused(mine, saved):
+    one, two = replay_of(8, keep=saved), replay_of(8, keep=mine)
+    one.add(with_option(rollout(0, 3)))
+    with pytest.raises(RuntimeError, match="keeps"):
+        two.load_state_dict(one.state_dict())
+    assert len(two) == 0
+    two.add(with_option(rollout(0, 3)))
+    assert set(two.sample(4).kept) == set(mine)
+
+
+# Observations of several parts
+
+IMAGE, VECTOR, COUNT, FLAGS = Box((2, 3, 3), 0, 255), Box((2,)), Discrete(300), MultiBinary((4,))
+TREES = {
+    "dict": (
+        Dict.of({"image": IMAGE, "vector": VECTOR, "count": COUNT}),
+        {"image": torch.uint8, "vector": torch.float32, "count": torch.int64},
+        lambda image, vector, count, flags: {"count": count, "vector": vector, "image": image},  # in another order
+    ),
+    "tuple": (
+        Tuple((COUNT, IMAGE, FLAGS)),
+        (torch.int64, torch.uint8, torch.bool),
+        lambda image, vector, count, flags: (count, image, flags),
+    ),
+    "nested": (
+        Dict.of({"low": Tuple((VECTOR, COUNT)), "high": Dict.of({"image": IMAGE})}),
+        {"low": (torch.float64, torch.int64), "high": {"image": torch.uint8}},
+        lambda image, vector, count, flags: {"low": (vector.double(), count), "high": {"image": image}},
+    ),
+    "one": (
+        Dict.of({"vector": VECTOR}),
+        {"vector": torch.float32},
+        lambda image, vector, count, flags: {"vector": vector},
+    ),
+}  # fmt: skip
+
+
+def parts_of(number):
+    """The parts of an observation, all told by its number."""
+    scaled = torch.stack([number, -number / 3], -1)
+    image = (number.long().unsqueeze(-1) + torch.arange(18)).remainder(256).to(torch.uint8)
+    flags = number.long().unsqueeze(-1).bitwise_and(torch.tensor([1, 2, 4, 8])) > 0
+    return image.unflatten(-1, (2, 3, 3)), scaled, (2 * number).long() % 300, flags
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("kind", TREES)
+def test_trees_are_those_of_a_list(kind, n_step, alpha, tmp_path):
+    """Every part of both observations in its own type, over the end of the ring and over the disk."""
+    observation, dtype, build = TREES[kind]
+
+    def fresh():
+        source = announced(observation=observation, obs_dtype=dtype)
+        return SequenceReplay(8 * N, source, Stream(0, "replay"), GAMMA, n_step=n_step, alpha=alpha)
+
+    replay, rollouts, first = fresh(), [], 0
+    for size in (3, 5, 4, 1):
+        seen = rollout(first, size)
+        rollouts.append(seen)
+        obs, next_obs = (build(*parts_of(x[..., 0])) for x in (seen.obs, seen.next_obs))
+        replay.add(replace(seen, obs=obs, next_obs=next_obs))
+        tree.map(lambda x: x.zero_(), (obs, next_obs))  # it keeps copies
+        first += size
+    again = fresh()
+    write(tmp_path, "replay", replay.state_dict(), {})
+    again.load_state_dict(read(tmp_path, "replay")[0])
+    steps, sample, other = history(rollouts), replay.sample(120), again.sample(120)
+    assert len(replay.frames.store.shape) == 4 and replay.frames.store.dtype == torch.uint8
+    last = torch.zeros(M, 120)
+    for m in range(M):
+        for b in range(120):
+            t, n = divmod(int(sample.index[m, b]), N)
+            assert steps[m, n][t][0] == int(sample.action[m, b])
+            reward, discount, last[m, b] = window(steps[m, n], t, n_step, float(GAMMA[m]))
+            assert sample.reward[m, b].item() == pytest.approx(reward, abs=1e-5)
+            assert sample.discount[m, b].item() == pytest.approx(discount, abs=1e-6)
+    assert {divmod(int(i), N) for i in sample.index.flatten()} == starts_of(first, 8, n_step)
+    for found, number in ((sample.obs, sample.action.float()), (sample.next_obs, last)):
+        expected = build(*parts_of(number))
+        mine, theirs = (dict(tree.flatten(tree.as_dicts(x))) for x in (found, expected))
+        assert mine.keys() == theirs.keys() and len(mine) >= 1
+        for path, value in theirs.items():
+            assert mine[path].dtype == value.dtype and torch.equal(mine[path], value), path
+    for value, restored in zip(tree.leaves(sample), tree.leaves(other), strict=True):
+        assert torch.equal(value, restored)
+
+
+def test_trees_keep_numbers_that_equal_nothing():
+    """Not a number is kept as it is, and joins steps as any other number does."""
+    source = announced(observation=Dict.of({"vector": VECTOR}), obs_dtype={"vector": torch.float32})
+    replay, seen = SequenceReplay(8 * N, source, Stream(0, "replay"), GAMMA), rollout(0, 3)
+    never = torch.zeros_like(seen.terminated)
+    obs = {"vector": torch.full((3, M, N, 2), torch.nan)}
+    replay.add(replace(seen, obs=obs, next_obs=obs, terminated=never, truncated=never))
+    assert replay.sample(9).obs["vector"].isnan().all()
+    assert (replay.frames.written == 4).all()  # three steps and where they end

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from imitate.core import tree
-from imitate.core.types import Transition, fold, mean_metrics, unfold
+from imitate.core.types import Rollout, Transition, fold, mean_metrics, unfold
 
 Pair = namedtuple("Pair", "one two")
 
@@ -79,25 +79,36 @@ def test_fold_keeps_members_apart_and_unfold_undoes_it():
     assert torch.equal(unfold(folded, time), x)
 
 
-def transition(*shape):
+def rollout(*shape):
     flags = torch.zeros(shape, dtype=torch.bool)
-    return Transition(
-        torch.rand(*shape, 3), torch.zeros(shape), torch.rand(shape), torch.rand(*shape, 3), flags, ~flags
-    )
+    obs, next_obs = torch.rand(*shape, 3), torch.rand(*shape, 3)
+    memory = {"hidden": torch.rand(*shape[1:], 5)}
+    return Rollout(obs, torch.zeros(shape), torch.rand(shape), next_obs, flags, ~flags, starts=~flags, memory=memory)
 
 
-def test_transition_flattens_clones_and_gathers_extras():
-    seen = transition(3, 2, 4).with_extras(one={"deep": torch.rand(3, 2, 4)}).with_extras(two=torch.rand(3, 2, 4))
+def test_a_rollout_flattens_clones_and_gathers_extras():
+    seen = rollout(3, 2, 4).with_extras(one={"deep": torch.rand(3, 2, 4)}).with_extras(two=torch.rand(3, 2, 4))
     flat, copy = seen.flatten(), seen.clone()
+    assert type(flat) is Transition and type(copy) is Rollout
     assert set(flat.extras) == {"one", "two"}
     assert torch.equal(flat.obs, fold(seen.obs))
     assert torch.equal(flat.extras["one"]["deep"], fold(seen.extras["one"]["deep"]))
     kept = seen.extras["one"]["deep"].clone()
-    seen.extras["one"]["deep"].zero_()
+    memory = seen.memory["hidden"].clone()
+    seen.extras["one"]["deep"].zero_(), seen.memory["hidden"].zero_(), seen.starts.zero_()
     assert torch.equal(copy.extras["one"]["deep"], kept)
+    assert torch.equal(copy.memory["hidden"], memory) and bool(copy.starts.all())
     assert bool(seen.done.all())
+
+
+def test_steps_are_the_rollout_without_its_order():
+    seen = rollout(3, 2, 4).with_extras(one=torch.rand(3, 2, 4))
+    assert type(seen.steps) is Transition
+    assert all(a is b for a, b in zip(tree.leaves(seen.steps), tree.leaves(seen), strict=False))
+    assert len(tree.leaves(seen)) == len(tree.leaves(seen.steps)) + 2  # starts and memory
 
 
 def test_mean_metrics_is_per_member():
     found = mean_metrics([{"loss": torch.tensor([1.0, 10.0])}, {"loss": torch.tensor([3.0, 30.0])}])
     assert found["loss"].tolist() == [2, 20]
+    assert mean_metrics([]) == {}

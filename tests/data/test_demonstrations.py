@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 
 from imitate.core import tree
 from imitate.core.rollout import TensorSource
-from imitate.distributions.actions import Categorical, Normal
+from imitate.core.spec import Spec
+from imitate.distributions.actions import Categorical, Normal, decide
 from imitate.students import Demonstrations, demonstrate
-from imitate_envs.base import Box, Discrete
+from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from tests.oracles import Identity, Reach
 
 M = 2
@@ -59,7 +61,7 @@ class Sure:
         return Categorical(torch.nn.functional.one_hot(best, 3).float())
 
     def act(self, obs, noise, memory):
-        return self.distribution(obs).sample(noise), None, {}
+        return decide(self.distribution(obs), noise), None, {}
 
 
 def source(num_envs, env=None, members=M, seed=0):
@@ -289,7 +291,7 @@ def test_what_is_saved_is_read(tmp_path, num_envs, every):
     """Episodes stay whole, in order, though several environments played them at the same time."""
     shown = demonstrate(source(num_envs), Sure(), 10).thinned(every)
     for member in range(M):
-        shown.save(tmp_path / "shown.npz", member)
+        shown.save(tmp_path / "shown.npz", source(num_envs), member)
         back = Demonstrations.from_npz(tmp_path / "shown.npz", source(3, members=3))
         assert (back.labels == shown.labels[member]).all()
         for m in range(3):
@@ -309,12 +311,18 @@ def test_a_continuous_teacher_is_saved_and_read(tmp_path):
         def distribution(self, obs):
             return Normal(-obs, torch.ones_like(obs))
 
+        def act(self, obs, noise, memory):
+            return self.distribution(obs).mode, None, {}
+
     shown = demonstrate(source(2, Reach()), Home(), 3)
-    torch.testing.assert_close(shown.examples.action, -shown.examples.obs)
-    shown.save(tmp_path / "shown.npz")
+    low, high = torch.tensor(Reach.action.low), torch.tensor(Reach.action.high)
+    expected = (-shown.examples.obs).clamp(low, high)  # what was done: labels stay inside a bounded Box
+    assert not torch.equal(expected, -shown.examples.obs)
+    torch.testing.assert_close(shown.examples.action, expected)
+    shown.save(tmp_path / "shown.npz", source(2, Reach()))
     back = Demonstrations.from_npz(tmp_path / "shown.npz", source(2, Reach()))
     assert back.labels.tolist() == [15, 15]
-    torch.testing.assert_close(back.examples.action, -back.examples.obs)
+    torch.testing.assert_close(back.examples.action, (-back.examples.obs).clamp(low, high))
 
 
 class Malicious:
@@ -391,3 +399,44 @@ def test_demonstrations_are_left_alone_by_their_parts():
     mask = shown.mask.clone()
     shown.first(1), shown.thinned(5), replace(shown, mask=shown.mask & False)
     assert torch.equal(shown.mask, mask)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action"),
+    [
+        (Discrete(4, start=3), Discrete(3, start=-1)),
+        (MultiDiscrete((3, 2), start=(1, 5)), MultiDiscrete((2, 2), outer=(2, 1))),
+        (Box((2, 2)), Box((2, 3), -1.0, 1.0)),
+        (Dict.of({"a": Box((2,)), "b": Tuple((Discrete(3), MultiBinary((2,))))}), MultiBinary((3,))),
+    ],
+)
+def test_any_space_is_saved_as_the_environment_has_it(tmp_path, observation, action):
+    """Arrays of the environment in, a file of them out, and the same examples back."""
+
+    def drawn(space, rows):
+        if isinstance(space, Dict):
+            return {key: drawn(inner, rows) for key, inner in space.spaces}
+        if isinstance(space, Tuple):
+            return tuple(drawn(inner, rows) for inner in space.spaces)
+        if isinstance(space, Discrete):
+            return rng.integers(space.n, size=rows) + space.start
+        if isinstance(space, MultiDiscrete):
+            shape = (rows, *space.outer)
+            counts, start = (np.reshape(x, space.outer) for x in (space.nvec, space.start))
+            return rng.integers(counts, size=shape) + start
+        if isinstance(space, MultiBinary):
+            return rng.integers(2, size=(rows, *space.shape))
+        return rng.uniform(-1, 1, (rows, *space.shape)).astype(np.float32)
+
+    rng = np.random.default_rng(0)
+    at = SimpleNamespace(spec=Spec("x", observation, action, members=2))
+    obs, acted = drawn(observation, 5), drawn(action, 5)
+    made = Demonstrations.from_arrays(obs, acted, at)
+    made.save(tmp_path / "all.npz", at, member=1)
+    back = Demonstrations.from_npz(tmp_path / "all.npz", at)
+    for one, other in zip(tree.leaves(made.examples), tree.leaves(back.examples), strict=True):
+        assert torch.equal(one, other)
+    with np.load(tmp_path / "all.npz") as file:
+        assert np.array_equal(file["action"], acted)
+        if not isinstance(observation, Dict):
+            assert np.array_equal(file["obs"], obs)

@@ -8,8 +8,8 @@ import torch
 from imitate.core.noise import Stream
 from imitate.distributions.returns import CategoricalReturn, ExpectedReturn, QuantileReturn, midpoints
 from imitate.distributions.risk import CPW, RISKS, CVaR, Distorted, MeanVariance, Power, Wang, risk
-from imitate.nets.heads import HEADS, Implicit
-from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate.nets.q_network import QArchitecture, QNetwork
+from imitate.nets.return_heads import HEADS, Implicit
 from imitate.policies import RiskSensitive
 from imitate_envs.base import Discrete
 
@@ -91,7 +91,7 @@ def test_a_point_mass_is_worth_itself():
 
 
 def make(head):
-    return ValuePolicy(Discrete(9), Discrete(3), 2, ValueArchitecture((8,), head=head, temperature=0.5), Stream(0, "i"))
+    return QNetwork(Discrete(9), Discrete(3), 2, QArchitecture((8,), head=head, temperature=0.5), Stream(0, "i"))
 
 
 @pytest.mark.parametrize("kind", HEADS)

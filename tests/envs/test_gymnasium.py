@@ -18,6 +18,7 @@ from stable_baselines3.common.logger import Logger
 
 import imitate_envs
 from imitate_envs import ENVS, Box, CartPole, Discrete, Pendulum
+from imitate_envs.base import Dict, MultiBinary, MultiDiscrete, Tuple
 from imitate_envs.gymnasium import TensorEnv, TensorVectorEnv, from_gymnasium, to_gymnasium
 
 CLASSIC = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1", "Pendulum-v1"]
@@ -342,6 +343,12 @@ def test_vector_seed():
     "space",
     [
         Discrete(3),
+        Discrete(3, start=-2),
+        MultiDiscrete((2, 3)),
+        MultiDiscrete((2, 3, 4, 5), (0, 1, 0, -1), (2, 2)),
+        MultiBinary((3,)),
+        MultiBinary((2, 2)),
+        Dict.of({"b": Box((2,), 0.0, 1.0), "a": Tuple((Discrete(2, 1), MultiBinary((2,))))}),
         Box((2,)),
         Box((2,), -1.0, 1.0),
         Box((2,), (0.0, -1.0), (1.0, 2.0)),
@@ -362,12 +369,54 @@ def test_bounds_keep_their_places():
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.Discrete(3, start=1),
-        spaces.MultiBinary(2),
-        spaces.MultiDiscrete([2, 3]),
-        spaces.Dict({"a": spaces.Discrete(2)}),
+        spaces.Text(3),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.OneOf([spaces.Discrete(2)]),
+        spaces.Graph(spaces.Discrete(2), None),
+        spaces.Dict({"a": spaces.Tuple([spaces.Text(3)])}),
     ],
 )
 def test_other_spaces_are_refused(space):
-    with pytest.raises(ValueError, match="must be a Box or a Discrete that starts at 0"):
+    with pytest.raises(
+        ValueError, match=r"^(Text|Sequence|OneOf|Graph) is not supported: a space must be a Box, [^\n]*$"
+    ):
         from_gymnasium(space)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock(CartPole):
+    """Shows a cart in a dict, with two dials that count from 1 and -1; they show the last turn."""
+
+    observation = Dict.of({"cart": Box((4,)), "dials": MultiDiscrete((4, 3), (1, -1), (1, 2))})
+    action = MultiDiscrete((4, 3), (1, -1), (1, 2))
+
+    def reset(self, noise):
+        return {"cart": super().reset(noise), "dials": torch.zeros(*noise.shape[:-1], 2, dtype=torch.int64)}
+
+    def observe(self, state):
+        return state
+
+    def step(self, state, action, noise):
+        cart, reward, terminated = super().step(state["cart"], action[..., 0] % 2, noise)
+        return {"cart": cart, "dials": action}, reward, terminated
+
+
+def test_spaces_of_several_parts():
+    one, many = TensorEnv(Lock()), TensorVectorEnv(Lock(), num_envs=3)
+    begun, _ = one.reset(seed=0)
+    assert begun in one.observation_space and begun["dials"].tolist() == [[1, -1]]
+    turn = np.array([[4, 0]])
+    assert one.step(turn)[0]["dials"].tolist() == turn.tolist()
+    with pytest.raises(ValueError, match="not in the action space"):
+        one.step(np.array([[0, 0]]))
+    many.reset(seed=0)
+    turns = np.array([[[4, 0]], [[1, -1]], [[2, 1]]])
+    obs, *_ = many.step(turns)
+    assert obs in many.observation_space and obs["dials"].tolist() == turns.tolist()
+    for _ in range(100):
+        obs, _, terminated, _, infos = many.step(turns)
+        if terminated.any():
+            break
+    i = int(terminated.argmax())
+    assert infos["final_obs"][i]["dials"].tolist() == turns[i].tolist()
+    assert obs["dials"][i].tolist() == [[1, -1]]

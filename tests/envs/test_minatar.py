@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import imitate
 from imitate.core import tree
-from imitate.nets.layers import features
+from imitate.nets.inputs import Inputs
 from imitate.policies import Random
 from imitate_envs import ENVS, minatar
 
@@ -377,7 +377,7 @@ def test_the_core_runs_it_and_resumes(game, version):
     seen = source.collect(policy, 200)
     assert seen.obs.shape == (200, 2, 3, *source.observation.shape)
     assert seen.action.max() == source.action.n - 1
-    assert features(source.observation, seen.obs[0]).unique().tolist() == [0.0, 1.0]
+    assert Inputs(source.observation)(seen.obs[0]).unique().tolist() == [0.0, 1.0]
     copied.load_state_dict(source.state_dict())
     for a, b in zip(tree.leaves(source.collect(policy, 20)), tree.leaves(copied.collect(policy, 20)), strict=True):
         assert torch.equal(a, b)

@@ -14,8 +14,8 @@ from imitate.__main__ import main
 from imitate.core.rollout import TensorSource
 from imitate.distributions.returns import QuantileReturn, midpoints
 from imitate.experiment.calibrate import Calibration, calibrate, transform
-from imitate.nets.heads import Quantiles, Scalar
-from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate.nets.q_network import QArchitecture, QNetwork
+from imitate.nets.return_heads import Quantiles, Scalar
 from imitate_envs.base import Discrete
 
 STOP, GAMMA = 0.3, 0.8
@@ -139,7 +139,7 @@ def test_nothing_known_is_said():
 
 
 def test_a_mean_is_no_law():
-    policy = ValuePolicy(Discrete(1_000), Discrete(2), 3, ValueArchitecture((4,)), imitate.core.noise.Stream(0, "init"))
+    policy = QNetwork(Discrete(1_000), Discrete(2), 3, QArchitecture((4,)), imitate.core.noise.Stream(0, "init"))
     assert policy.architecture.head == Scalar()
     with pytest.raises(ValueError, match="policy: it has learnt the mean of a return"):
         calibrate(policy, source(), GAMMA)
@@ -207,8 +207,8 @@ def test_measures_by_hand(tmp_path):
 
 def test_gymnasium_environments_serve_as_well():
     at = imitate.make("CartPole-v1", num_envs=3, members=2, native=False)
-    head = ValueArchitecture((8,), head=Quantiles(5))
-    policy = ValuePolicy(at.observation, at.action, 2, head, imitate.core.noise.Stream(0, "init"))
+    head = QArchitecture((8,), head=Quantiles(5))
+    policy = QNetwork(at.observation, at.action, 2, head, imitate.core.noise.Stream(0, "init"))
     found = calibrate(policy, at, 0.9)
     assert len(found.returns) == 2
     assert max(r.max() for r in found.returns) <= 10

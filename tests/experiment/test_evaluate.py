@@ -15,7 +15,7 @@ from imitate import nets
 from imitate.core import tree
 from imitate.core.rollout import TensorSource
 from imitate.experiment import Evaluation, Evaluator, evaluate
-from imitate.experiment.evaluate import interval, iqm
+from imitate.experiment.evaluate import EVALUATION_SEED, interval, iqm
 from imitate.teachers import control_law
 from tests.oracles import Reach, Walk
 
@@ -31,7 +31,7 @@ def decided(place, seed=7):
     """A random policy network that is not undecided."""
     policy = nets.policy(place, (8,), seed=seed)
     with torch.no_grad():
-        policy.network.layers[-1].weight.mul_(100)
+        policy.head.linear.weight.mul_(100)
     return policy
 
 
@@ -50,9 +50,19 @@ def test_a_teacher_is_exactly_as_good_as_itself(deterministic):
 def test_a_random_policy_is_worth_nothing():
     place = source()
     random = imitate.policies.Random(place.action)
-    found = evaluate(random, place, 7, teacher=decided(place))
+    found = evaluate(random, place, 7, teacher=decided(place), deterministic=False)
     assert np.array_equal(found.returns, found.random)
     assert found.percent_of_teacher == 0.0
+
+
+def test_the_random_policy_draws_even_where_the_others_do_not():
+    place, teacher = source(), decided(source())
+    drawn = place.play(imitate.policies.Random(place.action), 7, EVALUATION_SEED).double().numpy()
+    for deterministic in (True, False):
+        found = evaluate(teacher, place, 7, teacher=teacher, deterministic=deterministic)
+        assert np.array_equal(found.random, drawn)
+    always = evaluate(imitate.policies.Random(place.action), place, 7)
+    assert not np.array_equal(always.returns, drawn)
 
 
 def test_all_play_on_the_same_noise_and_another_seed_is_another():

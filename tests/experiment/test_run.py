@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from imitate import nets
+from imitate.core.progress import Progress
 from imitate.core.rollout import TensorSource
 from imitate.experiment import Evaluation, Report, load_checkpoint, run
 from imitate.experiment.evaluate import Evaluator
@@ -34,22 +35,16 @@ class Fake:
     def __init__(self, budget=100, during=lambda i: None, per=10):
         self.source = TensorSource(Walk(), id="Walk", num_envs=2, members=M)
         self.policy = nets.policy(self.source, (4,))
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.labels = torch.zeros(M, dtype=torch.int64)
+        self.progress = Progress(self.source.spec, budget)
         self.total = torch.zeros(M)  # what it has learnt
-        self.budget, self.during, self.per = budget, during, per
-
-    @property
-    def finished(self):
-        return int(self.steps) >= self.budget
+        self.during, self.per = during, per
 
     def step(self):
-        i = int(self.steps) // self.per + 1
+        i = int(self.progress.steps) // self.per + 1
         metrics = {"loss": torch.tensor([1.0, 2.0]) * i, "other": torch.full((M,), float(i * i))}
         metrics |= self.during(i) or {}
         self.total += metrics["loss"]
-        self.steps += self.per
-        self.labels += torch.tensor([1, 3])
+        self.progress.advance(self.per, torch.tensor([1, 3]))
         return metrics
 
 
@@ -156,7 +151,7 @@ def test_evaluations_are_of_the_policy_on_its_source_against_the_teacher():
     algorithm = Fake()
     teacher = nets.policy(algorithm.source, (4,), seed=9)
     with torch.no_grad():
-        teacher.network.layers[-1].weight.mul_(100)
+        teacher.head.linear.weight.mul_(100)
     (report,) = run(algorithm, evaluate_every=1_000, episodes=3, teacher=teacher)
     assert np.array_equal(report.evaluation.returns, Evaluator(algorithm.source, 3)(algorithm.policy).returns)
     assert np.array_equal(report.evaluation.teacher, Evaluator(algorithm.source, 3)(teacher).returns)
@@ -274,7 +269,7 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_checkpoint(tmp_
     assert steps_of(tmp_path) == 30
     fresh = Fake()
     load_checkpoint(fresh, tmp_path)
-    assert int(fresh.steps) == 30
+    assert int(fresh.progress.steps) == 30
     assert fresh.total.tolist() == [6, 12]
 
 
@@ -349,7 +344,7 @@ def test_a_foreign_or_truncated_checkpoint_is_refused(tmp_path, damage, message)
     with pytest.raises(ValueError, match=message) as caught:
         list(run(algorithm, checkpoint=tmp_path, resume=True))
     assert "\n" not in str(caught.value)
-    assert int(algorithm.steps) == 0
+    assert int(algorithm.progress.steps) == 0
 
 
 def truncate(path):
@@ -421,9 +416,9 @@ def test_a_checkpoint_of_another_config_is_refused_unless_it_is_named(tmp_path, 
     with pytest.raises(ValueError, match="was made with other options") as caught:
         load_checkpoint(other, tmp_path)
     assert str(caught.value) == f"checkpoint: '{tmp_path}' was made with other options: {message}"
-    assert int(other.steps) == 0
+    assert int(other.progress.steps) == 0
     load_checkpoint(other, tmp_path, changed=changes)
-    assert int(other.steps) == 100
+    assert int(other.progress.steps) == 100
 
 
 def test_another_network_is_refused(tmp_path):
@@ -444,14 +439,18 @@ def test_a_finished_run_is_extended(tmp_path):
     assert len(list(run(again, checkpoint=tmp_path, resume=True, changed=("lr",)))) == 2
 
 
-def test_a_checkpoint_that_holds_no_config_is_loaded(tmp_path):
+def test_a_checkpoint_that_holds_no_config_is_refused_and_its_policy_loads(tmp_path):
     """Those of the first version."""
     list(run(configured(), checkpoint=tmp_path))
     path = tmp_path / "checkpoint.json"
     document = json.loads(path.read_text("utf-8"))
     del document["config"], document["architecture"]
     path.write_text(json.dumps(document))
-    load_checkpoint(configured(lr=0.5), tmp_path)
+    algorithm = configured()
+    with pytest.raises(ValueError, match="was written by an earlier version; only its policy can be loaded"):
+        load_checkpoint(algorithm, tmp_path)
+    assert int(algorithm.progress.steps) == 0
+    assert nets.load(tmp_path).members == M
 
 
 def interrupt(at, *numbers):
@@ -482,7 +481,7 @@ def test_a_signal_lets_the_iteration_end_and_writes_a_checkpoint(tmp_path, handl
     assert reports[0].metrics["loss"].tolist() == [2, 4]  # all three iterations
     assert steps_of(tmp_path) == 30
     assert [row["steps"] for row in table(tmp_path)] == ["30"]
-    assert not algorithm.finished  # how a caller knows
+    assert not algorithm.progress.finished  # how a caller knows
     assert signal.getsignal(signal.SIGINT) is handler
     resumed = Fake()
     assert [report.steps for report in run(resumed, checkpoint=tmp_path, report_every=50, resume=True)] == [50, 100]
@@ -494,7 +493,7 @@ def test_a_second_signal_interrupts_at_once(tmp_path, handler, first):
     algorithm = Fake(during=interrupt(3, first, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         list(run(algorithm, checkpoint=tmp_path, report_every=20))
-    assert int(algorithm.steps) == 20
+    assert int(algorithm.progress.steps) == 20
     assert steps_of(tmp_path) == 20
 
 
@@ -530,7 +529,7 @@ def test_periods_below_one_are_refused(name, value):
     algorithm = Fake()
     with pytest.raises(ValueError, match=f"{name}: at least 1, not {value}"):
         list(run(algorithm, **{name: value}))
-    assert int(algorithm.steps) == 0
+    assert int(algorithm.progress.steps) == 0
 
 
 def test_progress_is_a_line_a_report_on_standard_error(capsys):

@@ -72,19 +72,19 @@ def choices(masked=False, seed=0):
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("weight", [0.0, 0.1, 20.0])
-def test_slopes_written_out_are_those_of_autograd(masked, weight):
+def test_gradients_written_out_are_those_of_autograd(masked, weight):
     logits, action, old, advantage = choices(masked)
     epsilon, c = torch.tensor([[0.1], [0.3]], dtype=torch.float64), torch.full((2, 1), weight, dtype=torch.float64)
     free = logits.clone().requires_grad_()
-    law = Categorical(free)
-    likelihood = -law.log_prob(action)
-    surrogate = clipped_surrogate(law.log_prob(action) - old, advantage, epsilon)
-    for expected, (loss, slope) in (
-        (surrogate, (lambda s: (s.loss, s.slope))(categorical_surrogate(logits, action, old, advantage, epsilon, c))),
+    distribution = Categorical(free)
+    likelihood = -distribution.log_prob(action)
+    surrogate = clipped_surrogate(distribution.log_prob(action) - old, advantage, epsilon)
+    for expected, (loss, grad) in (
+        (surrogate, (lambda s: (s.loss, s.grad))(categorical_surrogate(logits, action, old, advantage, epsilon, c))),
         (likelihood, (lambda e, h, s: (e - c * h, s))(*categorical_likelihood(logits, action, c))),
     ):
-        whole = expected - c * law.entropy()
+        whole = expected - c * distribution.entropy()
         torch.testing.assert_close(loss, whole.detach())
         (wanted,) = torch.autograd.grad(whole.sum(), free, retain_graph=True)
-        torch.testing.assert_close(slope, wanted.nan_to_num(0.0), rtol=1e-9, atol=1e-12)
-        assert slope.isfinite().all()
+        torch.testing.assert_close(grad, wanted.nan_to_num(0.0), rtol=1e-9, atol=1e-12)
+        assert grad.isfinite().all()

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from imitate.nets import Body
 from imitate.nets.convolution import Conv2d, Convolutions, grouped, looped, unfolded
-from imitate.nets.layers import CNN
-from tests.oracles import plain_mlp, stream
+from imitate_envs.base import Box
+from tests.oracles import stream
 
 M, B = 3, 4
 
@@ -21,6 +22,11 @@ def plain(layer, m):
         made.weight.copy_(layer.weight[m])
         made.bias.copy_(layer.bias[m])
     return made
+
+
+def encoder(members, shape):
+    """The body for images of that shape."""
+    return Body(Box(shape, 0.0, 1.0), members, hidden=(64,), activation="tanh", init=stream())
 
 
 def shifted(module):
@@ -72,16 +78,21 @@ def test_the_way_is_chosen_by_size(batch, shape, exact):
     ],
 )
 def test_networks_for_images_are_those_of_the_papers(shape, layers, hidden):
-    module = shifted(CNN(2, shape, 4, init=stream()))
-    assert [(*layer.weight.shape[1::2], layer.stride) for layer in module.convolutions] == layers
-    assert module.head.layers[0].weight.shape[-1] == hidden
-    assert module.convolutions.outputs == module.head.layers[0].weight.shape[1]
+    module = shifted(encoder(2, shape))
+    (convolutions,), (last,) = module.images, module.image_layers
+    assert [(*layer.weight.shape[1::2], layer.stride) for layer in convolutions] == layers
+    assert last.weight.shape[-1] == module.width == hidden
+    assert convolutions.outputs == last.weight.shape[1]
     x = torch.rand(2, 2, *shape)
-    out = module(x)
-    assert out.shape == (2, 2, 4)
+    out, _ = module(module.prepare(x))
+    assert out.shape == (2, 2, hidden)
     for m in range(2):
-        parts = [part for layer in module.convolutions for part in (plain(layer, m), nn.ReLU())]
-        alone = nn.Sequential(*parts, nn.Flatten(), plain_mlp(module.head, m, nn.ReLU))
+        parts = [part for layer in convolutions for part in (plain(layer, m), nn.ReLU())]
+        dense = nn.Linear(convolutions.outputs, hidden)
+        with torch.no_grad():
+            dense.weight.copy_(last.weight[m].T)
+            dense.bias.copy_(last.bias[m, 0])
+        alone = nn.Sequential(*parts, nn.Flatten(), dense, nn.ReLU())
         torch.testing.assert_close(out[m], alone(x[m]), rtol=1e-4, atol=1e-5)
 
 
@@ -91,8 +102,8 @@ def test_an_image_smaller_than_a_kernel_is_refused():
 
 
 def test_members_learn_apart():
-    module = CNN(2, (2, 6, 6), 3, init=stream())
+    module = encoder(2, (2, 6, 6))
     before = copy.deepcopy(module.state_dict())
-    module(torch.rand(2, 5, 2, 6, 6))[1].sum().backward()
+    module(torch.rand(2, 5, 2, 6, 6))[0][1].sum().backward()
     assert all(p.grad[1].any() and not p.grad[0].any() for p in module.parameters())
     assert all(torch.equal(p, before[name]) for name, p in module.state_dict().items())

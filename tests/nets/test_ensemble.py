@@ -7,8 +7,8 @@ import torch
 import imitate
 from imitate.core.noise import Stream
 from imitate.distributions.returns import EnsembleReturn, ReturnDistribution
-from imitate.nets.ensemble import Ensemble
-from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate.nets.q_network import QArchitecture, QNetwork
+from imitate.nets.return_heads import Ensemble
 from imitate_envs.base import Box, Discrete
 
 M, B, A, K = 2, 5, 3, 4
@@ -20,8 +20,8 @@ def make(seed=0):
 
 
 def network(head, observation=OBS, **options):
-    architecture = ValueArchitecture(hidden=(8, 6), head=head, **options)
-    return ValuePolicy(observation, Discrete(A), M, architecture, Stream(0, "init"), env="CartPole-v1")
+    architecture = QArchitecture(hidden=(8, 6), head=head, **options)
+    return QNetwork(observation, Discrete(A), M, architecture, Stream(0, "init"), env="CartPole-v1")
 
 
 def rows():
@@ -75,20 +75,19 @@ def test_each_estimate_has_a_target_of_its_own():
 def test_a_prior_is_added_and_never_learnt(options):
     policy = network(Ensemble(K, 2.5), **options)
     obs = 3 * torch.randn(M, B, 6)
-    if policy.normaliser is not None:
-        policy.normaliser.update(torch.randn(M, 50, 6) * 3 + 1)
-    seen = obs if policy.normaliser is None else policy.normaliser(obs)
-    x = seen
-    for layer in policy.prior.hidden:
-        x = torch.relu(layer(x, None))
-    prior = policy.prior.advantage(x, None).unflatten(-1, (A, K))
+    policy.observe(torch.randn(M, 50, 6) * 3 + 1)
+    seen = obs if policy.body.normaliser is None else policy.body.normaliser(obs)
+    x = torch.relu(policy.prior.head.hidden[0](torch.relu(policy.prior.body.layers[0](seen)), None))
+    prior = policy.prior.head.advantage(x, None).unflatten(-1, (A, K))
     without = network(Ensemble(K), **options)
     state = {name: value for name, value in policy.state_dict().items() if not name.startswith("prior.")}
     without.load_state_dict(state)
     assert without.prior is None
     torch.testing.assert_close(policy.returns(obs).values, without.returns(obs).values + 2.5 * prior)
     assert not any(p.requires_grad for p in policy.prior.parameters())
-    assert not any(child is policy.prior for child in policy.estimators)
+    learnt = {id(p) for part in policy.estimators for p in part.parameters()}
+    assert not learnt & {id(p) for p in policy.prior.parameters()}
+    assert learnt == {id(p) for p in policy.parameters() if p.requires_grad}
     assert policy.parameters_per_member == without.parameters_per_member
     spread = prior.std(-1)
     assert (spread > 0).all()  # each estimate has a function of its own
@@ -97,9 +96,13 @@ def test_a_prior_is_added_and_never_learnt(options):
 def test_a_prior_for_images():
     policy = network(Ensemble(K, 1.0), Box((2, 10, 10), 0.0, 1.0))
     obs = torch.randint(2, (M, B, 2, 10, 10), dtype=torch.uint8)
-    learnt, whole = policy._learnt(obs, None).values, policy.returns(obs).values
-    torch.testing.assert_close(whole, learnt + policy.prior.returns(obs).values)
-    assert policy.prior.trunk is not None
+    without = network(Ensemble(K), Box((2, 10, 10), 0.0, 1.0))
+    state = {name: value for name, value in policy.state_dict().items() if not name.startswith("prior.")}
+    without.load_state_dict(state)
+    prior = policy.prior.returns(obs).values
+    torch.testing.assert_close(policy.returns(obs).values, without.returns(obs).values + prior)
+    assert prior.abs().max() > 0
+    assert len(policy.prior.body.images) == 1
 
 
 def test_files_hold_the_prior(tmp_path):

@@ -6,18 +6,8 @@ import torch
 from torch import nn
 
 from imitate.core.noise import Stream
-from imitate.nets.layers import (
-    ACTIVATIONS,
-    CNN,
-    MLP,
-    Conv2d,
-    Linear,
-    Population,
-    RunningNorm,
-    features,
-    network,
-)
-from imitate_envs.base import Box, Discrete
+from imitate.nets.convolution import Conv2d
+from imitate.nets.layers import ACTIVATIONS, MLP, Linear, Population, RunningNorm
 from tests.oracles import plain_mlp, stream
 
 M, B = 3, 4
@@ -252,43 +242,6 @@ def test_a_population_is_saved_and_trained():
     for p in population.parameters():
         assert p.grad[1].any()
         assert not p.grad[0].any()
-
-
-# What a network takes
-
-
-def test_features():
-    obs = torch.tensor([[0, 2]])
-    assert features(Discrete(3), obs).tolist() == [[[1, 0, 0], [0, 0, 1]]]
-    image = torch.randint(256, (1, 2, 3, 4, 4), dtype=torch.uint8)
-    torch.testing.assert_close(features(Box((3, 4, 4), 0, 255), image), image / 255)
-    assert features(Box((2, 3)), torch.zeros(4, 5, 2, 3)).shape == (4, 5, 6)
-    last = torch.randint(256, (1, 2, 40, 36, 3), dtype=torch.uint8)
-    torch.testing.assert_close(features(Box((40, 36, 3), 0, 255), last), last.permute(0, 1, 4, 2, 3) / 255)
-    made = network(Box((40, 36, 3), 0, 255), 5, members=1, hidden=(), activation="relu", init=Stream(0, "init"))
-    assert made(features(Box((40, 36, 3), 0, 255), last)).shape == (1, 2, 5)
-    bits = torch.randint(2, (1, 2, 10, 10, 4), dtype=torch.uint8)
-    assert torch.equal(features(Box((10, 10, 4), 0, 1), bits), bits.permute(0, 1, 4, 2, 3).float())
-    assert torch.equal(features(Box((4, 10, 10), 0, 1), bits.bool()[..., :4, :, :]), bits[..., :4, :, :].float())
-    vector = torch.randn(4, 5, 3)
-    assert torch.equal(features(Box((3,)), vector), vector)
-
-
-@pytest.mark.parametrize(
-    ("space", "kind"),
-    [
-        (Discrete(3), MLP),
-        (Box((4,)), MLP),
-        (Box((2, 3)), MLP),
-        (Box((3, 36, 36), 0, 255), CNN),
-        (Box((10, 10, 4), 0, 1), CNN),
-    ],
-)
-def test_network_suits_its_space(space, kind):
-    module = network(space, 2, members=M, hidden=(4,), activation="relu", init=stream())
-    assert isinstance(module, kind)
-    obs = torch.zeros(M, B, *space.shape, dtype=torch.int64 if isinstance(space, Discrete) else torch.float32)
-    assert module(features(space, obs)).shape == (M, B, 2)
 
 
 def test_default_gain_is_that_of_a_rectifier():

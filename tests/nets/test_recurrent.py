@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from imitate import nets
-from imitate.nets import GRU, RecurrentArchitecture, RecurrentPolicy
+from imitate.nets import GRU, Actor, Architecture
 from imitate_envs.base import Box, Discrete
 from tests.oracles import stream
 
@@ -33,8 +33,8 @@ def plain(population, member):
     return one
 
 
-def make(members=M, observation=OBS, hidden=H):
-    return shaken(RecurrentPolicy(observation, Discrete(3), members, RecurrentArchitecture(hidden), stream()))
+def make(members=M, observation=OBS, units=H):
+    return shaken(Actor(observation, Discrete(3), members, Architecture(hidden=(), gru=units), stream()))
 
 
 def test_members_are_torchs_own():
@@ -79,14 +79,15 @@ def test_acting_is_the_sequence_step_by_step():
     obs, noise = torch.randn(T, M, B, F), torch.rand(T, M, B, 1)
     starts = torch.zeros(T, M, B, dtype=torch.bool)
     starts[0] = True
-    said = policy.distributions(obs, starts)
+    said, memories = policy.unroll(obs, None, starts)
     memory = policy.memory(M, B)
     for t in range(T):
         action, memory, _ = policy.act(obs[t], noise[t], memory)
         expected = type(said)(said.logits[t]).sample(noise[t])
         assert torch.equal(action, expected)
+        torch.testing.assert_close(memories[t], memory)
     assert memory.shape == (M, B, H)
-    later = policy.distributions(obs, torch.zeros_like(starts), memory)
+    later, _ = policy.unroll(obs, memory, torch.zeros_like(starts))
     assert not torch.allclose(later.logits, said.logits)
 
 
@@ -103,7 +104,7 @@ def test_predict_carries_the_state():
     policy = make()
     obs = np.random.default_rng(0).normal(size=(T, B, F)).astype(np.float32)
     starts = torch.zeros(T, M, B, dtype=torch.bool)
-    said = policy.distributions(torch.as_tensor(obs).unsqueeze(1).expand(T, M, B, F), starts).mode
+    said = policy.unroll(torch.as_tensor(obs).unsqueeze(1).expand(T, M, B, F), None, starts)[0].mode
     state = None
     for t in range(T):
         action, state = policy.predict(obs[t], state, deterministic=True, member=1)
@@ -118,22 +119,19 @@ def test_predict_carries_the_state():
 def test_files(observation, tmp_path):
     policy = make(observation=observation)
     policy.save(tmp_path)
-    loaded = nets.load_recurrent(tmp_path)
+    loaded = nets.load(tmp_path)
     obs = torch.randint(4, (T, M, B)) if isinstance(observation, Discrete) else torch.randn(T, M, B, F)
     starts = torch.zeros(T, M, B, dtype=torch.bool)
-    assert torch.equal(loaded.distributions(obs, starts).logits, policy.distributions(obs, starts).logits)
+    assert torch.equal(loaded.unroll(obs, None, starts)[0].logits, policy.unroll(obs, None, starts)[0].logits)
     assert loaded.architecture == policy.architecture
-    with pytest.raises(ValueError, match=r"read it by nets\.load_recurrent"):
-        nets.load(tmp_path)
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="action: a recurrent policy chooses among finitely many"):
-        RecurrentPolicy(OBS, OBS, 1, RecurrentArchitecture(), stream())
-    with pytest.raises(ValueError, match="hidden: at least one unit, not 0"):
-        make(hidden=0)
+    with pytest.raises(ValueError, match="gru: at least 0 units, not -1"):
+        make(units=-1)
     make().save(tmp_path)
     text = (tmp_path / "policy.json").read_text()
-    (tmp_path / "policy.json").write_text(text.replace('"hidden": 6', '"hidden": 5'))
+    assert '"gru": 6' in text
+    (tmp_path / "policy.json").write_text(text.replace('"gru": 6', '"gru": 5'))
     with pytest.raises(ValueError, match=r"policy\.json"):
-        nets.load_recurrent(tmp_path)
+        nets.load(tmp_path)

@@ -3,7 +3,7 @@ import torch
 
 from imitate.core.noise import normal
 from imitate.core.rollout import TensorSource
-from imitate.distributions.actions import Categorical, Normal
+from imitate.distributions.actions import Categorical, Normal, decide
 from imitate.policies import EpsilonGreedy, EpsilonZGreedy, Greedy, Mixture, Perturbed, Random
 from imitate_envs.base import Box, Discrete
 from tests.oracles import Walk
@@ -22,7 +22,8 @@ class Constant:
         return torch.zeros(shape)
 
     def act(self, obs, noise, memory):
-        return self.distribution(obs).sample(noise), memory + 1, {"mine": noise[..., 0]}
+        mine = {} if noise is None else {"mine": noise[..., 0]}
+        return decide(self.distribution(obs), noise), memory + 1, mine
 
     def distribution(self, obs):
         if isinstance(self.says, Categorical):
@@ -51,9 +52,34 @@ def test_greedy_takes_the_mode_without_noise():
     assert greedy.noise == 0
     _, (action, memory, _) = drive(greedy)
     assert (action == 1).all()
-    assert torch.equal(memory, teacher.memory(M, N))
-    obs = torch.zeros(M, 3, 3)
-    assert torch.equal(greedy.distribution(obs).logits, teacher.distribution(obs).logits)
+    assert torch.equal(memory, teacher.memory(M, N) + 1)  # it saw the step
+    assert (greedy.act(torch.zeros(M, 3, 3), None, teacher.memory(M, 3))[0] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda t: Mixture(t, always(2), torch.tensor([0.6, 0.4])), [1, 2]),
+        (lambda t: EpsilonGreedy(t, Discrete(3), torch.tensor(1.0)), [1, 1]),
+        (lambda t: EpsilonZGreedy(t, Discrete(3), torch.tensor(1.0)), [1, 1]),
+        (lambda t: Random(Discrete(3)), [0, 0]),
+    ],
+)
+def test_without_noise_there_is_one_answer(make, expected):
+    """The likelier policy of a mixture decides, and nobody explores."""
+    policy = make(chooser(0.3, 0.4, 0.3))
+    action, _, _ = policy.act(torch.zeros(M, 5, 3), None, policy.memory(M, 5))
+    assert action.tolist() == [[choice] * 5 for choice in expected]
+
+
+def test_without_noise_continuous_actions_are_modes():
+    teacher = Constant(Normal(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 0.5])), noise=2)
+    obs = torch.zeros(M, 5, 3)
+    action, memory, _ = Perturbed(teacher, TORQUE, torch.tensor(0.5)).act(obs, None, teacher.memory(M, 5))
+    assert torch.equal(action, torch.tensor([1.0, -1.0]).expand(M, 5, 2))
+    assert (memory == 1).all()
+    middle, _, _ = Random(TORQUE).act(obs, None, None)
+    torch.testing.assert_close(middle, torch.tensor([1.0, -0.125]).expand(M, 5, 2))
 
 
 @pytest.mark.parametrize("beta", [torch.tensor(0.0), torch.tensor(1.0), torch.tensor([1.0, 0.0])])

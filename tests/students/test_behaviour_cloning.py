@@ -12,8 +12,8 @@ from imitate.core import tree
 from imitate.core.noise import Stream
 from imitate.core.replay import Dataset, Examples
 from imitate.core.rollout import TensorSource
-from imitate.distributions.actions import Categorical, Normal
-from imitate.losses.imitation import negative_log_likelihood, squared_error
+from imitate.distributions.actions import Categorical, Normal, decide
+from imitate.losses.imitation import SquaredError, negative_log_likelihood, squared_error
 from imitate.students import BehaviourCloning, BehaviourCloningConfig, Demonstrations, demonstrate
 from imitate.students import behaviour_cloning as module
 from imitate.students.behaviour_cloning import held_out_error, hold_out
@@ -34,9 +34,12 @@ class Sign:
     def distribution(self, obs):
         return Categorical.certain(1 - obs[..., 0].sign().long() * (obs[..., 0].abs() > 0.2), 3)
 
+    def act(self, obs, noise, memory):
+        return decide(self.distribution(obs), noise), None, {}
+
 
 class Home:
-    """A teacher for `Reach`: straight to the origin."""
+    """A teacher for `Reach`: straight to the origin, never beyond the box."""
 
     noise = 0
 
@@ -44,7 +47,10 @@ class Home:
         return None
 
     def distribution(self, obs):
-        return Normal(-0.5 * obs, torch.ones_like(obs))
+        return Normal(-0.25 * obs, torch.ones_like(obs))
+
+    def act(self, obs, noise, memory):
+        return decide(self.distribution(obs), noise), None, {}
 
 
 class Copy:
@@ -57,6 +63,9 @@ class Copy:
 
     def distribution(self, obs):
         return Categorical.certain(obs, 3)
+
+    def act(self, obs, noise, memory):
+        return decide(self.distribution(obs), noise), None, {}
 
 
 def source(env, members=M, num_envs=4, seed=0):
@@ -98,7 +107,7 @@ def test_members_are_single_runs_on_the_same_noise(env, teacher, normalise, monk
     alone = [student.member(m) for m in range(M)]
     population = BehaviourCloning(place, data, student, config)
     metrics = [population.step() for _ in range(4)]
-    assert population.finished
+    assert population.progress.finished
     for m in range(M):
         own = replace(config, lr=config.lr[m], entropy=config.entropy[m])
         monkeypatch.setattr(module, "Stream", slicing(M, m))
@@ -119,17 +128,17 @@ def test_a_member_that_is_done_stays_what_it_would_be_alone(monkeypatch):
     student = nets.policy(place, (16,))
     alone = [student.member(m) for m in range(M)]
     population = BehaviourCloning(place, data, student, config)
-    while not population.finished:
+    while not population.progress.finished:
         population.step()
     lengths = []
     for m in range(M):
         monkeypatch.setattr(module, "Stream", slicing(M, m))
         single = BehaviourCloning(source(Walk(), 1), only(data, m), alone[m], replace(config, lr=config.lr[m]))
-        while not single.finished:
+        while not single.progress.finished:
             single.step()
-        lengths.append(int(single.steps))
+        lengths.append(int(single.progress.steps))
         torch.testing.assert_close(single.learner.flat[0], population.learner.flat[m], rtol=1e-4, atol=1e-4)
-    assert max(lengths) == int(population.steps)
+    assert max(lengths) == int(population.progress.steps)
     assert min(lengths) <= max(lengths) / 2, "one of them is to be done long before the others"
 
 
@@ -146,7 +155,7 @@ def test_luck_after_patience_has_run_out_does_not_count(monkeypatch):
     seen = []
     validate = bc._validate
     bc._validate = lambda: seen.append(bc.learner.flat.clone()) or validate()
-    while not bc.finished:
+    while not bc.progress.finished:
         bc.step()
     assert len(seen) == 6
     assert bc.best_error.tolist() == [3.0, 1.0, 1.0]
@@ -167,13 +176,17 @@ def noisy(env, episodes=12):
     [(Walk(), Sign(), None), (Reach(), Home(), None), (Reach(), Home(), negative_log_likelihood)],
 )
 def test_an_update_is_the_textbooks(env, teacher, loss):
-    """Plain layers, AdamW, a cross-entropy or a squared error, less an entropy bonus; on the same batches."""
+    """Plain layers, AdamW, a cross-entropy or a squared error, less an entropy bonus; on the same batches.
+
+    A continuous action counts in half ranges from the centre of its box.
+    """
     place = source(env, 1)
     student = nets.policy(place, (8,))
     config = BehaviourCloningConfig(
         updates=20, batch_size=8, lr=1e-2, entropy=0.1, weight_decay=0.2, validation=0, validate_every=20
     )
-    plain = plain_mlp(student.network, 0)
+    plain = plain_mlp(student, 0)
+    centre, half_range = torch.tensor([0.0, -0.125]), torch.tensor([1.0, 0.375])  # of Reach
     discrete = isinstance(env.action, Discrete)
     log_std = nn.Parameter(torch.zeros(0 if discrete else 2))
     bc = BehaviourCloning(place, shown(env, teacher, 1), student, config, loss=loss)
@@ -190,8 +203,9 @@ def test_an_update_is_the_textbooks(env, teacher, loss):
             error = nn.functional.cross_entropy(out, batch.action[0])
             spread = torch.distributions.Categorical(logits=out).entropy().mean()
         else:
-            normal = torch.distributions.Independent(torch.distributions.Normal(out, log_std.exp()), 1)
-            square = ((out - batch.action[0]) ** 2).sum(1).mean()
+            mean, scale = centre + half_range * out, half_range * log_std.exp()
+            normal = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)
+            square = (((mean - batch.action[0]) / half_range) ** 2).sum(1).mean()
             error = square if loss is None else -normal.log_prob(batch.action[0]).mean()
             spread = normal.entropy().mean()
         optimizer.zero_grad()
@@ -204,16 +218,18 @@ def test_an_update_is_the_textbooks(env, teacher, loss):
 def plain_in_order(plain, log_std, student):
     """The numbers of plain layers in the order and layout of the population's parameters."""
     layers = [layer for layer in plain if isinstance(layer, nn.Linear)]
-    by_name = {"log_std": log_std}
-    for i, layer in enumerate(layers):
-        by_name |= {f"network.layers.{i}.weight": layer.weight.T, f"network.layers.{i}.bias": layer.bias}
+    by_name = {"head.log_std": log_std}
+    places = [*(f"body.layers.{i}" for i in range(len(layers) - 1)), "head.linear"]
+    for place, layer in zip(places, layers, strict=True):
+        by_name |= {f"{place}.weight": layer.weight.T, f"{place}.bias": layer.bias}
     return [by_name[name] for name, _ in student.named_parameters()]
 
 
 def test_the_loss_follows_the_space():
-    for env, teacher, expected in ((Walk(), Sign(), negative_log_likelihood), (Reach(), Home(), squared_error)):
+    error = SquaredError(Reach.action)
+    for env, teacher, expected in ((Walk(), Sign(), negative_log_likelihood), (Reach(), Home(), error)):
         place = source(env)
-        assert BehaviourCloning(place, shown(env, teacher), nets.policy(place, (4,))).imitation is expected
+        assert BehaviourCloning(place, shown(env, teacher), nets.policy(place, (4,))).imitation == expected
 
 
 def test_a_squared_error_leaves_the_width_alone_and_a_likelihood_fits_it():
@@ -223,9 +239,9 @@ def test_a_squared_error_leaves_the_width_alone_and_a_likelihood_fits_it():
     for loss in (squared_error, negative_log_likelihood):
         student = nets.policy(place, ())
         bc = BehaviourCloning(place, data, student, config, loss=loss)
-        while not bc.finished:
+        while not bc.progress.finished:
             bc.step()
-        widths.append(student.log_std.exp().detach())
+        widths.append(student.head.log_std.exp().detach())
     assert torch.equal(widths[0], torch.ones_like(widths[0]))
     assert (widths[1] < 0.3).all()  # the teacher has no spread at all
 
@@ -278,7 +294,7 @@ def test_each_member_ends_with_its_best_parameters():
         return copied()
 
     bc._validate = look
-    while not bc.finished:
+    while not bc.progress.finished:
         errors.append(bc.step()["held_out"])
     errors = torch.stack(errors)
     assert len(errors) == 30
@@ -300,7 +316,7 @@ def test_the_held_out_error_is_the_mean_over_held_out_examples():
     assert not valid.all()  # members hold different numbers
     found = held_out_error(student, bc.held_out, negative_log_likelihood)
     for m in range(M):
-        out = plain_mlp(student.network, m)(examples.obs[m, valid[m]])
+        out = plain_mlp(student, m)(examples.obs[m, valid[m]])
         torch.testing.assert_close(found[m], nn.functional.cross_entropy(out, examples.action[m, valid[m]]).detach())
 
 
@@ -309,12 +325,12 @@ def test_training_ends_when_nobody_improves():
     config = BehaviourCloningConfig(updates=1_000, lr=0.0, validate_every=10, patience=3)
     bc = BehaviourCloning(place, shown(Walk(), Sign()), nets.policy(place, (4,)), config)
     looks = 0
-    while not bc.finished:
+    while not bc.progress.finished:
         bc.step()
         looks += 1
     # with a learning rate of 0 the first look is the best, and three more see no improvement
     assert looks == 4
-    assert int(bc.steps) == 40
+    assert int(bc.progress.steps) == 40
 
 
 def test_one_member_that_improves_keeps_the_others_company():
@@ -323,7 +339,7 @@ def test_one_member_that_improves_keeps_the_others_company():
     bc = BehaviourCloning(place, shown(Walk(), Sign()), nets.policy(place, (4,)), config)
     for _ in range(6):
         bc.step()
-    assert not bc.finished
+    assert not bc.progress.finished
     assert bc.waited.tolist()[:2] == [5, 5]
 
 
@@ -333,11 +349,11 @@ def test_no_more_updates_than_configured(updates, iterations):
     config = BehaviourCloningConfig(updates=updates, validate_every=10, patience=100)
     bc = BehaviourCloning(place, shown(Walk(), Sign()), nets.policy(place, (4,)), config)
     steps = []
-    while not bc.finished:
+    while not bc.progress.finished:
         bc.step()
-        steps.append(int(bc.steps))
+        steps.append(int(bc.progress.steps))
     assert steps == iterations
-    assert int(bc.learner.count) == updates == bc.budget
+    assert int(bc.learner.count) == updates == bc.progress.budget
 
 
 def test_without_validation_all_is_trained_on_and_the_last_parameters_stay():
@@ -348,7 +364,7 @@ def test_without_validation_all_is_trained_on_and_the_last_parameters_stay():
     assert torch.equal(bc.data.size, data.labels)
     assert bc.held_out.size.tolist() == [0] * M
     last = []
-    while not bc.finished:
+    while not bc.progress.finished:
         last.append(bc.learner.flat.clone())
         assert bc.step()["held_out"].tolist() == [0] * M
     assert len(last) == 3  # patience needs a look
@@ -360,7 +376,7 @@ def test_labels_are_all_that_were_given_and_the_source_stands_still():
     before = tree.map(torch.clone, place.state_dict())
     bc = BehaviourCloning(place, data, nets.policy(place, (4,)), BehaviourCloningConfig(updates=20, validate_every=10))
     bc.step()
-    assert torch.equal(bc.labels, data.labels)
+    assert torch.equal(bc.progress.labels, data.labels)
     assert torch.equal(bc.data.size + bc.held_out.size, data.labels)
     for (_, a), (_, b) in zip(tree.flatten(before), tree.flatten(place.state_dict()), strict=True):
         assert torch.equal(a, b)
@@ -373,18 +389,18 @@ def test_observations_are_standardised_by_the_training_data():
     bc = BehaviourCloning(place, data, student)
     for m in range(M):
         seen = bc.data.all()[0].obs[m, bc.data.all()[1][m]]
-        torch.testing.assert_close(student.normaliser.mean[m, 0], seen.mean(0), rtol=0.05, atol=0)
-        torch.testing.assert_close(student.normaliser.var[m, 0], seen.var(0), rtol=0.1, atol=0)
-    before = student.normaliser.mean.clone()
+        torch.testing.assert_close(student.body.normaliser.mean[m, 0], seen.mean(0), rtol=0.05, atol=0)
+        torch.testing.assert_close(student.body.normaliser.var[m, 0], seen.var(0), rtol=0.1, atol=0)
+    before = student.body.normaliser.mean.clone()
     bc.step()
-    assert torch.equal(before, student.normaliser.mean)
+    assert torch.equal(before, student.body.normaliser.mean)
 
 
 def test_a_toy_task_is_learnt_exactly():
     place = source(Identity())
     student = nets.policy(place, ())
     bc = BehaviourCloning(place, demonstrate(place, Copy(), 4), student, BehaviourCloningConfig(updates=300, lr=0.05))
-    while not bc.finished:
+    while not bc.progress.finished:
         bc.step()
     everything = torch.arange(3).repeat(M, 1)
     assert torch.equal(student.distribution(everything).mode, everything)
@@ -396,10 +412,10 @@ def test_a_continuous_task_is_learnt_closely():
     student = nets.policy(place, ())
     data = demonstrate(place, Home(), 10)
     bc = BehaviourCloning(place, data, student, BehaviourCloningConfig(updates=400, lr=0.02))
-    while not bc.finished:
+    while not bc.progress.finished:
         bc.step()
     obs = 2 * torch.rand(M, 50, 2) - 1
-    torch.testing.assert_close(student.distribution(obs).mode, -0.5 * obs, rtol=0, atol=0.01)
+    torch.testing.assert_close(student.distribution(obs).mode, -0.25 * obs, rtol=0, atol=0.005)
 
 
 ENOUGH = shown(Walk(), Sign())
@@ -408,13 +424,13 @@ ENOUGH = shown(Walk(), Sign())
 @pytest.mark.parametrize(
     ("config", "data", "message"),
     [
-        ({"validation": 1.0}, ENOUGH, r"validation: a share in \[0, 1\), not 1.0"),
-        ({"validation": -0.1}, ENOUGH, r"validation: a share in \[0, 1\), not -0.1"),
-        ({"validation": float("nan")}, ENOUGH, "validation: a share"),
-        ({"updates": 0}, ENOUGH, "updates: at least 1, not 0"),
-        ({"batch_size": 0}, ENOUGH, "batch_size: at least 1, not 0"),
-        ({"validate_every": 0}, ENOUGH, "validate_every: at least 1, not 0"),
-        ({"patience": 0}, ENOUGH, "patience: at least 1, not 0"),
+        ({"validation": 1.0}, ENOUGH, r"validation: must be in \[0, 1\), not 1.0"),
+        ({"validation": -0.1}, ENOUGH, r"validation: must be in \[0, 1\), not -0.1"),
+        ({"validation": float("nan")}, ENOUGH, "validation: must be finite, not nan"),
+        ({"updates": 0}, ENOUGH, "updates: must be at least 1, not 0"),
+        ({"batch_size": 0}, ENOUGH, "batch_size: must be at least 1, not 0"),
+        ({"validate_every": 0}, ENOUGH, "validate_every: must be at least 1, not 0"),
+        ({"patience": 0}, ENOUGH, "patience: must be at least 1, not 0"),
         ({"lr": (1e-3, 1e-3)}, ENOUGH, "lr: 2 values for 3 members"),
         ({"entropy": (0.0,) * 4}, ENOUGH, "entropy: 4 values for 3 members"),
         ({}, only(ENOUGH, 0), "demonstrations: of 1 members, the source has 3"),
@@ -437,7 +453,7 @@ def test_arrays_from_elsewhere_teach_every_member():
     bc = BehaviourCloning(
         place, Demonstrations.from_arrays(obs, label, place), student, BehaviourCloningConfig(updates=400, lr=1e-2)
     )
-    while not bc.finished:
+    while not bc.progress.finished:
         bc.step()
     assert (bc.best_error < 0.2).all()
     assert isinstance(place.observation, Box)

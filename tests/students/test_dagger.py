@@ -10,8 +10,8 @@ from imitate.core import rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
 from imitate.core.types import unfold
-from imitate.distributions.actions import Categorical, Normal
-from imitate.losses.imitation import negative_log_likelihood, squared_error
+from imitate.distributions.actions import Categorical, Normal, decide
+from imitate.losses.imitation import SquaredError, negative_log_likelihood
 from imitate.policies import Greedy
 from imitate.students import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear, demonstrate
 from imitate.students import dagger as module
@@ -34,7 +34,7 @@ class Middle:
         return Categorical(2 * torch.nn.functional.one_hot(best, 3).float())
 
     def act(self, obs, noise, memory):
-        return self.distribution(obs).sample(noise), None, {}
+        return decide(self.distribution(obs), noise), None, {}
 
 
 class Home:
@@ -47,6 +47,9 @@ class Home:
 
     def distribution(self, obs):
         return Normal(-0.5 * obs, torch.ones_like(obs))
+
+    def act(self, obs, noise, memory):
+        return decide(self.distribution(obs), noise), None, {}
 
 
 def source(env=None, members=M, seed=0):
@@ -128,7 +131,7 @@ def test_the_schedule_is_followed_and_demonstrations_are_its_first_round(beta, s
 @pytest.mark.parametrize("validation", [0.0, 0.3])
 def test_the_aggregate_is_what_was_visited_with_the_modes_of_the_teacher_there(validation):
     dagger = made(replace(SMALL, validation=validation, beta=Exponential(0.5)))
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
     assert len(dagger.source.seen) == 4
     for m in range(M):
@@ -158,18 +161,21 @@ def test_a_source_may_reuse_its_memory():
 
         if reuse:
             dagger.source.collect = overwriting
-        while not dagger.finished:
+        while not dagger.progress.finished:
             dagger.step()
         contents_.append([contents(dagger.data, m) for m in range(M)])
     assert contents_[0] == contents_[1]
 
 
-def test_continuous_labels_are_the_modes_too():
+def test_continuous_labels_are_the_modes_too_inside_of_the_box():
     dagger = made(replace(SMALL, validation=0), env=Reach())
     dagger.step()
     examples, _ = dagger.data.all()
-    torch.testing.assert_close(examples.action, -0.5 * examples.obs)
-    assert dagger.imitation is squared_error
+    modes = -0.5 * examples.obs
+    inside = modes.clamp(torch.tensor(Reach.action.low), torch.tensor(Reach.action.high))
+    assert not torch.equal(modes, inside)
+    torch.testing.assert_close(examples.action, inside)
+    assert dagger.imitation == SquaredError(Reach.action)
     assert made().imitation is negative_log_likelihood
 
 
@@ -178,15 +184,15 @@ def test_labels_and_steps_are_counted(start):
     shown = demonstrate(source(seed=5), Middle(), 5).thinned(2) if start else None
     dagger = made(demonstrations=shown)
     given = shown.labels if start else torch.zeros(M, dtype=torch.int64)
-    assert torch.equal(dagger.labels, given)
+    assert torch.equal(dagger.progress.labels, given)
     for i in range(1, 5):
-        assert not dagger.finished
+        assert not dagger.progress.finished
         dagger.step()
-        assert torch.equal(dagger.labels, given + i * 6 * N)
-        assert int(dagger.steps) == i * 6 * N
-        assert torch.equal(dagger.data.size + dagger.held_out.size, dagger.labels)
-    assert dagger.finished
-    assert int(dagger.steps) == dagger.budget == 4 * 6 * N
+        assert torch.equal(dagger.progress.labels, given + i * 6 * N)
+        assert int(dagger.progress.steps) == i * 6 * N
+        assert torch.equal(dagger.data.size + dagger.held_out.size, dagger.progress.labels)
+    assert dagger.progress.finished
+    assert int(dagger.progress.steps) == dagger.progress.budget == 4 * 6 * N
 
 
 def test_each_round_fits_and_so_do_demonstrations_before_the_first_drive():
@@ -222,7 +228,7 @@ def test_the_teacher_drives_the_first_round_as_it_would_alone():
 def test_the_student_drives_from_the_first_round_if_there_are_demonstrations():
     """And greedily, as in all later rounds: its actions are its modes at the time of the drive."""
     dagger = made(demonstrations=demonstrate(source(seed=5), Middle(), 4), normalise=True)
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
     for seen, modes in zip(dagger.source.seen, dagger.source.modes, strict=True):
         assert not seen.extras["first_acted"].any()
@@ -247,12 +253,12 @@ def test_a_mixture_takes_its_share_step_by_step():
 
 def test_the_aggregate_is_bounded_and_keeps_old_rounds():
     dagger = made(replace(SMALL, rounds=10, capacity=30, validation=0.5))
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
         assert (dagger.data.size <= 30).all()
     assert (dagger.data.size == 30).all()
     assert (dagger.held_out.size == 30).all()
-    assert (dagger.labels == 10 * 24).all()
+    assert (dagger.progress.labels == 10 * 24).all()
     for m in range(M):
         rounds = []
         for o in dagger.data.all()[0].obs[m]:
@@ -316,12 +322,12 @@ def test_the_teacher_never_changes_and_one_serves_all_members():
     """A population of one answers every member as it would alone."""
     alone = source(members=1)
     teacher = nets.policy(alone, (8,), seed=7, normalise=True)
-    teacher.normaliser.update(torch.randn(1, 100, 2))
+    teacher.observe(torch.randn(1, 100, 2))
     with torch.no_grad():
-        teacher.network.layers[-1].weight.mul_(100)
+        teacher.head.linear.weight.mul_(100)
     before = snapshot(teacher)
     dagger = made(replace(SMALL, validation=0, updates=40, rounds=6), teacher=teacher)
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
     assert snapshot(teacher).keys() == before.keys()
     for name, value in teacher.state_dict().items():
@@ -339,7 +345,7 @@ def teacher_state(before, name):
     *parents, last = name.split(".")
     for kind in ("_parameters", "_buffers"):
         path = "".join(f"._modules.{parent}" for parent in parents)
-        found = before.get(f"NetworkPolicy{path}.{kind}.{last}")
+        found = before.get(f"Actor{path}.{kind}.{last}")
         if found is not None:
             return found
     raise AssertionError(name)
@@ -349,7 +355,7 @@ def test_each_member_of_a_teacher_population_teaches_its_own_student():
     place = source()
     teacher = nets.policy(place, (8,), seed=7)
     with torch.no_grad():
-        teacher.network.layers[-1].weight.mul_(100)
+        teacher.head.linear.weight.mul_(100)
     dagger = made(replace(SMALL, validation=0), teacher=teacher)
     dagger.step()
     examples, _ = dagger.data.all()
@@ -381,7 +387,7 @@ def test_members_are_single_runs_on_the_same_noise(monkeypatch, normalise):
         monkeypatch.setattr(rollout, "Stream", sliced)
         own = replace(config, lr=config.lr[m], entropy=config.entropy[m])
         if normalise:  # the demonstrations have been counted when the population was built
-            alone[m].normaliser = type(alone[m].normaliser)(1, (2,))
+            alone[m].body.normaliser = type(alone[m].body.normaliser)(1, (2,))
         single = DAgger(
             source(members=1), Middle(), alone[m], own, demonstrations=tree.map(lambda x, m=m: x[m : m + 1], shown)
         )
@@ -394,10 +400,10 @@ def test_members_are_single_runs_on_the_same_noise(monkeypatch, normalise):
 
 def test_observations_are_standardised_by_the_aggregate():
     dagger = made(replace(SMALL, rollout=100, updates=1), normalise=True)
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
     visited = torch.cat([seen.flatten().obs for seen in dagger.source.seen], 1)
-    norm = dagger.policy.normaliser
+    norm = dagger.policy.body.normaliser
     torch.testing.assert_close(norm.var[:, 0], visited.var(1), rtol=0.25, atol=0.02)
     torch.testing.assert_close(norm.mean[:, 0], visited.mean(1), rtol=0.25, atol=0.06)
     assert (norm.count == 4 * 100 * N).all()
@@ -419,7 +425,7 @@ def test_a_toy_task_is_learnt_exactly():
     place = source(Identity())
     student = nets.policy(place, ())
     dagger = DAgger(place, Copy(), student, replace(SMALL, updates=60, lr=0.05))
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
     assert torch.equal(place.play(Greedy(student), 5, seed=1), torch.full((M, 5), 10.0))
 
@@ -430,13 +436,13 @@ ONE = demonstrate(source(members=1), Middle(), 2)
 @pytest.mark.parametrize(
     ("config", "demonstrations", "message"),
     [
-        ({"validation": 1.0}, None, r"validation: a share in \[0, 1\), not 1.0"),
+        ({"validation": 1.0}, None, r"validation: must be in \[0, 1\), not 1.0"),
         ({"best_round": True, "validation": 0.0}, None, "best_round: needs held-out labels"),
-        ({"rounds": 0}, None, "rounds: at least 1, not 0"),
-        ({"rollout": 0}, None, "rollout: at least 1, not 0"),
-        ({"updates": 0}, None, "updates: at least 1, not 0"),
-        ({"batch_size": 0}, None, "batch_size: at least 1, not 0"),
-        ({"capacity": 0}, None, "capacity: at least 1 example, not 0"),
+        ({"rounds": 0}, None, "rounds: must be at least 1, not 0"),
+        ({"rollout": 0}, None, "rollout: must be at least 1, not 0"),
+        ({"updates": 0}, None, "updates: must be at least 1, not 0"),
+        ({"batch_size": 0}, None, "batch_size: must be at least 1, not 0"),
+        ({"capacity": 0}, None, "capacity: must be at least 1, not 0"),
         ({"lr": (1.0, 1.0)}, None, "lr: 2 values for 3 members"),
         ({}, ONE, "demonstrations: of 1 members, the source has 3"),
     ],

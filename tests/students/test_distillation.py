@@ -10,7 +10,7 @@ from imitate import nets
 from imitate.core import rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
-from imitate.distributions.actions import Categorical
+from imitate.distributions.actions import Categorical, decide
 from imitate.losses.distillation import cross_entropy, forward_kl, mse, reverse_kl
 from imitate.policies import Greedy, Mixture
 from imitate.students import PolicyDistillation, PolicyDistillationConfig
@@ -31,7 +31,7 @@ def teacher_of(place, seed=7, sharpness=100.0, **options):
     """A random network that is not undecided."""
     teacher = nets.policy(place, (8,), seed=seed, **options)
     with torch.no_grad():
-        teacher.network.layers[-1].weight.mul_(sharpness)
+        teacher.head.linear.weight.mul_(sharpness)
     return teacher
 
 
@@ -63,7 +63,7 @@ def test_the_student_comes_close_and_the_teacher_stays():
     obs = distillation.source.collect(distillation.teacher, 50).flatten().obs
     before = divergence(distillation, obs)
     first = distillation.step()
-    while not distillation.finished:
+    while not distillation.progress.finished:
         last = distillation.step()
     assert (divergence(distillation, obs) < 0.05 * before).all()
     assert (last["agreement"] > first["agreement"] + 0.1).all()
@@ -94,7 +94,7 @@ def test_a_step_is_the_textbooks(temperature, batch_size):
     """Plain layers, torch's Adam, clipping and divergence, on the recorded batches, one member."""
     place = source(members=1)
     student = nets.policy(place, (8,), seed=1)
-    plain = plain_mlp(student.network, 0)
+    plain = plain_mlp(student, 0)
     config = replace(SMALL, batch_size=batch_size, temperature=temperature, max_grad_norm=0.02, anneal_lr=False)
     distillation = PolicyDistillation(place, teacher_of(place), student, config)
     batches = watch(distillation)
@@ -110,7 +110,7 @@ def test_a_step_is_the_textbooks(temperature, batch_size):
         norms.append(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.02))
         optimizer.step()
     assert max(norms) > 0.02  # the bound does something
-    for mine, theirs in zip(plain_mlp(student.network, 0).parameters(), plain.parameters(), strict=True):
+    for mine, theirs in zip(plain_mlp(student, 0).parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -161,14 +161,14 @@ def test_the_drivers_differ():
 
 def test_every_step_is_labelled():
     distillation = made()
-    assert distillation.labels.tolist() == [0] * M
+    assert distillation.progress.labels.tolist() == [0] * M
     for i in range(1, 14):
-        assert not distillation.finished
+        assert not distillation.progress.finished
         distillation.step()
-        assert distillation.labels.tolist() == [8 * N * i] * M
-        assert int(distillation.steps) == 8 * N * i
-    assert distillation.finished  # 416 of 400
-    assert distillation.budget == 400
+        assert distillation.progress.labels.tolist() == [8 * N * i] * M
+        assert int(distillation.progress.steps) == 8 * N * i
+    assert distillation.progress.finished
+    assert distillation.progress.budget == 416  # 400 in whole rollouts
 
 
 def test_the_learning_rate_falls_to_zero_or_stays():
@@ -214,17 +214,17 @@ def test_a_continuous_teacher():
     place = source(Reach())
     teacher = teacher_of(place)
     with torch.no_grad():
-        teacher.log_std.fill_(-1)
+        teacher.head.log_std.fill_(-1)
     student = nets.policy(place, (8,), seed=1)
     config = replace(SMALL, steps=6_400, batch_size=32, lr=2e-2)
     distillation = PolicyDistillation(place, teacher, student, config)
     metrics = distillation.step()
     assert "agreement" not in metrics
-    while not distillation.finished:
+    while not distillation.progress.finished:
         distillation.step()
     obs = source(Reach(), seed=3).collect(teacher, 20).flatten().obs
     torch.testing.assert_close(student.distribution(obs).loc, teacher.distribution(obs).loc, rtol=0, atol=0.15)
-    torch.testing.assert_close(student.log_std, teacher.log_std, rtol=0, atol=0.2)
+    torch.testing.assert_close(student.head.log_std, teacher.head.log_std, rtol=0, atol=0.2)
 
 
 def test_a_squashed_teacher_and_student():
@@ -232,7 +232,7 @@ def test_a_squashed_teacher_and_student():
     student = nets.policy(place, (8,), seed=1, squash=True)
     distillation = PolicyDistillation(place, teacher_of(place, squash=True), student, replace(SMALL, steps=1_600))
     first = distillation.step()["loss"]
-    while not distillation.finished:
+    while not distillation.progress.finished:
         last = distillation.step()["loss"]
     assert (last < 0.5 * first).all()
 
@@ -250,7 +250,7 @@ def test_kinds_that_no_loss_compares_are_refused(loss):
 
 def test_one_teacher_serves_all_members():
     one = teacher_of(source(members=1), normalise=True)
-    one.normaliser.update(torch.randn(1, 200, 2))
+    one.observe(torch.randn(1, 200, 2))
     distillation = made(teacher=one)
     batches = watch(distillation)
     distillation.step()
@@ -292,10 +292,13 @@ def test_a_toy_task_is_learnt_exactly():
         def distribution(self, obs):
             return Categorical.certain(obs, 3)
 
+        def act(self, obs, noise, memory):
+            return decide(self.distribution(obs), noise), None, {}
+
     place = source(Identity())
     student = nets.policy(place, ())
     distillation = PolicyDistillation(place, Copy(), student, replace(SMALL, steps=1_600, lr=0.1))
-    while not distillation.finished:
+    while not distillation.progress.finished:
         distillation.step()
     assert torch.equal(place.play(Greedy(student), 5, seed=1), torch.full((M, 5), 10.0))
 
@@ -307,7 +310,7 @@ def test_a_control_law_can_be_distilled():
     student = nets.policy(place, (16,))
     distillation = PolicyDistillation(place, control_law("CartPole-v1"), student, config)
     assert (place.play(Greedy(student), 10, seed=1).mean(1) < 200).all()
-    while not distillation.finished:
+    while not distillation.progress.finished:
         distillation.step()
     assert (place.play(Greedy(student), 10, seed=1).mean(1) > 400).all()
 
@@ -321,8 +324,8 @@ def test_observations_are_standardised_by_what_was_visited():
     for _ in range(3):
         distillation.step()
     seen = torch.cat([v.flatten().obs for v in visited], 1)
-    torch.testing.assert_close(student.normaliser.mean[:, 0], seen.mean(1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(student.normaliser.var[:, 0], seen.var(1, correction=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(student.body.normaliser.mean[:, 0], seen.mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(student.body.normaliser.var[:, 0], seen.var(1, correction=0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -330,11 +333,11 @@ def test_observations_are_standardised_by_what_was_visited():
     [
         ({"batch_size": 20}, r"batch_size: 20 does not divide rollout·num_envs = 32"),
         ({"batch_size": 64}, r"batch_size: 64 does not divide rollout·num_envs = 32"),
-        ({"batch_size": 0}, "batch_size: at least 1, not 0"),
-        ({"batch_size": -8}, "batch_size: at least 1, not -8"),
-        ({"steps": 0}, "steps: at least 1, not 0"),
-        ({"rollout": 0}, "rollout: at least 1, not 0"),
-        ({"epochs": 0}, "epochs: at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size: must be at least 1, not 0"),
+        ({"batch_size": -8}, "batch_size: must be at least 1, not -8"),
+        ({"steps": 0}, "steps: must be at least 1, not 0"),
+        ({"rollout": 0}, "rollout: must be at least 1, not 0"),
+        ({"epochs": 0}, "epochs: must be at least 1, not 0"),
         ({"temperature": 0.0}, "temperature: must be positive, not 0.0"),
         ({"temperature": -1.0}, "temperature: must be positive"),
         ({"lr": (1e-3, 1e-3)}, "lr: 2 values for 3 members"),
@@ -347,7 +350,7 @@ def test_what_does_not_fit_is_refused(config, message):
 
 def test_the_whole_state_is_finite_after_a_run():
     distillation = made()
-    while not distillation.finished:
+    while not distillation.progress.finished:
         metrics = distillation.step()
     assert all(value.isfinite().all() and value.shape == (M,) for value in metrics.values())
     assert all(leaf.isfinite().all() for leaf in tree.leaves(distillation.learner.state_dict()))

@@ -28,7 +28,7 @@ def law():
 
 def fitted(algorithm):
     """What becomes of a student, against the law."""
-    while not algorithm.finished:
+    while not algorithm.progress.finished:
         algorithm.step()
     return evaluate(algorithm.policy, algorithm.source, 20, teacher=law())
 
@@ -70,7 +70,7 @@ def test_a_student_a_tenth_of_the_size_is_distilled(demonstrations):
     assert student.parameters_per_member < 0.1 * teacher.parameters_per_member
     config = PolicyDistillationConfig(steps=6_000, rollout=32, batch_size=64, epochs=2, lr=1e-2)
     distillation = PolicyDistillation(at, teacher, student, config)
-    while not distillation.finished:
+    while not distillation.progress.finished:
         distillation.step()
     found = evaluate(student, at, 20, teacher=teacher)
     assert found.ci[0] >= 400

@@ -1,5 +1,7 @@
 """k steps, a checkpoint, k more: 2k steps, bit for bit, for every algorithm; nothing that changes is forgotten."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def source(env, seed):
 def teacher_of(env):
     teacher = nets.policy(source(env, 0), (8,), seed=7)
     with torch.no_grad():
-        teacher.network.layers[-1].weight.mul_(100)
+        teacher.head.linear.weight.mul_(100)
     return teacher
 
 
@@ -101,8 +103,9 @@ CASES = {
 
 
 def states(algorithm):
-    """Everything that is reached from an algorithm, but for what is kept only to be read next time."""
-    return {path: value for path, value in snapshot(algorithm).items() if "_saved_memory" not in path}
+    """Everything that is reached from an algorithm, but for addresses in memory and what is kept to be read later."""
+    left_out = ("_saved_memory", "learner._places")
+    return {path: value for path, value in snapshot(algorithm).items() if not any(name in path for name in left_out)}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -118,10 +121,10 @@ def test_a_resumed_run_is_the_uninterrupted_one(case, at, tmp_path):
 
     second = CASES[case](0)
     load_checkpoint(second, tmp_path)
-    assert int(second.steps) == int(first.steps) > 0
+    assert int(second.progress.steps) == int(first.progress.steps) > 0
     for i in range(at, 4):
         assert same(second.step(), expected[i]), f"metrics of iteration {i + 1}"
-    assert second.finished == straight.finished
+    assert second.progress.finished == straight.progress.finished
     mine, theirs = states(second), states(straight)
     assert mine.keys() == theirs.keys()
     for path, value in theirs.items():
@@ -139,8 +142,14 @@ def test_other_numbers_would_be_noticed():
         assert not same(build(0).step(), build(1).step())
 
 
-# Computed anew from the number of rounds before each drive.
-RECOMPUTED = {"DAgger.driver.beta", "DAgger.source._driver.beta"}
+# Computed anew, from the number of rounds before each drive and from the steps before each rollout is learnt from.
+RECOMPUTED = {
+    "DAgger.driver.beta",
+    "DAgger.source._driver.beta",
+    "PolicyDistillation.learner.lr",
+    "PPO.learner.lr",
+    "PPO.hyper.epsilon",
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -186,21 +195,28 @@ def test_a_checkpoint_of_another_algorithm_or_environment_is_refused(tmp_path):
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
-    one = dagger(0)
+    one = dagger(0, lr=1e-2)
     one.step()
     save_checkpoint(one, tmp_path)
-    place = TensorSource(Walk(), id="Walk", num_envs=N, members=3)
-    other = DAgger(place, nets.policy(place, (8,)), nets.policy(place, (8,)), DAggerConfig(rounds=4, rollout=5))
+
+    def other(student=None, members=M, **config):
+        place = TensorSource(Walk(), id="Walk", num_envs=N, members=members)
+        student = nets.policy(place, (8,)) if student is None else student
+        return DAgger(place, nets.policy(place, (8,)), student, replace(one.config, **config))
+
     with pytest.raises(ValueError, match=r"checkpoint: source does not fit this run: saved with .* = \(2, 4\)"):
-        load_checkpoint(other, tmp_path)
+        load_checkpoint(other(members=3), tmp_path)
     place = source(Walk(), 0)
-    wide = DAgger(place, teacher_of(Walk()), nets.policy(place, (9,)), DAggerConfig(rounds=4, rollout=5))
+    with pytest.raises(ValueError, match=r"was made with other options: architecture\.hidden \[8\], now \[9\]"):
+        load_checkpoint(other(nets.policy(place, (9,))), tmp_path)
+    own = nets.policy(place, (8,), build=lambda: torch.nn.Linear(2, 3))  # whose shapes no architecture tells
     with pytest.raises(ValueError, match="checkpoint: policy does not fit this run") as caught:
-        load_checkpoint(wide, tmp_path)
+        load_checkpoint(other(own), tmp_path)
     assert "\n" not in str(caught.value)
-    best = DAgger(place, teacher_of(Walk()), nets.policy(place, (8,)), DAggerConfig(rounds=4, best_round=True))
+    with pytest.raises(ValueError, match=r"was made with other options: config\.best_round False, now True"):
+        load_checkpoint(other(best_round=True), tmp_path)
     with pytest.raises(ValueError, match="snapshots"):
-        load_checkpoint(best, tmp_path)
+        load_checkpoint(other(best_round=True), tmp_path, changed=("best_round",))
 
 
 def test_the_folder_holds_the_policy_by_itself(tmp_path):

@@ -54,12 +54,16 @@ def assert_same_actions(policy, model, obs, theirs_see=None):
     theirs = model.predict(obs if theirs_see is None else theirs_see, deterministic=True)[0]
     ours = policy.predict(obs, deterministic=True)[0]
     assert ours.shape == theirs.shape
-    if isinstance(model.action_space, spaces.Discrete):
-        top = policy.distribution(torch.as_tensor(obs)[None]).logits[0].topk(2).values
-        clear = (top[:, 0] - top[:, 1] > 1e-5).detach().numpy()
-        assert clear.mean() > 0.99
-        assert (ours == theirs)[clear].all()
-        assert len(np.unique(ours)) > 1
+    if isinstance(model.action_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+        logits = policy.distribution(torch.as_tensor(obs)[None]).logits
+        places = logits if isinstance(logits, tuple) else (logits,)
+        assert len(places) == ours.reshape(len(obs), -1).shape[1]
+        for place, mine, expected in zip(places, *(x.reshape(len(obs), -1).T for x in (ours, theirs)), strict=True):
+            top = place[0].topk(2).values
+            clear = (top[:, 0] - top[:, 1] > 1e-5).detach().numpy()
+            assert clear.mean() > 0.99
+            assert (mine == expected)[clear].all()
+            assert len(np.unique(mine)) > 1
     else:
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
         assert ours.std(0).min() > 0

@@ -8,9 +8,11 @@ from gymnasium import spaces
 from torch import nn
 
 from imitate.core.rollout import TensorSource
+from imitate.core.wrappers import Recorded
 from imitate.distributions.actions import Categorical, Normal
-from imitate.teachers import from_callable, from_module
+from imitate.teachers import from_callable, from_module, load
 from imitate_envs import ENVS, Box, Discrete
+from imitate_envs.base import Dict
 
 FOUR = Box((4,))
 FORCES = Box((2,), -2.0, (1.0, 3.0))
@@ -84,9 +86,29 @@ def test_a_source_an_environment_or_spaces():
     with pytest.raises(ValueError, match="source: a source, an environment or a pair"):
         from_callable(sign, "CartPole-v1")
     with pytest.raises(ValueError, match="not supported"):
-        from_callable(sign, (theirs.observation_space, spaces.MultiDiscrete([2, 2])))
-    with pytest.raises(ValueError, match=r"not in Box\(2, 2\)"):
-        from_callable(sign, (FOUR, Box((2, 2))))
+        from_callable(sign, (theirs.observation_space, spaces.Text(3)))
+    with pytest.raises(ValueError, match=r"action: policies act in .*, not in Dict"):
+        from_callable(sign, (FOUR, Dict.of({"turn": FORCES})))
+
+
+def test_a_source_around_a_source_has_a_spec_and_no_more():
+    source = Recorded(TensorSource(ENVS["CartPole-v1"](), id="CartPole-v1", num_envs=2), lambda rollout: None)
+    assert from_callable(sign, source).action == Discrete(2)
+    assert load(sign, source).observation.shape == (4,)
+    with pytest.raises(ValueError, match=r"made for observations Box\(3,\), but CartPole-v1 gives Box\(4,\)"):
+        load("control:Pendulum-v1", source)
+
+
+def test_many_choices_and_matrices():
+    """What a function gives is in the shape of the space, and what acts in the suite is flat."""
+    obs = torch.randn(2, 3, 4)
+    levers = from_callable(lambda x: (x[:, :2] > 0).astype(int) + [0, 1], (FOUR, spaces.MultiDiscrete([2, 3])))
+    expected = (obs[..., :2] > 0).long() + torch.tensor([0, 1])
+    assert torch.equal(levers.act(obs, None, None)[0], expected)
+    assert torch.equal(levers.distribution(obs).mode, expected)
+    matrix = from_callable(lambda x: x.reshape(len(x), 2, 2).clip(-1, 1), (FOUR, Box((2, 2), -1.0, 1.0)))
+    torch.testing.assert_close(matrix.act(obs, None, None)[0], obs.clamp(-1, 1))
+    torch.testing.assert_close(matrix.distribution(obs).mode, obs.clamp(-1, 1))
 
 
 def test_in_a_rollout():

@@ -13,7 +13,7 @@ from torch import nn
 import imitate_envs
 from imitate import nets, teachers
 from imitate.core.rollout import TensorSource
-from imitate.nets import NetworkPolicy
+from imitate.nets import Actor
 from imitate.policies import Greedy
 from imitate.teachers import CallableTeacher, ControlLaw, ModuleTeacher, from_sb3
 
@@ -33,8 +33,8 @@ def test_a_directory_of_ours(tmp_path):
     for given in (tmp_path / "run", str(tmp_path / "run")):
         for where in (None, source(), source(members=3)):
             loaded = teachers.load(given, where)
-            assert isinstance(loaded, NetworkPolicy)
-            assert torch.equal(loaded.network.layers[0].weight, policy.network.layers[0].weight)
+            assert isinstance(loaded, Actor)
+            assert torch.equal(loaded.body.layers[0].weight, policy.body.layers[0].weight)
     assert teachers.load(tmp_path / "run", TensorSource(imitate_envs.CartPole(), id="imitate/CartPole-v1", num_envs=1))
 
 
@@ -54,10 +54,10 @@ def test_a_model_or_its_zip(ppo, tmp_path):
     obs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     for given in (ppo, tmp_path / "model.zip", str(tmp_path / "model.zip")):
         teacher = teachers.load(given, source())
-        assert isinstance(teacher, NetworkPolicy)
+        assert isinstance(teacher, Actor)
         assert (teacher.predict(obs, deterministic=True)[0] == ppo.predict(obs, deterministic=True)[0]).all()
     vec = VecNormalize(DummyVecEnv([lambda: imitate_envs.gymnasium.TensorEnv("CartPole-v1")]))
-    assert teachers.load(ppo, source(), vec_normalize=vec).normaliser is not None
+    assert teachers.load(ppo, source(), vec_normalize=vec).body.normaliser is not None
     with pytest.raises(ValueError, match=r"made for observations Box\(4,\), but Pendulum-v1 gives Box\(3,\)"):
         teachers.load(ppo, source("Pendulum-v1"))
     with pytest.raises(FileNotFoundError):
@@ -89,8 +89,10 @@ def test_a_module_or_a_function():
 def test_what_is_a_teacher_already(ppo):
     policy = nets.policy(source())
     assert teachers.load(policy, source()) is policy
-    greedy = Greedy(policy)
-    assert teachers.load(greedy, source()) is greedy
+    law = teachers.control_law("CartPole-v1")
+    assert teachers.load(law, source()) is law
+    with pytest.raises(ValueError, match="a Greedy is none of"):  # it acts, and says nothing of what it would draw
+        teachers.load(Greedy(policy), source())
     with pytest.raises(ValueError, match="made for observations"):
         teachers.load(policy, source("Acrobot-v1"))
     assert teachers.load(from_sb3(ppo), source())

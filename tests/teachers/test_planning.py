@@ -220,6 +220,6 @@ def test_a_network_learns_from_it():
     where = TensorSource(env, id="GridWorld-v0", num_envs=8, members=2)
     student = nets.policy(where, (32,))
     dagger = DAgger(where, planner(env, 0.9), student, DAggerConfig(rounds=3, rollout=20, updates=150, lr=1e-2))
-    while not dagger.finished:
+    while not dagger.progress.finished:
         dagger.step()
     assert (where.play(student, 20, seed=0) > 0).float().mean() > 0.9

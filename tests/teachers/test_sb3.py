@@ -28,6 +28,8 @@ from tests.teachers.sb3_models import (
 CASES = {
     "ppo": lambda: build(PPO),
     "ppo box": lambda: build(PPO, action=FORCES),
+    "ppo many choices": lambda: build(PPO, action=spaces.MultiDiscrete([2, 5, 3])),
+    "a2c bits": lambda: build(A2C, action=spaces.MultiBinary(3)),
     "ppo separate elu": lambda: build(
         PPO, policy_kwargs={"net_arch": {"pi": [7], "vf": [8, 9]}, "activation_fn": nn.ELU}
     ),
@@ -80,7 +82,7 @@ def test_a_trained_model_is_taken_as_it_is(tmp_path):
     assert policy.action.n == 2
 
 
-@pytest.mark.parametrize("action", [CHOICES, FORCES])
+@pytest.mark.parametrize("action", [CHOICES, FORCES, spaces.MultiDiscrete([2, 5, 3]), spaces.MultiBinary(3)], ids=str)
 def test_probabilities_equal_those_of_ppo(action, tmp_path):
     model = build(PPO, action=action)
     model.save(tmp_path / "model.zip")
@@ -88,7 +90,8 @@ def test_probabilities_equal_those_of_ppo(action, tmp_path):
     theirs = model.policy.get_distribution(obs)
     actions = theirs.sample()
     ours = from_sb3(tmp_path / "model.zip").distribution(obs[None])
-    torch.testing.assert_close(ours.log_prob(actions[None])[0], theirs.log_prob(actions), atol=1e-4, rtol=1e-4)
+    mine = actions.long() if isinstance(action, spaces.MultiBinary) else actions  # theirs are floats
+    torch.testing.assert_close(ours.log_prob(mine[None])[0], theirs.log_prob(actions), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ours.entropy()[0], theirs.entropy(), atol=1e-4, rtol=1e-4)
 
 
@@ -164,7 +167,7 @@ def test_normalised(observation, kwargs, tmp_path):
         from_sb3(model, str(tmp_path / "vec.pkl")),
     ):
         assert_same_actions(policy, model, obs, theirs_see=vec.normalize_obs(obs))
-        assert policy.normaliser.count.item() == 123.5
+        assert policy.body.normaliser.count.item() == 123.5
     assert_same_actions(from_sb3(model, False), model, obs)
 
 
@@ -184,15 +187,15 @@ def test_pickle_protocols_and_older_numpy(protocol, tmp_path):
     if protocol == 3:
         (tmp_path / "old.pkl").write_bytes(content.replace(b"numpy._core.", b"numpy.core."))
         again = from_sb3(model, tmp_path / "old.pkl")
-        assert torch.equal(again.normaliser.mean, policy.normaliser.mean)
+        assert torch.equal(again.body.normaliser.mean, policy.body.normaliser.mean)
 
 
 def test_without_normalised_observations_there_is_no_normaliser(tmp_path):
     vec = normalised(norm_obs=False)
     vec.save(tmp_path / "vec.pkl")
     model = build(PPO, env=vec)
-    assert from_sb3(model).normaliser is None
-    assert from_sb3(model, tmp_path / "vec.pkl").normaliser is None
+    assert from_sb3(model).body.normaliser is None
+    assert from_sb3(model, tmp_path / "vec.pkl").body.normaliser is None
 
 
 def test_statistics_must_fit_the_model(tmp_path):

@@ -234,9 +234,9 @@ UNSUPPORTED = {
         lambda: PPO("MultiInputPolicy", Fake(spaces.Dict({"a": VECTOR}), CHOICES), device="cpu"),
         "Dict|CombinedExtractor",
     ),
-    "multidiscrete": (lambda: build(PPO, action=spaces.MultiDiscrete([2, 3])), "MultiDiscrete"),
-    "multibinary": (lambda: build(PPO, action=spaces.MultiBinary(3)), "MultiBinary"),
     "discrete from 1": (lambda: build(PPO, action=spaces.Discrete(3, start=1)), "Discrete"),
+    "observations from 1": (lambda: build(PPO, spaces.Discrete(3, start=1)), "Discrete"),
+    "multidiscrete from 1": (lambda: build(PPO, action=spaces.MultiDiscrete([2, 3], start=[0, 1])), "MultiDiscrete"),
     "extractor": (
         lambda: build(PPO, policy_kwargs={"features_extractor_class": OwnExtractor}),
         "features extractor .*OwnExtractor",

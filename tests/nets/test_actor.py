@@ -8,26 +8,27 @@ from torch import nn
 
 from imitate.core.rollout import TensorSource
 from imitate.distributions.actions import Categorical, Normal, TanhNormal
-from imitate.nets import Architecture, NetworkPolicy, load, policy
-from imitate.nets.policy_network import space_from_json, space_to_json
-from imitate_envs.base import Box, Discrete
+from imitate.nets import Actor, Architecture, load, policy
+from imitate.nets.saving import space_from_json, space_to_json
+from imitate_envs.base import Box, Dict, Discrete
 from tests.oracles import Reach, Walk, stream
 
 M, B = 3, 4
 VECTOR = Box((3,), (-1.0, -math.inf, 0.0), math.inf)
 TORQUE = Box((2,), (-1.0, -0.5), (1.0, 0.25))
+MATRIX = Box((2, 3))
 IMAGE = Box((3, 36, 36), 0.0, 255.0)
+CENTRE, HALF = torch.tensor([0.0, -0.125]), torch.tensor([1.0, 0.375])  # of TORQUE
 
 
 def make(observation=VECTOR, action=TORQUE, members=M, seed=0, **architecture):
-    made = NetworkPolicy(
+    made = Actor(
         observation, action, members, Architecture(**{"hidden": (8,), **architecture}), stream(seed), env="Test-v0"
     )
     with torch.no_grad():  # far from the undecided start, so that members and observations matter
         for p in made.parameters():
             p.add_(0.5 * torch.randn(p.shape))
-    if made.normaliser is not None:
-        made.normaliser.update(3 * torch.randn(members, 50, *observation.shape) + 1)
+    made.observe(3 * torch.randn(members, 50, *observation.shape) + 1)
     return made
 
 
@@ -45,6 +46,8 @@ VARIANTS = {
     "gaussian": {},
     "squashed": {"squash": True, "activation": "relu"},
     "normalised": {"normalise": True, "clip_obs": 1.5},
+    "own units": {"scaled": False},
+    "matrix": {"observation": MATRIX, "action": Box((2, 2), -1.0, (1.0, 2.0, 3.0, math.inf)), "normalise": True},
     "image": {"observation": IMAGE, "action": Discrete(2), "members": 2},
 }
 
@@ -71,8 +74,26 @@ def test_the_distribution_suits_the_space(variant, kind):
 
 def test_a_gaussian_has_the_width_of_its_parameter():
     made = make()
-    torch.testing.assert_close(made.distribution(observe(VECTOR)).scale, made.log_std.exp().expand(M, B, 2))
-    assert not hasattr(make(squash=True), "log_std")
+    scale = made.head.log_std.exp()
+    torch.testing.assert_close(made.distribution(observe(VECTOR)).scale, (HALF * scale).expand(M, B, 2))
+    made = make(scaled=False)
+    torch.testing.assert_close(made.distribution(observe(VECTOR)).scale, made.head.log_std.exp().expand(M, B, 2))
+    assert not hasattr(make(squash=True).head, "log_std")
+
+
+@pytest.mark.parametrize(
+    ("box", "centre", "half"),
+    [
+        (TORQUE, CENTRE, HALF),
+        (Box((2,), 100.0, 200.0), torch.full((2,), 150.0), torch.full((2,), 50.0)),
+        (Box((2,), (-1.0, 3.0), (math.inf, 3.0)), torch.zeros(2), torch.ones(2)),  # half bounded, and a point
+    ],
+)
+def test_a_bounded_box_is_learnt_in_half_ranges_from_its_centre(box, centre, half):
+    own, scaled, obs = make(action=box, scaled=False), make(action=box), observe(VECTOR)
+    scaled.load_state_dict(own.state_dict())
+    torch.testing.assert_close(scaled.distribution(obs).loc, centre + half * own.distribution(obs).loc)
+    torch.testing.assert_close(scaled.distribution(obs).scale, half * own.distribution(obs).scale)
 
 
 def test_a_squashed_policy_stays_inside_its_box():
@@ -86,7 +107,7 @@ def test_a_squashed_policy_stays_inside_its_box():
 
 
 def test_a_fresh_policy_is_undecided():
-    fresh = NetworkPolicy(VECTOR, Discrete(4), M, Architecture(), stream())
+    fresh = Actor(VECTOR, Discrete(4), M, Architecture(), stream())
     assert (fresh.distribution(observe(VECTOR)).probs - 0.25).abs().max() < 0.02
 
 
@@ -126,10 +147,12 @@ def test_one_teacher_labels_a_whole_population():
 def test_the_normaliser_stands_before_the_network():
     made = make(normalise=True, clip_obs=1.5)
     obs = observe(VECTOR)
-    mean, var = made.normaliser.mean, made.normaliser.var
+    mean, var = made.body.normaliser.mean, made.body.normaliser.var
     x = ((obs - mean) / (var + 1e-8).sqrt()).clamp(-1.5, 1.5)
-    torch.testing.assert_close(made.features(obs), x)
-    torch.testing.assert_close(made.distribution(obs).loc, made.network(x))
+    torch.testing.assert_close(made.prepare(obs), x)
+    plain = make()
+    plain.load_state_dict({name: p for name, p in made.state_dict().items() if not name.startswith("body.normaliser.")})
+    torch.testing.assert_close(made.distribution(obs).loc, plain.distribution(x).loc)
 
 
 def test_parameters_per_member():
@@ -143,7 +166,9 @@ def test_parameters_per_member():
         ({"action": Discrete(2), "squash": True}, "squash"),
         ({"action": Box((2,)), "squash": True}, "squash"),
         ({"action": Box((2,), -1.0, (1.0, math.inf)), "squash": True}, "squash"),
-        ({"action": Box((2, 2), -1.0, 1.0)}, "flat Boxes"),
+        ({"action": Dict.of({"turn": TORQUE})}, "action: policies act in"),
+        ({"hidden": (8, 0)}, "hidden: at least 1 units, not 0"),
+        ({"gru": 4, "lstm": 4}, "gru, lstm: one memory at most"),
         ({"activation": "sigmoid"}, "'sigmoid' is none of tanh"),
         ({"observation": Discrete(3), "normalise": True}, "normalise"),
     ],
@@ -213,7 +238,7 @@ def test_predict_of_images():
 def test_predict_clips_to_the_box():
     made = make()
     with torch.no_grad():
-        made.network.layers[-1].bias.copy_(torch.tensor([100.0, -100.0]))
+        made.head.linear.bias.copy_(torch.tensor([100.0, -100.0]))
     for deterministic in (True, False):
         actions, _ = made.predict(np.zeros((5, 3)), deterministic=deterministic)
         assert actions.shape == (5, 2)
@@ -277,7 +302,7 @@ def test_a_network_of_ones_own(tmp_path):
     assert same(load(tmp_path, build=Own).distribution(obs), mine.distribution(obs))
     with pytest.raises(ValueError, match="the weights do not fit"):
         load(tmp_path, build=lambda: nn.Linear(2, 4))
-    with pytest.raises(ValueError, match="member: a policy around a network of your own"):
+    with pytest.raises(ValueError, match="member: an actor around a network of your own"):
         mine.member(0)
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from imitate.core.noise import Stream
 from imitate.distributions.returns import (
     CategoricalReturn,
+    EnsembleReturn,
     ExpectedReturn,
     ExpectileReturn,
     QuantileReturn,
     ReturnDistribution,
     midpoints,
 )
-from imitate.nets.ensemble import Ensemble
 from imitate.nets.layers import Linear
 
 __all__ = [
@@ -30,11 +30,12 @@ __all__ = [
     "CosineEmbedding",
     "Ensemble",
     "Expectiles",
+    "FixedHead",
     "Fractions",
-    "Head",
     "Implicit",
     "Proposal",
     "Quantiles",
+    "ReturnHead",
     "Scalar",
 ]
 
@@ -213,8 +214,49 @@ class Expectiles:
         return ExpectileReturn(out, points)
 
 
-Head = Scalar | Atoms | Quantiles | Implicit | Fractions | Expectiles | Ensemble
-HEADS: dict[str, type[Head]] = {
+@dataclass(frozen=True)
+class Ensemble:
+    """`count` expected returns, each learnt on top of a random function of its own (bootstrapped DQN).
+
+        q_k(s, a) = f_k(s, a; θ) + β p_k(s, a)
+
+    p is a network like f with weights that stay as they were drawn. Far from all data the f_k say little, so the q_k
+    differ as the p_k do.
+
+    Source: Osband et al. (2016); with the prior Osband, Aslanides & Cassirer (2018).
+
+    Args:
+        count: K.
+        prior: β; 0 for none.
+    """
+
+    count: int = 10
+    prior: float = 0.0
+
+    @property
+    def outputs(self) -> int:
+        """Estimates of one action."""
+        return self.count
+
+    def check(self) -> None:
+        """Raise ValueError unless there is an estimate, and β is not negative."""
+        if self.count < 1:
+            raise ValueError(f"head: {self.count} are too few for Ensemble.")
+        if self.prior < 0:
+            raise ValueError(f"head: prior must not be negative, not {self.prior}.")
+
+    def points(self) -> Tensor:
+        """None."""
+        return torch.empty(0)
+
+    def returns(self, out: Tensor, points: Tensor) -> EnsembleReturn:
+        """From [..., A, K]."""
+        return EnsembleReturn(out)
+
+
+FixedHead = Scalar | Atoms | Quantiles | Expectiles | Ensemble  # what outputs mean is known beforehand
+ReturnHead = FixedHead | Implicit | Fractions
+HEADS: dict[str, type[ReturnHead]] = {
     kind.__name__: kind for kind in (Scalar, Atoms, Quantiles, Implicit, Fractions, Expectiles, Ensemble)
 }
 

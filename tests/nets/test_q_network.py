@@ -10,9 +10,9 @@ import torch
 import imitate
 from imitate.core.noise import Stream, normal
 from imitate.distributions.returns import CategoricalReturn, ExpectedReturn, ExpectileReturn, QuantileReturn
-from imitate.nets.heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
 from imitate.nets.noisy import NoisyLinear
-from imitate.nets.value_network import ValueArchitecture, ValuePolicy
+from imitate.nets.q_network import QArchitecture, QNetwork
+from imitate.nets.return_heads import Atoms, Expectiles, Fractions, Implicit, Quantiles, Scalar
 from imitate_envs.base import Box, Discrete
 
 M, B, A = 3, 4, 2
@@ -21,8 +21,8 @@ HEADS = [Scalar(), Atoms(11, 0, 10), Quantiles(7), Implicit(6, 8), Fractions(5, 
 
 
 def make(head=HEADS[0], members=M, **options):
-    architecture = ValueArchitecture(hidden=(8, 6), head=head, **options)
-    return ValuePolicy(OBS, Discrete(A), members, architecture, Stream(0, "init"), env="CartPole-v1")
+    architecture = QArchitecture(hidden=(8, 6), head=head, **options)
+    return QNetwork(OBS, Discrete(A), members, architecture, Stream(0, "init"), env="CartPole-v1")
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -81,10 +81,8 @@ def test_noisy_weights_are_the_papers():
 def test_dueling_takes_the_advantages_mean_off():
     policy = make(dueling=True)
     obs = torch.randn(M, B, 5)
-    x = obs
-    for layer in policy.hidden:
-        x = torch.relu(layer(x, None))
-    value, advantage = policy.state_value(x, None), policy.advantage(x, None)
+    x = torch.relu(policy.head.hidden[0](torch.relu(policy.body.layers[0](obs)), None))
+    value, advantage = policy.head.state_value(x, None), policy.head.advantage(x, None)
     torch.testing.assert_close(policy.returns(obs).mean, value + advantage - advantage.mean(-1, keepdim=True))
     torch.testing.assert_close(policy.returns(obs).mean.mean(-1, keepdim=True), value)
 
@@ -94,22 +92,23 @@ def test_implicit_levels_are_embedded_by_cosines():
     obs, tau = torch.randn(1, 2, 5), torch.rand(1, 2, 3)
     found = policy.returns(obs, tau)
     assert torch.equal(found.tau, tau.unsqueeze(-2))
-    psi = torch.relu(policy.hidden[0](obs, None))
+    psi = torch.relu(policy.body.layers[0](obs))
     for b in range(2):
         for k in range(3):
             cosines = torch.tensor([math.cos(math.pi * i * tau[0, b, k]) for i in range(8)])
-            phi = torch.relu(policy.embedding.linear(cosines.reshape(1, 1, -1)))
-            h = torch.relu(policy.hidden[1](psi[:, b : b + 1] * phi, None))
-            torch.testing.assert_close(found.values[0, b, :, k], policy.advantage(h, None)[0, 0], rtol=1e-4, atol=1e-5)
+            phi = torch.relu(policy.head.embedding.linear(cosines.reshape(1, 1, -1)))
+            h = torch.relu(policy.head.hidden[0](psi[:, b : b + 1] * phi, None))
+            expected = policy.head.advantage(h, None)[0, 0]
+            torch.testing.assert_close(found.values[0, b, :, k], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda h: type(h).__name__)
 def test_files(head, tmp_path):
     policy = make(head, dueling=True, noisy=True, normalise=True, temperature=0.3)
-    policy.normaliser.update(torch.randn(M, 50, 5) * 3)
+    policy.observe(torch.randn(M, 50, 5) * 3)
     policy.save(tmp_path)
     loaded = imitate.load(tmp_path)
-    assert isinstance(loaded, ValuePolicy)
+    assert isinstance(loaded, QNetwork)
     assert loaded.architecture == policy.architecture
     obs = torch.randn(M, B, 5)
     assert torch.equal(loaded.returns(obs).mean, policy.returns(obs).mean)
@@ -120,7 +119,7 @@ def test_files(head, tmp_path):
 
 def test_bad_input():
     with pytest.raises(ValueError, match="action"):
-        ValuePolicy(OBS, Box((1,), -1, 1), 1, ValueArchitecture(), Stream(0, "init"))
+        QNetwork(OBS, Box((1,), -1, 1), 1, QArchitecture(), Stream(0, "init"))
     with pytest.raises(ValueError, match="temperature"):
         make(temperature=0.0)
     with pytest.raises(ValueError, match="head"):
@@ -179,31 +178,31 @@ def test_atoms_are_probabilities_on_the_support():
     torch.testing.assert_close(distribution.support, torch.linspace(-5, 10, 11))
 
 
-def test_a_dueling_head_shares_the_value_among_the_parameters_of_a_law():
+def test_a_dueling_head_shares_the_value_among_the_parameters_of_a_distribution():
     for head in (Quantiles(7), Implicit(6, 8)):
         policy = make(head, dueling=True)
         obs = torch.randn(M, B, 5)
         before = policy.returns(obs).values
         shift = torch.arange(7.0) if isinstance(head, Quantiles) else torch.tensor([3.0])
         with torch.no_grad():  # an advantage that all actions have is none, in each parameter by itself
-            policy.advantage.linear.bias.add_(shift.repeat(A))
+            policy.head.advantage.linear.bias.add_(shift.repeat(A))
         torch.testing.assert_close(policy.returns(obs).values, before, atol=1e-5, rtol=1e-5)
         with torch.no_grad():
-            policy.state_value.linear.bias.add_(3.0)
+            policy.head.state_value.linear.bias.add_(3.0)
         torch.testing.assert_close(policy.returns(obs).values, before + 3, atol=1e-5, rtol=1e-5)
 
 
 def test_the_normaliser_stands_before_the_network():
     policy, plain = make(normalise=True), make()
-    policy.normaliser.update(3 + 2 * torch.randn(M, 100, 5))
+    policy.observe(3 + 2 * torch.randn(M, 100, 5))
     obs = torch.randn(M, B, 5)
-    mean, var = policy.normaliser.mean, policy.normaliser.var
+    mean, var = policy.body.normaliser.mean, policy.body.normaliser.var
     x = ((obs - mean) / (var + 1e-8).sqrt()).clamp(-10, 10)
     torch.testing.assert_close(policy.returns(obs).mean, plain.returns(x).mean)
 
 
 def test_discrete_observations_are_one_hot():
-    policy = ValuePolicy(Discrete(5), Discrete(A), M, ValueArchitecture(hidden=(8, 6)), Stream(0, "init"))
+    policy = QNetwork(Discrete(5), Discrete(A), M, QArchitecture(hidden=(8, 6)), Stream(0, "init"))
     state = torch.randint(5, (M, B))
     torch.testing.assert_close(policy.returns(state).mean, make().returns(torch.eye(5)[state]).mean)
     assert int(policy.predict(np.int64(3), deterministic=True)[0]) in (0, 1)
@@ -230,11 +229,12 @@ def test_its_mode_is_greedy_and_its_draws_are_a_softmax(head):
 def test_files_that_do_not_fit(tmp_path):
     make(Quantiles(7)).save(tmp_path)
     document = json.loads((tmp_path / "policy.json").read_text())
-    for change in ({"count": 8}, {"kind": "Nothing"}, {"wrong": 1}):
+    incomplete, unfit = "policy\\.json is incomplete", "the weights do not fit policy\\.json"
+    for change, message in (({"count": 8}, unfit), ({"kind": "Nothing"}, incomplete), ({"wrong": 1}, incomplete)):
         broken = json.loads(json.dumps(document))
         broken["architecture"]["head"] |= change
         (tmp_path / "policy.json").write_text(json.dumps(broken))
-        with pytest.raises(ValueError, match=r"policy\.json is incomplete or does not fit"):
+        with pytest.raises(ValueError, match=message):
             imitate.load(tmp_path)
 
 
@@ -251,17 +251,17 @@ def test_files_that_do_not_fit(tmp_path):
 )
 def test_more_bad_input(observation, change, message):
     with pytest.raises(ValueError, match=message):
-        ValuePolicy(observation, Discrete(2), 1, ValueArchitecture(**change), Stream(0, "init"))
+        QNetwork(observation, Discrete(2), 1, QArchitecture(**change), Stream(0, "init"))
 
 
 @pytest.mark.parametrize("head", [Implicit(6, 8), Fractions(6, 8)])
-def test_an_observation_of_zeros_has_a_law_that_is_no_point(head):
+def test_an_observation_of_zeros_has_a_distribution_that_is_no_point(head):
     """From the start, and every parameter behind the first product learns of it."""
     policy = make(head)
     distribution = policy.returns(torch.zeros(M, B, 5))
     values = distribution.network(torch.tensor([0.1, 0.9]))
     assert (values[..., 0] - values[..., 1]).abs().min() > 1e-5
-    grads = torch.autograd.grad(values.square().sum(), list(policy.embedding.parameters()))
+    grads = torch.autograd.grad(values.square().sum(), list(policy.head.embedding.parameters()))
     assert all((grad.flatten(1).abs().sum(1) > 0).all() for grad in grads)
 
 
@@ -269,10 +269,10 @@ def test_shares_are_proposed_for_each_observation():
     """Softmax of a linear map of the first layer's features; a level is the middle of its share."""
     policy = make(Fractions(5, 8))
     with torch.no_grad():
-        policy.proposal.linear.weight.mul_(100)  # they begin nearly equal
+        policy.head.proposal.linear.weight.mul_(100)  # they begin nearly equal
     obs = torch.randn(M, B, 5)
     distribution = policy.returns(obs)
-    shares = torch.softmax(policy.proposal.linear(torch.relu(policy.hidden[0](obs, None))), -1)
+    shares = torch.softmax(policy.head.proposal.linear(torch.relu(policy.body.layers[0](obs))), -1)
     torch.testing.assert_close(distribution.weights, shares.unsqueeze(-2))
     for at in np.ndindex(M, B):
         edge = 0.0

@@ -1,0 +1,60 @@
+"""The command `imitate gail`: generative adversarial imitation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from imitate.cli.common import Common, as_before, changed, demonstrations_for, env_of, options_of, run_before
+from imitate.cli.parsing import option
+from imitate.configs import config_for, settings
+from imitate.students import GAIL, GAILConfig
+
+__all__ = ["Gail", "command"]
+
+
+@dataclass(frozen=True)
+class Gail:
+    """Learn a reward from demonstrations, and a policy from that reward.
+
+    Args:
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner; not needed with --data.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        data: An .npz with arrays obs and action (and done), instead of a teacher.
+        demonstrations: Episodes that the teacher shows each member.
+        every: Keep one step in so many.
+        common: Options of every run.
+        config: Hyper-parameters: --ppo.lr is that of the policy, --discriminator.lr that of the reward.
+    """
+
+    teacher: str | None = None
+    vec_normalize: Path | None = None
+    data: Path | None = None
+    demonstrations: int = 25
+    every: int = 1
+    common: Annotated[Common, arg(name="")] = field(default_factory=Common)
+    config: Annotated[GAILConfig, arg(name="")] = field(default_factory=GAILConfig)
+
+    def __call__(self) -> None:
+        """Imitate."""
+        env = self.common.known_env(self.teacher)
+        # A place of their own, so that the policy begins with whole episodes.
+        place = replace(self.common, num_envs=None)
+        _, teacher, demonstrations = demonstrations_for(
+            place, env, self.teacher, self.vec_normalize, self.data, self.demonstrations
+        )
+        source = self.common.source(env, int(settings(env).get("num_envs", 16)))
+        config = changed(self.config, self.common.change)
+        gail = GAIL(source, demonstrations.thinned(self.every), config)
+        self.common.run(gail, "gail", options_of(replace(self, config=config)), teacher)
+
+
+def command(arguments: Sequence[str]) -> tuple[Any, Any]:
+    """What is parsed, with the defaults of the environment, or of the run that is resumed."""
+    env = option(arguments, "--env") or env_of(option(arguments, "--teacher"))
+    default = Gail(common=Common(env=env), config=config_for(GAILConfig, "gail", env or ""))
+    return Gail, as_before(default, run_before(arguments, "gail", env))

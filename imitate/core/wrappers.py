@@ -1,0 +1,141 @@
+"""Sources around sources: another view of the observations, another reward, a witness.
+
+Letters: T time, M members, N environments of one member, E episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imitate.core.actions import observed, unmasked
+from imitate.core.spec import Spec
+from imitate.core.types import Memory, Obs, Policy, RewardModel, Rollout, Source
+from imitate_envs.base import Space
+
+__all__ = ["Recorded", "Relabelled", "Viewed", "without_mask"]
+
+
+class Viewed:
+    """A source whose observations are seen through a function, such as a student that sees less than its teacher.
+
+    The rollout keeps what was there in its extras, `extras["obs"]`, and a teacher labels by that.
+
+    Args:
+        source: The source.
+        view: Observations [..., *shape] -> observations [..., *shape of the view].
+        observation: Space of the view.
+        obs_dtype: Type of its numbers; that of the source by default.
+        whole: Keep what was there; False where a teacher, too, sees the view.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        view: Callable[[Obs], Obs],
+        observation: Space,
+        *,
+        obs_dtype: Any = None,
+        whole: bool = True,
+    ) -> None:
+        self.source, self.view, self.whole = source, view, whole
+        dtype = source.spec.obs_dtype if obs_dtype is None else obs_dtype
+        self.spec: Spec = replace(source.spec, observation=observation, obs_dtype=dtype, frames=1)
+        self._driver: _Seeing | None = None
+
+    def collect(self, policy: Policy, steps: int) -> Rollout:
+        """`steps` steps of every environment under a policy that sees through the view."""
+        if self._driver is None or self._driver.policy is not policy:
+            self._driver = _Seeing(policy, self.view)
+        rollout = self.source.collect(self._driver, steps)
+        # Of views of a view the innermost one saw all that there was.
+        extras = {"obs": rollout.obs, **rollout.extras} if self.whole else rollout.extras
+        return replace(rollout, obs=self.view(rollout.obs), next_obs=self.view(rollout.next_obs), extras=extras)
+
+    def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
+        """Returns [M, E] of whole episodes."""
+        return self.source.play(_Seeing(policy, self.view), episodes, seed)
+
+
+class _Seeing:
+    """A policy behind a view."""
+
+    def __init__(self, policy: Policy, view: Callable[[Obs], Obs]) -> None:
+        self.policy, self.view, self.noise = policy, view, policy.noise
+
+    def memory(self, *shape: int) -> Memory:
+        return self.policy.memory(*shape)
+
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        return self.policy.act(self.view(obs), noise, memory)
+
+
+class Relabelled:
+    """A source whose rewards a model gives; evaluation counts the environment's own.
+
+    Args:
+        source: The source.
+        reward: The model.
+        share: Of the environment's own reward in the sum, in [0, 1].
+
+    Attributes:
+        rollout: The last one, with the rewards of the environment: what the model learns from.
+
+    Raises:
+        ValueError: `share` is no share.
+    """
+
+    def __init__(self, source: Source, reward: RewardModel, *, share: float = 0.0) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share: must be in [0, 1], not {share}.")
+        self.source, self.reward, self.share = source, reward, share
+        self.spec: Spec = replace(source.spec, reward_range=None, final_reward_range=None)
+        self.rollout: Rollout | None = None
+
+    def collect(self, policy: Policy, steps: int) -> Rollout:
+        """`steps` steps of every environment, with the model's rewards."""
+        self.rollout = self.source.collect(policy, steps)
+        with torch.no_grad():
+            reward = self.reward(self.rollout)
+        return replace(self.rollout, reward=torch.lerp(reward, self.rollout.reward, self.share))
+
+    def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
+        """Returns [M, E] of whole episodes, of the environment's rewards."""
+        return self.source.play(policy, episodes, seed)
+
+
+class Recorded:
+    """A source that shows each rollout to a witness, such as a writer of demonstrations.
+
+    Around it, `Relabelled` with a reward model whose `learn` is the witness rewards by a model that learns as it goes.
+
+    Args:
+        source: The source.
+        witness: Called with each rollout; it copies what it keeps. What it returns is not looked at.
+    """
+
+    def __init__(self, source: Source, witness: Callable[[Rollout], object]) -> None:
+        self.source, self.witness = source, witness
+        self.spec: Spec = source.spec
+
+    def collect(self, policy: Policy, steps: int) -> Rollout:
+        """`steps` steps of every environment."""
+        rollout = self.source.collect(policy, steps)
+        self.witness(rollout)
+        return rollout
+
+    def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
+        """Returns [M, E] of whole episodes."""
+        return self.source.play(policy, episodes, seed)
+
+
+def without_mask(source: Source) -> Source:
+    """A source whose observations carry no mask of actions; itself where they carry none."""
+    observation = unmasked(source.spec.observation)
+    if observation is source.spec.observation:
+        return source
+    return Viewed(source, observed, observation, obs_dtype=observed(source.spec.obs_dtype))

@@ -1,0 +1,261 @@
+"""Actors: a body and an action head, a population of M.
+
+Letters: T time, M members, N environments of one member, B batch, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from imitate.core.actions import action_mask, unmasked, width
+from imitate.core.noise import Stream
+from imitate.core.types import Memory, Obs, Source, fold, unfold
+from imitate.distributions.actions import Distribution, decide
+from imitate.nets import dense, saving
+from imitate.nets.action_heads import CategoricalHead, action_head, linear_of
+from imitate.nets.body import Body
+from imitate.nets.layers import Activation, Population
+from imitate.nets.predict import predict
+from imitate_envs.base import Space
+
+__all__ = ["Actor", "Architecture", "policy"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build an actor again.
+
+    Args:
+        hidden: Widths of the hidden layers; an image alone takes those of the papers, see `Convolutions`.
+        activation: Of the hidden layers.
+        normalise: Standardise observations by running statistics, saved with the actor.
+        squash: For a bounded Box: a tanh-Gaussian that stays inside the bounds, with a standard deviation that depends
+            on the state. Otherwise a Gaussian with one standard deviation a dimension, clipped by the environment.
+        clip_obs: Bound on a standardised observation.
+        gru: Units of a gated recurrent unit behind the hidden layers; 0: no such memory.
+        lstm: Units of a long short-term memory behind them; 0: no such memory.
+        scaled: For a bounded Box: outputs count in half ranges from its centre, so that any bounds are as easy as ±1.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    activation: Activation = "tanh"
+    normalise: bool = False
+    squash: bool = False
+    clip_obs: float = 10.0
+    gru: int = 0
+    lstm: int = 0
+    scaled: bool = True
+
+
+class Actor(nn.Module):
+    """M policies, one network: a `Policy` and, without a memory, a `Teacher`.
+
+    Args:
+        observation: Space of observations.
+        action: Space of actions: choices give categoricals, a Box a (tanh-)Gaussian.
+        members: M.
+        architecture: What it is made of.
+        init: Stream of the initialisation; its device is where the actor lives.
+        network: A network of your own, prepared observations -> outputs [M, B, outputs], instead of body and linear
+            map. A file of such an actor holds the weights and not the code.
+        env: Id of the environment it was made for, if known; recorded in files.
+
+    Raises:
+        ValueError: The architecture does not suit the spaces.
+    """
+
+    def __init__(
+        self,
+        observation: Space,
+        action: Space,
+        members: int,
+        architecture: Architecture,
+        init: Stream,
+        *,
+        network: nn.Module | None = None,
+        env: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.observation, self.action, self.members = observation, action, members
+        self.architecture, self.env, self.network = architecture, env, network
+        if network is not None and (architecture.gru or architecture.lstm):
+            raise ValueError("gru, lstm: a network of your own brings no memory of ours.")
+        self.body = Body(
+            observation,
+            members,
+            hidden=architecture.hidden if network is None else None,
+            activation=architecture.activation,
+            init=init,
+            normalise=architecture.normalise,
+            clip_obs=architecture.clip_obs,
+            gru=architecture.gru,
+            lstm=architecture.lstm,
+        )
+        self.head = action_head(
+            action,
+            members,
+            self.body.width if network is None else None,
+            squash=architecture.squash,
+            scaled=architecture.scaled,
+            init=init,
+        )
+        # Where nothing but affine maps follow on each other they are one operation: weight, bias, weight, …
+        chained = network is None and self.body.flat
+        self._chain = [*self.body.chain, *linear_of(self.head).parameters()] if chained else []
+        self.noise = width(action)
+        self.to(init.generator.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def parameters_per_member(self) -> int:
+        """Learnable numbers of one member."""
+        return sum(p.numel() for p in self.parameters()) // self.members
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it has a memory."""
+        return self.body.cell is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it chooses by a multilayer perceptron whose gradient `gradients` knows.
+
+        Whatever a subclass, a hook or a parametrisation changes, only autograd sees.
+        """
+        exact = type(self) is Actor and type(self.body) is Body and type(self.head) is CategoricalHead
+        changed = any(
+            module._forward_hooks or module._forward_pre_hooks or is_parametrized(module) for module in self.modules()
+        )
+        known = self.body.activation in dense.FUSED and action_mask_free(self.observation)
+        return exact and bool(self._chain) and known and not changed and all(p.requires_grad for p in self._chain)
+
+    def memory(self, *shape: int) -> Memory:
+        """Nothing remembered; None without a memory."""
+        return self.body.memory(*shape)
+
+    def prepare(self, obs: Obs) -> Any:
+        """Observations [M, B, ...] as the network takes them: normalised, flat, images apart."""
+        return self.body.prepare(obs)
+
+    def observe(self, obs: Obs) -> None:
+        """Let the normaliser, if there is one, learn from observations [M, B, ...]."""
+        self.body.observe(obs)
+
+    def on_features(self, x: Any, mask: Tensor | None = None) -> Distribution:
+        """The distribution at prepared observations [M, B, ...], of what a mask [M, B, choices] admits."""
+        if self._chain:
+            return self.head.of(dense.dense(x, self._chain, self.body.activation), mask)
+        if self.network is not None:
+            return self.head.of(self.network(x), mask)
+        return self.head.of(linear_of(self.head)(self.body(x)[0]), mask)
+
+    def distribution(self, obs: Obs) -> Distribution:
+        """The distribution at observations [M, B, ...]; of a recurrent actor that at the beginning of an episode."""
+        return self.on_features(self.prepare(obs), action_mask(obs))
+
+    def unroll(self, obs: Obs, memory: Memory, starts: Tensor) -> tuple[Distribution, Memory]:
+        """What it says at every step of sequences, with gradients through time.
+
+        Args:
+            obs: [T, M, B, ...].
+            memory: Before the first step, [M, B, ...]; None: nothing.
+            starts: Where an episode begins, [T, M, B] (bool): there the memory is empty before the step.
+
+        Returns:
+            The distribution [T, M, B, ...], and the memory behind each step, [T, M, B, ...].
+        """
+        time, mask = len(starts), action_mask(obs)
+        folded = self.prepare(fold(obs))
+        if not self.recurrent:
+            return unfold(self.on_features(folded, None if mask is None else fold(mask)), time), None
+        features, memories = self.body.unroll(unfold(folded, time), memory, starts)
+        out = unfold(linear_of(self.head)(fold(features)), time)
+        return self.head.of(out, mask), memories
+
+    def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
+        """Draw an action from uniforms [M, N, noise]; take the mode without them."""
+        if not self.recurrent:
+            return decide(self.distribution(obs), noise), None, {}
+        features, memory = self.body(self.prepare(obs), memory)
+        return decide(self.head.of(linear_of(self.head)(features), action_mask(obs)), noise), memory, {}
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """What each layer of a `plain` actor makes of prepared observations, for `gradients`; the last are logits."""
+        return dense.outputs(x, self._chain, self.body.activation)
+
+    def gradients(self, found: list[Tensor], grad: Tensor) -> list[Tensor]:
+        """Gradients of all parameters of a `plain` actor in their order, given that of the logits."""
+        return dense.gradients(found, self._chain[::2], grad, self.body.activation)[0]
+
+    predict = predict  # as in Stable-Baselines3: arrays in, arrays out
+
+    def member(self, index: int) -> Actor:
+        """One member as an actor of its own, with copies of its weights."""
+        if self.network is not None:
+            raise ValueError("member: an actor around a network of your own cannot be rebuilt for one member.")
+        if not -self.members <= index < self.members:
+            raise ValueError(f"member: {index} is not one of the {self.members} members.")
+        init = Stream(0, "init", self.device)
+        alone = Actor(self.observation, self.action, 1, self.architecture, init, env=self.env)
+        alone.load_state_dict({name: value[index].unsqueeze(0) for name, value in self.state_dict().items()})
+        return alone
+
+    def save(self, directory: Path | str) -> None:
+        """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
+        saving.write(self, directory, custom_network=self.network is not None)
+
+
+def action_mask_free(observation: Space) -> bool:
+    """Whether observations of a space carry no mask."""
+    return unmasked(observation) is observation
+
+
+def policy(
+    source: Source,
+    hidden: Sequence[int] = (64, 64),
+    *,
+    activation: Activation = "tanh",
+    normalise: bool = False,
+    squash: bool = False,
+    gru: int = 0,
+    lstm: int = 0,
+    seed: int | None = None,
+    build: Callable[[], nn.Module] | None = None,
+) -> Actor:
+    """A fresh population of actors for a source: its spaces, members and device.
+
+    Args:
+        source: Where it will act.
+        hidden: Widths of the hidden layers.
+        activation: Of the hidden layers.
+        normalise: Standardise observations by running statistics.
+        squash: A tanh-Gaussian instead of a Gaussian; needs a bounded Box.
+        gru: Units of a gated recurrent unit behind the hidden layers; 0: none.
+        lstm: Units of a long short-term memory there; 0: none.
+        seed: Of the initialisation; the source's by default.
+        build: Makes one plain `nn.Module` mapping observations [B, *obs] to logits or means (with `squash`: means and
+            log standard deviations, concatenated); called once a member, instead of a network of ours.
+    """
+    spec = source.spec
+    init = Stream(spec.seed if seed is None else seed, "init", spec.device)
+    network = None if build is None else Population(build, spec.members, init)
+    made = Architecture(tuple(hidden), activation, normalise, squash, gru=gru, lstm=lstm)
+    return Actor(spec.observation, spec.action, spec.members, made, init, network=network, env=spec.id)
+
+
+def fresh(source: Source, architecture: Architecture) -> Actor:
+    """A fresh population of actors of an architecture for a source."""
+    spec = source.spec
+    init = Stream(spec.seed, "init", spec.device)
+    return Actor(spec.observation, spec.action, spec.members, architecture, init, env=spec.id)
