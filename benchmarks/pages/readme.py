@@ -46,13 +46,14 @@ def _peers() -> str:
     one, many = (times(who, "Stable-Baselines3, 1 run", "ppo-8", "ppo-64") for who in ("1 member", "16 members"))
     clone, dagger = (times("1 member", "imitation, 1 learner", name) for name in ("clone-32", "dagger"))
     return f"""\
-- [Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3) has more actor-critics and a
+- [Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3) also has A2C, DDPG and TD3, and a
   [zoo](https://github.com/DLR-RM/rl-baselines3-zoo) of tuned runs. Its models teach here.
   PPO is {one} times as fast here, {many} times with 16 members.
 - [CleanRL](https://github.com/vwxyzjn/cleanrl) has one file an algorithm. Its PPO returns 490.0 ± 6.1 on CartPole
   after 500k steps. PPO tuned for CartPole returns {teacher["mean"]:.1f} here after {teacher["env_steps"]:,}.
-- [imitation](https://github.com/HumanCompatibleAI/imitation) also learns rewards, by AIRL for example. With the same
-  updates of 32 samples, cloning is {clone} times as fast here and DAgger {dagger} times.
+- [imitation](https://github.com/HumanCompatibleAI/imitation) has GAIL as well, and also AIRL and
+  rewards from preferences. With the same updates of 32 samples, cloning is {clone} times as fast here and DAgger
+  {dagger} times.
 - [rsl_rl](https://github.com/leggedrobotics/rsl_rl) suits robots in GPU simulators.
   No speed on a GPU is published here yet.
 - [d3rlpy](https://github.com/takuseno/d3rlpy) suits offline reinforcement learning. imitate has none yet.
