@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from imitate.cli.common import Common, as_before, changed, demonstrations_for, env_of, options_of, run_before
+from imitate.cli.common import Common, demonstrations_for, env_of
 from imitate.cli.parsing import flat, option
+from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for
 from imitate.losses.imitation import ImitationLoss, SquaredError, negative_log_likelihood
 from imitate.nets.actor import Architecture, fresh

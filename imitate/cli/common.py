@@ -1,4 +1,4 @@
-"""What the commands share: common options, the run folder, and whom a name on the command line means.
+"""What the commands share: common options, how a run is driven, and whom a name on the command line means.
 
 What takes long to import is imported where it is used: a mistyped option is told before.
 """
@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from tyro.conf import Positional
 
-from imitate.cli.parsing import option, read
-from imitate.core import tree
-from imitate.core.names import closest
-from imitate.core.options import agreed, plain
+from imitate.cli.resuming import document_of, folder
 
 if TYPE_CHECKING:
     from imitate.core.types import Algorithm, Source
@@ -29,19 +25,14 @@ __all__ = [
     "OUT",
     "Common",
     "Device",
-    "as_before",
-    "changed",
     "demonstrations_for",
     "env_of",
     "members_of",
     "must_exist",
-    "options_of",
-    "run_before",
     "say",
     "teacher_for",
 ]
 
-C = TypeVar("C")
 Device = Literal["auto", "cpu", "cuda"]
 # A file or a pipe has no width to keep to.
 OUT = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
@@ -128,7 +119,7 @@ class Common:
             "num_envs": algorithm.source.spec.num_envs,
             **options,
         }
-        document = _document(out, about, [one.partition("=")[0].replace("-", "_") for one in self.change])
+        document = document_of(out, about, [one.partition("=")[0].replace("-", "_") for one in self.change])
         if begun:
             # Also what was changed before: a run that was killed at once has it in run.json, and not in a checkpoint.
             ever = {change["option"] for change in document.get("changes", ())}
@@ -162,11 +153,6 @@ class Common:
         say(f"policy, checkpoint and logs are in {out}")
         if not algorithm.progress.finished:
             raise KeyboardInterrupt
-
-
-def folder(name: str, env: str) -> Path:
-    """Where a run goes by default."""
-    return Path("runs") / f"{name}-{env.replace('/', '-')}"
 
 
 def _rounding(algorithm: Algorithm) -> str | None:
@@ -271,126 +257,3 @@ def _description(name: str | None) -> dict[str, Any]:
     except ValueError:
         return {}  # whoever loads the policy says what is wrong with it
     return document if isinstance(document, dict) else {}
-
-
-def options_of(command: Any) -> dict[str, Any]:
-    """What shapes the run, for run.json: all but the common options."""
-    return {field.name: plain(getattr(command, field.name)) for field in fields(command) if field.name != "common"}
-
-
-def changed(config: C, changes: Sequence[str]) -> C:
-    """A config with other numbers.
-
-    Args:
-        config: A frozen dataclass.
-        changes: NAME=VALUE each, as on the command line; PART.NAME=VALUE for a config within the config.
-
-    Raises:
-        ValueError: A name is none of the config's, or a value does not fit it.
-    """
-    known, positional = _hyper_parameters(type(config)), cast(Any, Positional)
-    values: dict[str, Any] = {}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        name = name.replace("-", "_")
-        if not equals:
-            raise ValueError(f"change: '{change}' is no NAME=VALUE, as lr=1e-4 is.")
-        if name not in known:
-            raise ValueError(closest("change", name, known))
-        try:
-            values[name] = read(positional[known[name]], text.split(","), prog=name)
-        except ValueError as error:
-            raise ValueError(f"change: '{text}' is no value for {name}.") from error
-    return _replaced(config, tree.unflatten(values))
-
-
-def _hyper_parameters(kind: type[Any], prefix: str = "") -> dict[str, Any]:
-    """The types of a config's fields by their names, those of configs within it as PART.NAME; no schedules."""
-    found: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind).items():
-        if is_dataclass(hint):
-            found |= _hyper_parameters(cast("type[Any]", hint), f"{prefix}{name}.")
-        elif not any(is_dataclass(one) for one in get_args(hint)):
-            found[f"{prefix}{name}"] = hint
-    return found
-
-
-def _replaced(config: C, values: Mapping[str, Any]) -> C:
-    new = {
-        name: _replaced(getattr(config, name), value) if isinstance(value, dict) else value
-        for name, value in values.items()
-    }
-    return replace(config, **new)  # type: ignore[type-var]
-
-
-def run_before(arguments: Sequence[str], name: str, env: str | None) -> dict[str, Any]:
-    """The run.json of the run that the arguments resume; empty if they resume none, or one of another command.
-
-    Raises:
-        ValueError: It was not written by imitate.
-    """
-    out = option(arguments, "--out")
-    if "--resume" not in arguments or (out is None and env is None):
-        return {}
-    path = (folder(name, env or "") if out is None else Path(out)) / "run.json"
-    if not path.is_file():
-        return {}
-    document = _json_of(path)
-    return document if document.get("command") == name else {}
-
-
-def _json_of(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"resume: '{path}' was not written by imitate: it is not JSON ({error}).") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"resume: '{path}' was not written by imitate: it holds no options.")
-    return document
-
-
-def as_before(default: C, run: Mapping[str, Any]) -> C:
-    """A command's defaults, with the options of a run that is resumed in their place."""
-    if not run:
-        return default
-    common = {name: run[name] for name in ("env", "members", "seed", "num_envs") if name in run}
-    filled: Any = _filled(default, run)
-    return replace(filled, common=replace(filled.common, **common))  # type: ignore[no-any-return]
-
-
-def _filled(default: Any, options: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(type(default))
-    names = [field.name for field in fields(default) if field.name in options]
-    return replace(default, **{name: _typed(options[name], getattr(default, name), hints[name]) for name in names})
-
-
-def _typed(value: Any, default: Any, hint: Any) -> Any:
-    """A value of run.json as its dataclass holds it."""
-    if isinstance(value, dict) and is_dataclass(default):
-        kinds = {kind.__name__: kind for kind in get_args(hint)}
-        kind = kinds.get(value.get("kind", ""), type(default))
-        return _filled(default if isinstance(default, kind) else kind(), value)
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and Path in get_args(hint):
-        return Path(value)
-    return float(value) if isinstance(value, str) and isinstance(default, float) else value
-
-
-def _document(out: Path, options: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """What run.json is to hold: the options, and the changes that a run which is resumed has gone through.
-
-    Raises:
-        ValueError: The folder holds a run with other options, and those are not changed by name.
-    """
-    path, checkpoint = out / "run.json", out / "checkpoint.json"
-    if not (path.exists() and checkpoint.exists()):
-        return dict(options)
-    before, step = _json_of(path), _json_of(checkpoint).get("steps")
-    found = agreed(before, options, changes, refusal=f"resume: '{out}' was made with other options")
-    past = list(before.get("changes", []))
-    past += [
-        {"step": step, "option": key.removeprefix("config."), "before": old, "now": new}
-        for key, (old, new) in found.items()
-    ]
-    return {**options, **({"changes": past} if past else {})}

@@ -9,8 +9,9 @@ from typing import Any
 
 import tyro
 
-from imitate.cli.common import Common, as_before, changed, env_of, options_of, run_before, teacher_for
+from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import flat, option
+from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
 from imitate.data import demonstrate
 from imitate.nets.actor import Architecture, fresh

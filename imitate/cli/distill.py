@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from imitate.cli.common import Common, as_before, changed, env_of, options_of, run_before, teacher_for
+from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import flat, option
+from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
 from imitate.core.types import Policy
 from imitate.losses.distillation import LOSSES

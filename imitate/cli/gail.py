@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from imitate.cli.common import Common, as_before, changed, demonstrations_for, env_of, options_of, run_before
+from imitate.cli.common import Common, demonstrations_for, env_of
 from imitate.cli.parsing import option
+from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
 from imitate.students import GAIL, GAILConfig
 

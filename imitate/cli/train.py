@@ -13,8 +13,9 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 from tyro.conf import Positional, subcommand
 
-from imitate.cli.common import Common, as_before, changed, env_of, run_before, teacher_for
+from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import NOTHING, flat, option
+from imitate.cli.resuming import as_before, changed, run_before
 from imitate.configs import config_for, settings
 from imitate.core.names import closest
 from imitate.core.options import plain

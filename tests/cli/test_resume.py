@@ -16,8 +16,9 @@ import torch
 
 import imitate
 from imitate.baselines import PPO, PPOConfig
-from imitate.cli.common import _rounding, changed
+from imitate.cli.common import _rounding
 from imitate.cli.main import main, parse
+from imitate.cli.resuming import changed
 from imitate.core import checkpoint, tree
 from imitate.students import DAggerConfig, GAILConfig, Linear
 
