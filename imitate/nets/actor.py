@@ -148,9 +148,9 @@ class Actor(nn.Module):
         """Observations [M, B, ...] as the network takes them: normalised, flat, images apart."""
         return self.body.prepare(obs)
 
-    def observe(self, obs: Obs) -> None:
-        """Let the normaliser, if there is one, learn from observations [M, B, ...]."""
-        self.body.observe(obs)
+    def observe(self, obs: Obs, mask: Tensor | None = None) -> None:
+        """Let the normaliser, if there is one, learn from observations [M, B, ...], where a mask [M, B] says so."""
+        self.body.observe(obs, mask)
 
     def on_features(self, x: Any, mask: Tensor | None = None) -> Distribution:
         """The distribution at prepared observations [M, B, ...], of what a mask [M, B, choices] admits."""

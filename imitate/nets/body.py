@@ -113,10 +113,10 @@ class Body(nn.Module):
         """Observations [M, B, ...] as the encoder takes them: normalised, flat, images apart."""
         return self.inputs(observed(obs), self.normaliser)
 
-    def observe(self, obs: Obs) -> None:
-        """Let the normaliser, if there is one, learn from observations [M, B, ...]."""
+    def observe(self, obs: Obs, mask: Tensor | None = None) -> None:
+        """Let the normaliser, if there is one, learn from observations [M, B, ...], where a mask [M, B] says so."""
         if self.normaliser is not None:
-            self.normaliser.update(self.inputs.numbers_of(observed(obs)))
+            self.normaliser.update(self.inputs.numbers_of(observed(obs)), mask)
 
     def encode(self, x: Any) -> Tensor:
         """Prepared observations -> features before the memory."""

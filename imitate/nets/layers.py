@@ -27,6 +27,9 @@ __all__ = [
     "RunningNorm",
 ]
 
+ROUNDING = 2**-20  # of a mean: what float32 makes of a constant varies by less, in sums and after many merges
+SMALLEST = 1e-4  # of a mean: the least deviation that a feature is credited with
+
 Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "leaky_relu"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -119,6 +122,10 @@ class MLP(nn.Module):
 class RunningNorm(nn.Module):
     """Standardises features by statistics of all that each member has seen: x -> clip((x − mean)/std).
 
+    A feature that does not vary tells no scale: it counts in units of its own size, or in ones where that is less than
+    one. The deviation of any other is at least `SMALLEST` of its mean. So a small drift of what was constant stays
+    small. Statistics that were read from elsewhere have no such floor.
+
     The statistics are buffers, saved with the network. They change only in `update`.
 
     Args:
@@ -126,10 +133,14 @@ class RunningNorm(nn.Module):
         shape: Shape of one observation.
         clip: Bound on the standardised value.
         epsilon: Added to the variance.
+
+    Attributes:
+        floor: What a variance counts as at the least, by the last update.
     """
 
     mean: Tensor
     var: Tensor
+    floor: Tensor
     count: Tensor
 
     def __init__(self, members: int, shape: tuple[int, ...], *, clip: float = 10.0, epsilon: float = 1e-8) -> None:
@@ -137,23 +148,40 @@ class RunningNorm(nn.Module):
         self.clip, self.epsilon = clip, epsilon
         self.register_buffer("mean", torch.zeros(members, 1, *shape))
         self.register_buffer("var", torch.ones(members, 1, *shape))
+        self.register_buffer("floor", torch.zeros(members, 1, *shape))
         self.register_buffer("count", torch.zeros(members, dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Merge a batch [M, B, *shape] into the statistics (Chan, Golub & LeVeque 1979, eq. 2.1)."""
+    def update(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Merge a batch [M, B, *shape] into the statistics (Chan, Golub & LeVeque 1979, eq. 2.1).
+
+        Args:
+            x: The batch.
+            mask: Which of it counts, [M, B]; all by default.
+        """
         x = x.to(self.mean)
-        self.count += x.shape[1]
+        if mask is None:
+            new = torch.full_like(self.count, x.shape[1])
+            mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
+        else:
+            new, counts = mask.sum(1).to(self.count), mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
+            size = new.clamp(min=1).to(x).reshape(-1, *(1,) * (x.dim() - 1))
+            mean = torch.where(counts, x, 0).sum(1, keepdim=True) / size
+            var = torch.where(counts, x - mean, 0).square().sum(1, keepdim=True) / size
+        self.count += new
         # Of the new batch, not of the old: the small one of the two keeps its digits in float32.
-        share = (x.shape[1] / self.count).to(x).reshape(-1, *(1,) * (x.dim() - 1))
-        mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
+        share = (new / self.count.clamp(min=1)).to(x).reshape(-1, *(1,) * (x.dim() - 1))
         delta = mean - self.mean
         self.var.lerp_(var, share).add_(share * (1 - share) * delta.square())
         self.mean.lerp_(mean, share)
+        size = self.mean.square()
+        constant = self.var <= ROUNDING**2 * size
+        self.floor.copy_(torch.where(constant, size.clamp(min=1), SMALLEST**2 * size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise [M, B, *shape]."""
-        return ((x - self.mean) * (self.var + self.epsilon).rsqrt()).clamp(-self.clip, self.clip)
+        scale = (self.var.maximum(self.floor) + self.epsilon).rsqrt()
+        return ((x - self.mean) * scale).clamp(-self.clip, self.clip)
 
 
 class Population(nn.Module):

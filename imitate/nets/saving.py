@@ -70,8 +70,10 @@ def weights_into(policy: nn.Module, state: dict[str, Tensor], directory: Path | 
         ValueError: They do not fit.
     """
     own = policy.state_dict()
+    # Statistics that were saved before they had a floor go without one.
+    fitting = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith("normaliser.floor")}
     # The statistics of a normaliser were once kept in the shape of an observation.
-    fitting = {
+    fitting |= {
         name: value.reshape(own[name].shape) if name in own and value.numel() == own[name].numel() else value
         for name, value in state.items()
     }

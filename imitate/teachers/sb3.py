@@ -150,6 +150,7 @@ def _state(actor: _Actor, statistics: Statistics | None) -> dict[str, Tensor]:
         var = statistics.var + (statistics.epsilon - _OUR_EPSILON)
         for name, array in (("mean", statistics.mean), ("var", var)):
             state[f"body.normaliser.{name}"] = torch.as_tensor(np.asarray(array, np.float32)).reshape(1, 1, -1)
+        state["body.normaliser.floor"] = torch.zeros_like(state["body.normaliser.var"])  # theirs have none
         state["body.normaliser.count"] = torch.tensor([statistics.count], dtype=torch.float64)
     return state
 

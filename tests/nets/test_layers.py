@@ -129,11 +129,83 @@ def test_running_norm_changes_in_update_only():
     assert norm.count.tolist() == [0]
 
 
-def test_running_norm_of_a_constant_is_finite():
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+@pytest.mark.parametrize("constant", [0.0, 1e-7, 1e-3, 0.1, 1.0, 7.0, 21.3, -21.3, 255.0, 12345.678, 1e6, 3.3e7])
+def test_a_drift_of_what_was_constant_stays_small(constant, shape):
+    """However many batches, and however float32 rounds their mean: in units of the constant, or ones if it is small."""
+    for batch, merges in ((16, 300), (20_000, 3)):
+        norm = RunningNorm(1, shape)
+        for _ in range(merges):
+            norm.update(torch.full((1, batch, *shape), constant))
+        size = max(1.0, abs(constant))
+        for drift in (0.0, 1e-3, 1e-2):
+            found = norm(torch.full((1, 1, *shape), constant + drift * size))
+            # The mean may be wrong by the 16 roundings that a constant is told by.
+            assert (found.abs() <= drift * 1.001 + 2**-19).all()
+
+
+def test_what_hardly_varies_counts_as_a_ten_thousandth_of_its_mean():
     norm = RunningNorm(1, (1,))
-    norm.update(torch.full((1, 8, 1), 3.0))
-    assert norm(torch.full((1, 2, 1), 3.0)).tolist() == [[[0.0], [0.0]]]
-    assert norm(torch.full((1, 1, 1), 4.0)).item() == 10
+    norm.update(torch.tensor([[[1000.0], [1000.01]]]))
+    torch.testing.assert_close(norm(torch.tensor([[[1000.105]]])).item(), 1.0, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread"), [(0.0, 1e-4), (0.0, 1.0), (1e-4, 1e-5), (21.3, 0.1), (1e4, 2.0), (-1e6, 200.0), (255.0, 60.0)]
+)
+def test_whatever_varies_is_standardised_as_ever(mean, spread):
+    x = mean + spread * torch.randn(2, 400, 3)
+    norm = RunningNorm(2, (3,))
+    norm.update(x[:, :150])
+    norm.update(x[:, 150:])
+    expected = ((x - norm.mean) * (norm.var + 1e-8).rsqrt()).clamp(-10, 10)
+    assert torch.equal(norm(x), expected)
+
+
+def test_a_constant_of_one_member_or_of_one_pixel_is_its_own():
+    x = 5 * torch.randn(2, 100, 4, 4, generator=torch.Generator().manual_seed(0))
+    x[0, :, 1, 2] = 0.0
+    norm = RunningNorm(2, (4, 4))
+    norm.update(x)
+    new = x[:, :1] + 1e-3
+    found = norm(new) - norm(x[:, :1])
+    assert (found.abs() <= 1.01e-3).all()
+    moved = norm.floor > norm.var
+    assert moved.nonzero().tolist() == [[0, 0, 1, 2]]
+
+
+def test_a_feature_that_begins_to_vary_is_standardised():
+    norm = RunningNorm(1, (1,))
+    norm.update(torch.full((1, 50, 1), 21.3))
+    x = 21.3 + torch.randn(1, 50, 1)
+    norm.update(x)
+    assert (norm.floor < norm.var).all()
+
+
+def test_statistics_from_elsewhere_have_no_floor():
+    """A VecNormalize divides by √(var + 1e-8), however constant a feature was."""
+    norm = RunningNorm(1, (2,))
+    norm.mean.copy_(torch.tensor([[[21.3, 0.0]]])), norm.var.zero_()
+    x = torch.tensor([[[21.3 + 1e-4, 1e-5]]])
+    torch.testing.assert_close(norm(x), (x - norm.mean) / 1e-4, rtol=1e-6, atol=0)
+
+
+def test_a_mask_leaves_out_what_does_not_count():
+    generator = torch.Generator().manual_seed(0)
+    x, mask = torch.randn(3, 40, 2, generator=generator), torch.rand(3, 40, generator=generator) < 0.6
+    mask[2] = False
+    x[~mask] = torch.nan
+    masked = RunningNorm(3, (2,))
+    for here in (slice(0, 15), slice(15, 40)):
+        masked.update(x[:, here], mask[:, here])
+    assert masked.count.tolist() == mask.sum(1).tolist()
+    for m in range(2):
+        alone = RunningNorm(1, (2,))
+        alone.update(x[m : m + 1, mask[m]])
+        for name in ("mean", "var"):
+            torch.testing.assert_close(getattr(masked, name)[m], getattr(alone, name)[0])
+    assert torch.equal(masked.mean[2], torch.zeros(1, 2))
+    assert torch.equal(masked.var[2], torch.ones(1, 2))
 
 
 @pytest.mark.parametrize("size", [1e-4, 1e3])
