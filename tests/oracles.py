@@ -329,6 +329,19 @@ class PPO:
         return losses
 
 
+def assert_statistics_of(norm, data, merges=16):
+    """A normaliser has the mean and the variance of all that a dataset holds: each example counts once."""
+    examples, counts = data.all()
+    for m in range(data.members):
+        seen = examples.obs[m, counts[m]].double()
+        # A mean in float32 is wrong by some roundings of the greatest number, and each merge rounds once more.
+        mean = (merges + 8) * 2**-24 * float(seen.abs().max())
+        torch.testing.assert_close(norm.mean[m, 0].double(), seen.mean(0), rtol=0, atol=mean)
+        var = seen.var(0, correction=0)
+        # The square of a deviation, twice as wrong as that for small ones, which are differences of rounded numbers.
+        torch.testing.assert_close(norm.var[m, 0].double(), var, rtol=0, atol=4 * mean * float(var.max()) ** 0.5)
+
+
 def plain_mlp(population, member, activation=nn.Tanh):
     """One member of an `MLP`, or of an actor or critic that is one, as plain layers with copies of its weights."""
     layers = []

@@ -18,8 +18,9 @@ from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, categorical_likelihood, default_loss, negative_log_likelihood
 from imitate.nets.actor import Actor
+from imitate.students.held_out import BY_STEPS, Split, held_out_error
 
-__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "check_student", "held_out_error", "hold_out", "imitator"]
+__all__ = ["BehaviourCloning", "BehaviourCloningConfig", "check_student", "imitator"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class BehaviourCloningConfig:
         lr: Learning rate of Adam.
         entropy: Weight of an entropy bonus, in nats.
         weight_decay: Decoupled weight decay.
-        validation: Share of the examples held out.
+        validation: Share of the episodes held out, at least one; of a single episode the share of its steps.
         validate_every: Gradient steps between two looks at the held-out examples.
         patience: Looks without improvement after which a member counts as done; each keeps its best parameters.
     """
@@ -85,15 +86,20 @@ class BehaviourCloning:
         capacity = demonstrations.mask.shape[1]
         self.data = Dataset(spec.members, capacity, Stream(spec.seed, "shuffle", spec.device))
         self.held_out = Dataset(spec.members, capacity, Stream(spec.seed, "held-out", spec.device))
-        hold_out(self.data, self.held_out, demonstrations.examples, demonstrations.mask, config.validation)
+        self.split = Split(self.data, self.held_out, config.validation)
+        trained = self.split.add(demonstrations.examples, demonstrations.mask, demonstrations.episode)
+        student.observe(demonstrations.examples.obs, trained)
         self.learner = imitator(student, self.imitation, source, config.entropy, config.lr, config.weight_decay)
         self.best = self.learner.flat.clone()
         self.best_error = torch.full((spec.members,), math.inf, device=spec.device)
         self.waited = torch.zeros(spec.members, dtype=torch.int64, device=spec.device)
         self.progress = Progress(spec, config.updates)
         self.progress.advance(0, labels)
-        if student.body.normaliser is not None:
-            student.observe(self.data.sample(4096).obs)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say before a run."""
+        return (BY_STEPS,) if self.split.by_steps else ()
 
     def step(self) -> Metrics:
         """`validate_every` gradient steps and a look at the held-out examples."""
@@ -120,18 +126,6 @@ class BehaviourCloning:
         self.best.copy_(torch.where(better.unsqueeze(1), self.learner.flat, self.best))
         self.waited.copy_(torch.where(better, 0, self.waited + 1))
         return error
-
-
-def hold_out(data: Dataset, held_out: Dataset, examples: Examples, mask: Tensor, share: float) -> None:
-    """Add examples to `data`, but a random share of each member's to `held_out`: at least one, and never all."""
-    if share == 0:
-        data.add(examples, mask)
-        return
-    key = torch.where(mask, held_out.stream.uniform(*mask.shape), math.inf)
-    count = mask.sum(1, keepdim=True)
-    held = mask & (key.argsort(1).argsort(1) < (count * share).ceil().minimum(count - 1))
-    data.add(examples, mask & ~held)
-    held_out.add(examples, held)
 
 
 def check_student(source: Source, student: Actor, teacher: Teacher | None = None) -> None:
@@ -171,11 +165,3 @@ def imitator(
 
     known = student.plain and loss is negative_log_likelihood
     return Learner([student], objective, gradient=gradient if known else None, lr=lr, weight_decay=weight_decay)
-
-
-@torch.no_grad()
-def held_out_error(student: Actor, held_out: Dataset, loss: ImitationLoss) -> Tensor:
-    """Mean loss of each member [M] on its held-out examples."""
-    examples, counts = held_out.all()
-    error = loss(student.distribution(examples.obs), examples.action)
-    return (error * counts).sum(1) / counts.sum(1)

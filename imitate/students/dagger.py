@@ -19,7 +19,8 @@ from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, default_loss
 from imitate.nets.actor import Actor
 from imitate.policies import Greedy, Mixture
-from imitate.students.behaviour_cloning import check_student, held_out_error, hold_out, imitator
+from imitate.students.behaviour_cloning import check_student, imitator
+from imitate.students.held_out import BY_STEPS, Split, held_out_error
 from imitate.teachers.label import labels
 
 __all__ = ["Beta", "DAgger", "DAggerConfig", "Exponential", "FirstRoundOnly", "Linear"]
@@ -80,7 +81,8 @@ class DAggerConfig:
         weight_decay: Decoupled weight decay.
         beta: Share of steps that the teacher drives, by round.
         capacity: Examples kept of each member; beyond it a uniform sample of all that were seen.
-        validation: Share of the labels held out.
+        validation: Share of the episodes whose labels are held out, at least one; while a member has had a single
+            episode, the share of its steps.
         best_round: End with the round of least error on all held-out labels, instead of the last.
     """
 
@@ -105,7 +107,8 @@ class DAggerConfig:
 class DAgger:
     """Learn from the teacher's answers on the student's own states (Ross, Gordon & Bagnell 2011, algorithm 3.1).
 
-    Both drive greedily, as the student will when it is deployed; the label is the mode of the teacher's distribution.
+    Both drive greedily, as the student will when it is deployed; the label is the mode of the teacher's distribution. A
+    student that standardises does so by the statistics of all that it was trained on.
 
     Args:
         source: Where to drive.
@@ -139,6 +142,9 @@ class DAgger:
         self.driver = Mixture(Greedy(teacher), Greedy(student), torch.zeros(members, device=device))
         self.data = Dataset(members, config.capacity, Stream(spec.seed, "shuffle", device))
         self.held_out = Dataset(members, config.capacity, Stream(spec.seed, "held-out", device))
+        self.split = Split(self.data, self.held_out, config.validation)
+        # Of the episodes under way; environment n counts on by N.
+        self.episode = torch.arange(spec.num_envs, device=device).repeat(members, 1)
         self.learner = imitator(student, self.imitation, source, config.entropy, config.lr, config.weight_decay)
         self.rounds = torch.zeros((), dtype=torch.int64)
         self.snapshots = torch.zeros(config.rounds if config.best_round else 0, *self._weights().shape, device=device)
@@ -147,7 +153,14 @@ class DAgger:
         self.start = int(demonstrations is not None)  # rounds that the demonstrations stand for
         if demonstrations is not None:
             self.progress.advance(0, demonstrations.labels.cpu())
-            self._aggregate(demonstrations.examples, demonstrations.mask)
+            self._aggregate(demonstrations.examples, demonstrations.mask, demonstrations.episode)
+            self.episode += int(demonstrations.episode.max()) + 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say before a run."""
+        alone = self.split.by_steps or (self.config.validation > 0 and self.source.spec.num_envs == 1)
+        return (BY_STEPS,) if alone else ()
 
     def step(self) -> Metrics:
         """One round: drive, label, aggregate, fit."""
@@ -157,8 +170,8 @@ class DAgger:
         self.driver.beta.fill_(beta)
         rollout = self.source.collect(self.driver, self.config.rollout)
         action = labels(rollout, self.teacher, self.source.spec.action, rollout.memory[0])
-        examples = Examples(fold(rollout.obs), action)
-        self._aggregate(examples, torch.ones(action.shape[:2], dtype=torch.bool, device=action.device))
+        everything = torch.ones(action.shape[:2], dtype=torch.bool, device=action.device)
+        self._aggregate(Examples(fold(rollout.obs), action), everything, self._number(rollout.starts))
         self.progress.advance(action.shape[1], action.shape[1])
         metrics = self._fit()
         if self.config.best_round:
@@ -168,10 +181,15 @@ class DAgger:
             self._take_best()
         return {**metrics, "beta": self.driver.beta.clone()}
 
-    def _aggregate(self, examples: Examples, mask: Tensor) -> None:
-        hold_out(self.data, self.held_out, examples, mask, self.config.validation)
-        if self.policy.body.normaliser is not None:
-            self.policy.observe(self.data.sample(examples.action.shape[1]).obs)
+    def _number(self, starts: Tensor) -> Tensor:
+        """Numbers [M, T·N] of the episodes of a rollout, which goes on where the last one ended."""
+        episode = self.episode + starts.cumsum(0) * starts.shape[2]
+        self.episode.copy_(episode[-1])
+        return fold(episode)
+
+    def _aggregate(self, examples: Examples, mask: Tensor, episode: Tensor) -> None:
+        trained = self.split.add(examples, mask, episode)
+        self.policy.observe(examples.obs, trained)
 
     def _fit(self) -> Metrics:
         """`updates` gradient steps on the aggregate."""
@@ -184,7 +202,7 @@ class DAgger:
     def _parts(self) -> list[Tensor]:
         """What the policy computes with, each [M, ...]: its parameters, and how it standardises observations."""
         norm = self.policy.body.normaliser
-        return [self.learner.flat, *([] if norm is None else [norm.mean, norm.var])]
+        return [self.learner.flat, *([] if norm is None else [norm.mean, norm.var, norm.floor])]
 
     def _weights(self) -> Tensor:
         """The parts in one tensor [M, P]."""
