@@ -8,12 +8,11 @@ from pathlib import Path
 
 from imitate.baselines import PPO, PPOConfig
 from imitate.configs import config_for, settings
-from imitate.core.noise import Stream
 from imitate.core.types import Algorithm, Source
 from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.report import Curve, Experiment, Kind, Row
 from imitate.experiment.run import run
-from imitate.nets.actor import Actor, Architecture
+from imitate.nets.actor import Actor, Architecture, fresh
 from imitate.sources import make
 from imitate.students import (
     BehaviourCloning,
@@ -80,8 +79,7 @@ def demo(
 
     def student(at: Source, name: str) -> Actor:
         shape = replace(config_for(Architecture, name, env), squash=teacher.architecture.squash)
-        init = Stream(at.spec.seed, "init", at.spec.device)
-        return Actor(at.spec.observation, at.spec.action, at.spec.members, shape, init, env=at.spec.id)
+        return fresh(at, shape)
 
     source = place(int(tuned.get("num_envs", 16)), 0)
     ppo = PPO(source, config_for(PPOConfig, "ppo", env))

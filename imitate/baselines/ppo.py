@@ -25,7 +25,7 @@ from imitate.nets.actor import Actor, Architecture, fresh
 from imitate.nets.critic import Critic
 from imitate.nets.layers import Activation, RunningNorm
 
-__all__ = ["PPO", "PPOConfig", "RewardScale"]
+__all__ = ["PPO", "PPOConfig", "RewardScale", "architecture_of"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class PPO:
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
         self.source, self.config = source, config
-        self.policy = policy if policy is not None else fresh(source, _architecture(config))
+        self.policy = policy if policy is not None else fresh(source, architecture_of(config), "init")
         self.critic = Critic(
             spec.observation,
             spec.members,
@@ -307,7 +307,8 @@ class RewardScale:
         self.so_far.copy_(state["so_far"])
 
 
-def _architecture(config: PPOConfig) -> Architecture:
+def architecture_of(config: PPOConfig) -> Architecture:
+    """What its policy is made of, by default."""
     return Architecture(
         config.hidden, config.activation, config.normalise_obs, config.squash, gru=config.gru, lstm=config.lstm
     )

@@ -99,7 +99,7 @@ class SAC:
         if not (isinstance(spec.action, Box) and spec.action.bounded):
             raise ValueError(f"action: SAC squashes its actions into a Box with finite bounds, not into {spec.action}.")
         self.source, self.config = source, config
-        self.policy = fresh(source, Architecture(config.hidden, config.activation, squash=True))
+        self.policy = fresh(source, Architecture(config.hidden, config.activation, squash=True), "init")
         self.critic = ActionValue(spec, config.hidden, activation=config.activation, critics=config.critics)
         self.target = TargetNetwork(self.critic, config.tau)
         start = torch.full((spec.members, 1), config.temperature, device=spec.device).log()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 from tyro.conf import Positional, subcommand
 
+from imitate.baselines.ppo import PPOConfig, architecture_of
 from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import NOTHING, flat, option
 from imitate.cli.resuming import as_before, changed, run_before
@@ -21,6 +22,7 @@ from imitate.core.names import closest
 from imitate.core.options import plain
 from imitate.core.terms import Linear
 from imitate.distributions.actions import Teacher
+from imitate.nets.actor import fresh
 from imitate.registry import BASELINES
 from imitate.students import Distil
 
@@ -79,8 +81,10 @@ class Train(Generic[C]):
         if "terms" not in signature(baseline.algorithm).parameters:
             raise ValueError(f"teacher: {self.algorithm} is not kickstarted; ppo and dqn are.")
         teacher = teacher_for(self.kickstart.teacher, source, self.kickstart.vec_normalize)
-        terms = [_distil(self.kickstart, teacher, config.steps)]
-        self.common.run(baseline.algorithm(source, config, terms=terms), self.algorithm, options, teacher)
+        made: dict[str, Any] = {"terms": [_distil(self.kickstart, teacher, config.steps)]}
+        if isinstance(config, PPOConfig):  # a student, which is not to begin as its teacher of the same seed did
+            made["policy"] = fresh(source, architecture_of(config))
+        self.common.run(baseline.algorithm(source, config, **made), self.algorithm, options, teacher)
 
 
 def _distil(kickstart: Kickstart, teacher: Teacher, steps: int) -> Distil:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from imitate.core import tree
 from imitate.core.actions import action_mask, unmasked, width
 from imitate.core.noise import Stream
 from imitate.core.types import Memory, Obs, Source, fold, unfold
@@ -25,7 +26,9 @@ from imitate.nets.layers import Activation, Population
 from imitate.nets.predict import predict
 from imitate_envs.base import Space
 
-__all__ = ["Actor", "Architecture", "policy"]
+__all__ = ["Actor", "Architecture", "fresh", "policy"]
+
+STUDENT = "init-student"  # stream of what imitates, so that it never begins as its teacher of the same seed did
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,8 @@ class Actor(nn.Module):
         if self._chain:
             return self.head.of(dense.dense(x, self._chain, self.body.activation), mask)
         if self.network is not None:
-            return self.head.of(self.network(x), mask)
+            # A copy, for a network of the user's may work in place, and this may be what a source collected.
+            return self.head.of(self.network(tree.map(Tensor.clone, x)), mask)
         return self.head.of(linear_of(self.head)(self.body(x)[0]), mask)
 
     def distribution(self, obs: Obs) -> Distribution:
@@ -235,6 +239,8 @@ def policy(
 ) -> Actor:
     """A fresh population of actors for a source: its spaces, members and device.
 
+    The initialisation is a stream of its own: whatever the seed, it is not where PPO or SAC began that teaches it.
+
     Args:
         source: Where it will act.
         hidden: Widths of the hidden layers.
@@ -248,14 +254,14 @@ def policy(
             log standard deviations, concatenated); called once a member, instead of a network of ours.
     """
     spec = source.spec
-    init = Stream(spec.seed if seed is None else seed, "init", spec.device)
+    init = Stream(spec.seed if seed is None else seed, STUDENT, spec.device)
     network = None if build is None else Population(build, spec.members, init)
     made = Architecture(tuple(hidden), activation, normalise, squash, gru=gru, lstm=lstm)
     return Actor(spec.observation, spec.action, spec.members, made, init, network=network, env=spec.id)
 
 
-def fresh(source: Source, architecture: Architecture) -> Actor:
-    """A fresh population of actors of an architecture for a source."""
+def fresh(source: Source, architecture: Architecture, stream: str = STUDENT) -> Actor:
+    """A fresh population of actors of an architecture for a source; an algorithm's own are of another stream."""
     spec = source.spec
-    init = Stream(spec.seed, "init", spec.device)
+    init = Stream(spec.seed, stream, spec.device)
     return Actor(spec.observation, spec.action, spec.members, architecture, init, env=spec.id)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from imitate.baselines.ppo import PPO, PPOConfig
+from imitate.baselines.ppo import PPO, PPOConfig, architecture_of
 from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Source
 from imitate.core.wrappers import Relabelled
 from imitate.data.demonstrations import Demonstrations
-from imitate.nets.actor import Actor
+from imitate.nets.actor import Actor, fresh
 from imitate.rewards.discriminator import Discriminator, DiscriminatorConfig
 
 __all__ = ["GAIL", "GAILConfig"]
@@ -54,7 +54,8 @@ class GAIL:
         self.source, self.config = source, config or GAILConfig()
         self.reward = Discriminator(source.spec, demonstrations, self.config.discriminator)
         self.relabelled = Relabelled(source, self.reward)
-        self.rl = PPO(self.relabelled, self.config.ppo, policy=policy)
+        student = fresh(source, architecture_of(self.config.ppo)) if policy is None else policy
+        self.rl = PPO(self.relabelled, self.config.ppo, policy=student)
         self.progress.advance(0, demonstrations.labels.cpu())
 
     @property

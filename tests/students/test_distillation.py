@@ -95,7 +95,7 @@ def test_a_step_is_the_textbooks(temperature, batch_size):
     place = source(members=1)
     student = nets.policy(place, (8,), seed=1)
     plain = plain_mlp(student, 0)
-    config = replace(SMALL, batch_size=batch_size, temperature=temperature, max_grad_norm=0.02, anneal_lr=False)
+    config = replace(SMALL, batch_size=batch_size, temperature=temperature, max_grad_norm=0.01, anneal_lr=False)
     distillation = PolicyDistillation(place, teacher_of(place), student, config)
     batches = watch(distillation)
     distillation.step()
@@ -107,9 +107,9 @@ def test_a_step_is_the_textbooks(temperature, batch_size):
         loss = temperature**2 * torch.nn.functional.kl_div(q, p, log_target=True, reduction="batchmean")
         optimizer.zero_grad()
         loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.02))
+        norms.append(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.01))
         optimizer.step()
-    assert max(norms) > 0.02  # the bound does something
+    assert max(norms) > 0.01  # the bound does something
     for mine, theirs in zip(plain_mlp(student, 0).parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
@@ -307,7 +307,7 @@ def test_a_control_law_can_be_distilled():
     """Though its choices are certain, and near balance hang on a hair: what counts is where they lead."""
     place = imitate.make("CartPole-v1", num_envs=8, members=2)
     config = PolicyDistillationConfig(steps=4_000, rollout=32, batch_size=64, epochs=2, lr=1e-2)
-    student = nets.policy(place, (16,))
+    student = nets.policy(place, (16,), seed=1)
     distillation = PolicyDistillation(place, control_law("CartPole-v1"), student, config)
     assert (place.play(Greedy(student), 10, seed=1).mean(1) < 200).all()
     while not distillation.progress.finished:
