@@ -27,8 +27,8 @@ class Inputs:
     """How the elements of a space become inputs of networks.
 
     Numbers come first, in the order of the space and flat, then choices, one-hot; every image stands by itself as
-    [C, H, W], its bytes in [0, 1]. A space without images, or of one image alone, gives one tensor; any other a tuple
-    of the flat features and the images.
+    [C, H, W], bytes in [0, 1] whatever type they are kept in. A space without images, or of one image alone, gives one
+    tensor; any other a tuple of the flat features and the images.
 
     Args:
         space: Space of observations, without a mask.
@@ -77,8 +77,8 @@ class Inputs:
     def __call__(self, obs: Obs, normalise: Callable[[Tensor], Tensor] | None = None) -> Any:
         """Observations [M, B, ...] as inputs; numbers, or one image alone, go through `normalise` first."""
         if self.one_image:
-            image = self.numbers_of(obs)
-            return _image(image if normalise is None else normalise(image), self._images[0][1])
+            image, space = self.numbers_of(obs), self._images[0][1]
+            return _image(image, space) if normalise is None else _channels_first(normalise(image), space)
         flat = self._flat(obs, normalise)
         return flat if not self._images else (flat, *(_image(at(obs), leaf) for at, leaf in self._images))
 
@@ -118,8 +118,13 @@ def _one_hot(x: Tensor, space: Discrete | MultiDiscrete) -> Tensor:
 
 
 def _image(x: Tensor, space: Box) -> Tensor:
-    if not x.is_floating_point():
+    # Of a space from 0 to 255 floating numbers are bytes too; elsewhere they have a unit of their own.
+    if not x.is_floating_point() or (space.low, space.high) == (0, 255):
         x = x.float() / _brightest(space)
+    return _channels_first(x, space)
+
+
+def _channels_first(x: Tensor, space: Box) -> Tensor:
     return x.movedim(-1, -3) if _channels_last(space) else x
 
 

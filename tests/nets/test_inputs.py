@@ -20,6 +20,12 @@ def test_inputs():
     assert Inputs(Discrete(3))(obs).tolist() == [[[1, 0, 0], [0, 0, 1]]]
     image = torch.randint(256, (1, 2, 3, 4, 4), dtype=torch.uint8)
     torch.testing.assert_close(Inputs(Box((3, 4, 4), 0, 255))(image), image / 255)
+    for dtype in (torch.float32, torch.float64, torch.int64):  # bytes all the same
+        torch.testing.assert_close(Inputs(Box((3, 4, 4), 0, 255))(image.to(dtype)), image / 255)
+    depth = torch.rand(1, 2, 3, 4, 4)
+    assert torch.equal(Inputs(Box((3, 4, 4), 0, 10))(depth), depth)
+    doubled = Inputs(Box((3, 4, 4), 0, 255))(image, lambda x: 2 * x.float())
+    assert torch.equal(doubled, 2 * image.float())  # a normaliser's answer is left alone
     assert Inputs(Box((2, 3)))(torch.zeros(4, 5, 2, 3)).shape == (4, 5, 6)
     last = torch.randint(256, (1, 2, 40, 36, 3), dtype=torch.uint8)
     torch.testing.assert_close(Inputs(Box((40, 36, 3), 0, 255))(last), last.permute(0, 1, 4, 2, 3) / 255)
