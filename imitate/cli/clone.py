@@ -26,7 +26,8 @@ class Clone:
     Args:
         teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner; not needed with --data.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
-        data: An .npz with arrays obs and action (and done), instead of a teacher.
+        data: An .npz with arrays obs and action (and done, where episodes end), instead of a teacher.
+        clip_actions: Move actions of that file inside their bounds, instead of refusing it.
         demonstrations: Episodes that the teacher shows each member.
         every: Keep one step in so many.
         loss: By default the likelihood for choices and the squared error for continuous actions.
@@ -38,6 +39,7 @@ class Clone:
     teacher: str | None = None
     vec_normalize: Path | None = None
     data: Path | None = None
+    clip_actions: bool = False
     demonstrations: int = 25
     every: int = 1
     loss: Literal["default", "nll", "mse"] = "default"
@@ -54,6 +56,7 @@ class Clone:
             self.vec_normalize,
             self.data,
             self.demonstrations,
+            self.clip_actions,
         )
         action = source.spec.action
         if self.loss == "mse" and not isinstance(action, Box):

@@ -183,7 +183,13 @@ def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teache
 
 
 def demonstrations_for(
-    common: Common, env: str, teacher: str | None, vec_normalize: Path | None, data: Path | None, episodes: int
+    common: Common,
+    env: str,
+    teacher: str | None,
+    vec_normalize: Path | None,
+    data: Path | None,
+    episodes: int,
+    clip_actions: bool,
 ) -> tuple[Source, Teacher | None, Demonstrations]:
     """Demonstrations of a teacher, or those of a file.
 
@@ -194,6 +200,7 @@ def demonstrations_for(
         vec_normalize: VecNormalize statistics of an SB3 teacher.
         data: An .npz; None with `teacher`.
         episodes: That the teacher shows each member.
+        clip_actions: Move the actions of the file inside their bounds.
 
     Returns:
         Where they were made, the teacher if there is one, and the demonstrations.
@@ -209,7 +216,7 @@ def demonstrations_for(
         raise ValueError(f"demonstrations: at least 1, not {episodes}.")
     source = common.source(env, episodes)
     if data is not None:
-        return source, None, Demonstrations.from_npz(data, source)
+        return source, None, Demonstrations.from_npz(data, source, clip_actions=clip_actions)
     assert teacher is not None
     loaded = teacher_for(teacher, source, vec_normalize)
     return source, loaded, demonstrate(source, loaded, episodes)

@@ -25,7 +25,8 @@ class Gail:
     Args:
         teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner; not needed with --data.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
-        data: An .npz with arrays obs and action (and done), instead of a teacher.
+        data: An .npz with arrays obs and action (and done, where episodes end), instead of a teacher.
+        clip_actions: Move actions of that file inside their bounds, instead of refusing it.
         demonstrations: Episodes that the teacher shows each member.
         every: Keep one step in so many.
         common: Options of every run.
@@ -35,6 +36,7 @@ class Gail:
     teacher: str | None = None
     vec_normalize: Path | None = None
     data: Path | None = None
+    clip_actions: bool = False
     demonstrations: int = 25
     every: int = 1
     common: Annotated[Common, arg(name="")] = field(default_factory=Common)
@@ -46,7 +48,7 @@ class Gail:
         # A place of their own, so that the policy begins with whole episodes.
         place = replace(self.common, num_envs=None)
         _, teacher, demonstrations = demonstrations_for(
-            place, env, self.teacher, self.vec_normalize, self.data, self.demonstrations
+            place, env, self.teacher, self.vec_normalize, self.data, self.demonstrations, self.clip_actions
         )
         source = self.common.source(env, int(settings(env).get("num_envs", 16)))
         config = changed(self.config, self.common.change)

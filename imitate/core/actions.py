@@ -15,9 +15,21 @@ from torch import Tensor
 from imitate.core.types import Obs
 from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
 
-__all__ = ["ACTION_MASK", "action_mask", "bounds", "choices", "clip", "observed", "unit", "unmasked", "width"]
+__all__ = [
+    "ACTION_MASK",
+    "action_mask",
+    "bounds",
+    "choices",
+    "clip",
+    "observed",
+    "outside",
+    "unit",
+    "unmasked",
+    "width",
+]
 
 ACTION_MASK = "action_mask"  # PettingZoo's key; beside it stands "observation"
+FORGIVEN = 1e-4  # of the range of a Box: rounding is not an action out of range
 
 
 def choices(action: Space) -> tuple[int, ...]:
@@ -69,6 +81,20 @@ def clip(space: Space, action: Tensor) -> Tensor:
         low, high = bounds(space, action.device)
         return action.clamp(low.to(action.dtype), high.to(action.dtype))
     return action.clamp(space.low, space.high)
+
+
+def outside(box: Box, action: Tensor, rounding: float = 2**-23) -> Tensor:
+    """Which numbers of actions [..., A] are beyond the bounds of a Box by more than rounding, bool [..., A].
+
+    Args:
+        box: The space.
+        action: The actions.
+        rounding: Relative error of their type. A ten-thousandth of the range is forgiven on top, for what was computed.
+    """
+    low, high = bounds(box, action.device)
+    span = high - low
+    margin = torch.where(span.isfinite(), FORGIVEN * span, 0.0)
+    return (action < low - margin - rounding * low.abs()) | (action > high + margin + rounding * high.abs())
 
 
 def action_mask(obs: Obs) -> Tensor | None:

@@ -15,7 +15,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
+from torch import Tensor
 
+from imitate.core.arrays import as_array, as_number
 from imitate.core.single_env import AnyEnv, mask_of
 from imitate.core.translation import Observations, flat_mask
 from imitate.core.workers import Workers
@@ -57,7 +59,7 @@ class Each:
         self._begun = []
         for env, seed in zip(self._envs, seeds, strict=True):
             obs, info = env.reset(seed=seed)
-            self._begun.append(copy.deepcopy((obs, mask_of(env, info))))
+            self._begun.append((_owned(obs), copy.deepcopy(mask_of(env, info))))
 
     def has_masks(self) -> bool:
         """Whether they say which actions are valid; known after a reset."""
@@ -79,7 +81,8 @@ class Each:
         for i in range(count) if alive is None else np.flatnonzero(alive).tolist():
             env = self._envs[i]
             # The dots keep a single number of a Box an array.
-            obs, reward[i], ended, cut, info = env.step(actions[i] if self._scalar else actions[i, ...])
+            obs, paid, ended, cut, info = env.step(actions[i] if self._scalar else actions[i, ...])
+            reward[i] = as_number(paid, "reward")
             if ended or cut:
                 terminated[i], truncated[i] = ended, cut
                 last.append(observations.copy(obs, self._mask(observations, i, info, last=True)))
@@ -132,7 +135,10 @@ class Together:
         if done.any():
             last = self._last(observations, infos, done)
         observations.write(out, obs, self._masks(observations, infos))
-        return Step(np.asarray(reward), terminated, truncated, last)
+        paid = as_array(reward, "reward")
+        if paid.size != len(done):
+            raise ValueError(f"reward: of shape {paid.shape}; one for each of {len(done)} environments is needed.")
+        return Step(paid.reshape(-1), terminated, truncated, last)
 
     def _last(self, observations: Observations, infos: dict[str, Any], done: Flags) -> list[list[Array]]:
         """The observations before auto-reset of the environments that are done.
@@ -202,6 +208,15 @@ def _whole_mask(mask: Any, count: int, name: str, last: bool = False) -> Array:
     if mask is None:
         raise RuntimeError(f"'{name}' gave masks of its actions before, and none now; pass action_masks=False.")
     return flat_mask(mask, count)
+
+
+def _owned(obs: Any) -> Any:
+    """A copy of an observation; also of tensors that are results of a computation, which know no deep copy."""
+    if isinstance(obs, dict):
+        return {key: _owned(inner) for key, inner in obs.items()}
+    if isinstance(obs, tuple):
+        return tuple(_owned(inner) for inner in obs)
+    return obs.detach().clone() if isinstance(obs, Tensor) else copy.deepcopy(obs)
 
 
 def _entry(infos: dict[str, Any], key: str, i: int) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imitate.core import tree
 from imitate.core.actions import observed, unmasked
 from imitate.core.spec import Spec
 from imitate.core.types import Memory, Obs, Policy, RewardModel, Rollout, Source
@@ -54,11 +55,17 @@ class Viewed:
         rollout = self.source.collect(self._driver, steps)
         # Of views of a view the innermost one saw all that there was.
         extras = {"obs": rollout.obs, **rollout.extras} if self.whole else rollout.extras
-        return replace(rollout, obs=self.view(rollout.obs), next_obs=self.view(rollout.next_obs), extras=extras)
+        obs, next_obs = (_view(self.view, seen) for seen in (rollout.obs, rollout.next_obs))
+        return replace(rollout, obs=obs, next_obs=next_obs, extras=extras)
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
         """Returns [M, E] of whole episodes."""
         return self.source.play(_Seeing(policy, self.view), episodes, seed)
+
+
+def _view(view: Callable[[Obs], Obs], obs: Obs) -> Obs:
+    """What a view makes of observations; of a copy, for it may work in place."""
+    return view(tree.map(Tensor.clone, obs))
 
 
 class _Seeing:
@@ -71,7 +78,7 @@ class _Seeing:
         return self.policy.memory(*shape)
 
     def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        return self.policy.act(self.view(obs), noise, memory)
+        return self.policy.act(_view(self.view, obs), noise, memory)
 
 
 class Relabelled:
@@ -100,7 +107,7 @@ class Relabelled:
         """`steps` steps of every environment, with the model's rewards."""
         self.rollout = self.source.collect(policy, steps)
         with torch.no_grad():
-            reward = self.reward(self.rollout)
+            reward = self.reward(self.rollout.clone())  # it may work in place
         return replace(self.rollout, reward=torch.lerp(reward, self.rollout.reward, self.share))
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
@@ -115,7 +122,7 @@ class Recorded:
 
     Args:
         source: The source.
-        witness: Called with each rollout; it copies what it keeps. What it returns is not looked at.
+        witness: Called with a copy of each rollout. What it returns is not looked at.
     """
 
     def __init__(self, source: Source, witness: Callable[[Rollout], object]) -> None:
@@ -125,7 +132,7 @@ class Recorded:
     def collect(self, policy: Policy, steps: int) -> Rollout:
         """`steps` steps of every environment."""
         rollout = self.source.collect(policy, steps)
-        self.witness(rollout)
+        self.witness(rollout.clone())
         return rollout
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:

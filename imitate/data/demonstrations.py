@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.core.actions import choices, clip
-from imitate.core.arrays import as_tensor
+from imitate.core.actions import bounds, clip, outside
+from imitate.core.arrays import as_array
+from imitate.core.elements import elements
 from imitate.core.replay import Examples
+from imitate.core.spec import Spec
 from imitate.core.types import Rollout, Source, fold
 from imitate.distributions.actions import Teacher
 from imitate.nets.predict import outward
 from imitate.policies import Greedy
-from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from imitate_envs.base import Box, Dict, Discrete, Space, Tuple
 
 __all__ = ["Demonstrations", "demonstrate"]
 
@@ -74,7 +76,8 @@ class Demonstrations:
         action: Any,
         source: Source,
         *,
-        done: NDArray[Any] | None = None,
+        done: Any = None,
+        clip_actions: bool = False,
     ) -> Demonstrations:
         """Steps of a teacher outside of the suite, given to every member.
 
@@ -82,20 +85,24 @@ class Demonstrations:
             obs: [B, *obs]; a dict or a tuple of arrays where the observations are one.
             action: [B, *action], as the environment takes them.
             source: Whose spaces they are checked against.
-            done: [B], true at the last step of an episode; only `thinned` needs it.
+            done: [B], true at the last step of an episode; without it all steps are one episode.
+            clip_actions: Move actions of a Box inside its bounds, as the environment does, instead of refusing them.
 
         Raises:
-            ValueError: Shapes do not fit the source, a value is not finite, or a choice is out of range.
+            ValueError: Shapes do not fit the source, a value is not finite, or a choice or an action is out of range.
         """
         spec = source.spec
-        rows = _tensors("obs", obs, spec.observation, spec.id)
-        taken = np.asarray(action)
+        rows = _rows(obs, spec.observation, "obs", spec, spec.obs_dtype)
+        taken = as_array(action, "action")
         if isinstance(spec.action, Discrete) and taken.ndim == 2 and taken.shape[1] == 1:
             taken = taken[:, 0]
         count = len(tree.leaves(rows)[0])
-        acted = _tensors("action", taken, spec.action, spec.id, count)
+        acted = _rows(taken, spec.action, "action", spec, torch.float32, count)
         acted = acted if isinstance(spec.action, Discrete) else acted.reshape(count, -1)
-        ends = np.zeros(count, bool) if done is None else np.asarray(done, bool).reshape(-1)
+        if isinstance(spec.action, Box):
+            rounding = float(np.finfo(taken.dtype).eps) if taken.dtype.kind == "f" else 0.0
+            acted = _inside(acted, spec.action, max(rounding, 2**-23), clip_actions)
+        ends = np.zeros(count, bool) if done is None else as_array(done, "done").astype(bool).reshape(-1)
         if ends.shape != (count,):
             raise ValueError(f"done: {ends.shape[0]} values for {count} steps.")
         episode, time = (x.squeeze(1) for x in _positions(torch.as_tensor(ends).unsqueeze(1)))
@@ -107,10 +114,15 @@ class Demonstrations:
         return cls(examples, everyone(torch.ones(count, dtype=torch.bool)), everyone(episode), everyone(time))
 
     @classmethod
-    def from_npz(cls, path: Path | str, source: Source) -> Demonstrations:
+    def from_npz(cls, path: Path | str, source: Source, *, clip_actions: bool = False) -> Demonstrations:
         """Read arrays `obs`, `action` and, if there, `done` from an .npz file; nothing in it is executed.
 
         Parts of observations that are a dict or a tuple are arrays of their own, `obs/NAME` and `obs/(0)`.
+
+        Args:
+            path: The file.
+            source: As in `from_arrays`.
+            clip_actions: As in `from_arrays`.
 
         Raises:
             ValueError: The file is not an .npz, or lacks an array; or as in `from_arrays`.
@@ -131,7 +143,9 @@ class Demonstrations:
         missing = {"obs", "action"} - arrays.keys()
         if missing:
             raise ValueError(f"demonstrations: '{path}' lacks {', '.join(sorted(missing))}; it has {sorted(arrays)}.")
-        return cls.from_arrays(arrays["obs"], arrays["action"], source, done=arrays.get("done"))
+        return cls.from_arrays(
+            arrays["obs"], arrays["action"], source, done=arrays.get("done"), clip_actions=clip_actions
+        )
 
     def save(self, path: Path | str, source: Source, member: int = 0) -> None:
         """Write one member's demonstrations as an .npz that `from_npz` reads, as the environment has them.
@@ -197,42 +211,43 @@ def _positions(done: Tensor) -> tuple[Tensor, Tensor]:
     return done.cumsum(0) - done.long(), step - starts.cummax(0).values
 
 
-def _tensors(name: str, array: Any, space: Space, env: str, count: int | None = None) -> Any:
-    """Foreign arrays [B, *shape] as a tree of tensors, choices counted from 0.
+def _rows(values: Any, space: Space, name: str, spec: Spec, dtype: Any, count: int | None = None) -> Any:
+    """Foreign arrays [B, *shape] as a tree of tensors.
 
     Raises:
-        ValueError: A shape does not fit the space, a value is not finite, or a choice is out of range.
+        ValueError: They do not fit the space or the number of steps, or a value is not finite.
     """
-    if isinstance(space, Dict | Tuple):
-        named = space.spaces if isinstance(space, Dict) else tuple(enumerate(space.spaces))
-        try:
-            parts = {key: _tensors(f"{name}[{key!r}]", array[key], inner, env, count) for key, inner in named}
-        except (KeyError, IndexError, TypeError):
-            raise ValueError(f"{name}: {env} needs {space}, each part [B, ...].") from None
-        if len({len(leaf) for leaf in tree.leaves(parts)}) > 1:
-            raise ValueError(f"{name}: its parts are of different lengths.")
-        return parts if isinstance(space, Dict) else tuple(parts.values())
-    array = np.asarray(array)
-    shape = space.outer if isinstance(space, MultiDiscrete) else space.shape
-    if array.ndim == 0 or array.shape[1:] != shape or len(array) == 0 or (count is not None and len(array) != count):
-        wanted = f"(B{''.join(f', {side}' for side in shape)}), B >= 1" if count is None else (count, *shape)
-        raise ValueError(f"{name}: shape {array.shape}, {env} needs {wanted}.")
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: real numbers are needed, not {array.dtype}.")
-    bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(1)
-    if bad.any():
-        raise ValueError(f"{name}: row {int(bad.argmax())} of the demonstrations is not finite.")
-    if isinstance(space, Box):
-        return as_tensor(array, None if array.dtype == np.uint8 else torch.float32)
-    start, counts = (
-        (np.asarray(space.start).reshape(shape), np.asarray(choices(space)).reshape(shape))
-        if not isinstance(space, MultiBinary)
-        else (0, 2)
-    )
-    if (array != array.astype(np.int64)).any() or (array < start).any() or (array >= start + counts).any():
-        low, high = int(np.min(start)), int(np.max(start + counts)) - 1
-        raise ValueError(f"{name}: choices must be whole numbers in {low} … {high}.")
-    return as_tensor(array - start, torch.int64).reshape(len(array), *space.shape)
+    rows, batched = elements(values, space, name, dtype)
+    length = len(tree.leaves(rows)[0])
+    if not batched or length == 0:
+        raise ValueError(f"{name}: {length if batched else 'one'} of {space}; at least one step [B, ...] is needed.")
+    if count is not None and length != count:
+        raise ValueError(f"{name}: {length} for {count} steps of {spec.id}.")
+    for part, leaf in tree.flatten(tree.as_dicts(rows), name):
+        bad = ~leaf.reshape(length, -1).isfinite().all(1)
+        if bad.any():
+            raise ValueError(f"{part}: row {int(bad.int().argmax())} of the demonstrations is not finite.")
+    return rows
+
+
+def _inside(action: Tensor, box: Box, rounding: float, clipped: bool) -> Tensor:
+    """Actions [B, A] inside the bounds of a Box.
+
+    Raises:
+        ValueError: Some are beyond them by more than rounding, and are not to be clipped.
+    """
+    wrong = outside(box, action, rounding).any(1)
+    if not clipped and wrong.any():
+        row = int(wrong.int().argmax())
+        found, low, high = (
+            ", ".join(f"{x:.6g}" for x in numbers.tolist()) for numbers in (action[row], *bounds(box, action.device))
+        )
+        raise ValueError(
+            f"action: row {row} of the demonstrations is ({found}), outside of ({low}) … ({high}), as are "
+            f"{int(wrong.sum())} of {len(wrong)} rows. Pass clip_actions=True (--clip-actions) to take what the "
+            "environment makes of them."
+        )
+    return clip(box, action)
 
 
 def _arrays(name: str, value: Any, space: Space) -> Iterator[tuple[str, NDArray[Any]]]:

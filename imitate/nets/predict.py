@@ -12,8 +12,9 @@ from torch import Tensor
 from imitate.core import tree
 from imitate.core.actions import ACTION_MASK, clip, unmasked
 from imitate.core.arrays import as_tensor
+from imitate.core.elements import elements
 from imitate.core.types import Memory, Obs
-from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from imitate_envs.base import Box, Discrete, MultiBinary, MultiDiscrete, Space
 
 __all__ = ["predict"]
 
@@ -82,9 +83,9 @@ def predict(
         mask = observation[ACTION_MASK] if mask is None else mask
         rest = {name: value for name, value in observation.items() if name != ACTION_MASK}
         observation = rest["observation"] if rest.keys() == {"observation"} else rest
-    obs, batched = _inward(observation, space, policy.device)
+    obs, batched = elements(observation, space, "observation", device=policy.device)
     if mask is not None:
-        bits = as_tensor(mask, torch.bool, policy.device)
+        bits = as_tensor(mask, torch.bool, policy.device, name="action_masks")
         rows = tree.leaves(obs)[0].shape[0]
         if bits.dim() > 2 or (bits.dim() == 2 and len(bits) != rows):
             raise ValueError(f"action_masks: shape {tuple(bits.shape)} is neither one mask nor one for each of {rows}.")
@@ -94,9 +95,9 @@ def predict(
     memory = policy.memory(*shape)
     if memory is not None and state is not None:
         saved = iter(state)
-        memory = tree.map(lambda fresh: torch.as_tensor(next(saved), device=fresh.device), memory)
+        memory = tree.map(lambda fresh: as_tensor(next(saved), fresh.dtype, fresh.device, name="state"), memory)
         if episode_start is not None:
-            began = torch.as_tensor(np.asarray(episode_start, bool), device=policy.device).reshape(1, -1)
+            began = as_tensor(episode_start, torch.bool, policy.device, name="episode_start").reshape(1, -1)
             memory = tree.where(began.expand(shape), policy.memory(*shape), memory)
     noise = None if deterministic else torch.rand(*shape, policy.noise, device=policy.device)
     action, memory, _ = policy.act(obs, noise, memory)
@@ -104,33 +105,6 @@ def predict(
     if memory is not None:
         state = tuple(leaf.cpu().numpy() for leaf in tree.leaves(memory))
     return (answer if batched else answer[0]), state
-
-
-def _inward(observation: Any, space: Space, device: torch.device) -> tuple[Obs, bool]:
-    """An observation as a tree of tensors [B, ...], and whether it was a batch."""
-    if isinstance(space, Dict | Tuple):
-        named = space.spaces if isinstance(space, Dict) else tuple(enumerate(space.spaces))
-        try:
-            parts = {key: _inward(observation[key], inner, device) for key, inner in named}
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"observation: it lacks {error} of {space}.") from None
-        batched = {batch for _, batch in parts.values()}
-        if len(batched) != 1:
-            raise ValueError("observation: some parts are a batch, others are not.")
-        values = {key: part for key, (part, _) in parts.items()}
-        return (values if isinstance(space, Dict) else tuple(values.values())), batched.pop()
-    array = np.asarray(observation)
-    shape = space.outer if isinstance(space, MultiDiscrete) else space.shape
-    if array.shape[max(0, array.ndim - len(shape)) :] != shape or array.ndim > len(shape) + 1:
-        raise ValueError(f"observation: shape {array.shape} is neither {shape} nor a batch of it.")
-    batched_here = array.ndim > len(shape)
-    array = array if batched_here else array[None]
-    if isinstance(space, Discrete):
-        return as_tensor(array, torch.int64, device) - space.start, batched_here
-    if isinstance(space, MultiDiscrete):
-        return as_tensor(array.reshape(len(array), -1) - np.asarray(space.start), torch.int64, device), batched_here
-    whole = isinstance(space, MultiBinary) or array.dtype == np.uint8
-    return as_tensor(array, torch.uint8 if whole else torch.float32, device), batched_here
 
 
 def outward(action: Any, space: Space) -> Any:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imitate.core import tree
-from imitate.core.actions import action_mask, choices, observed, width
+from imitate.core.actions import action_mask, choices, clip, observed, outside, width
+from imitate.core.arrays import as_array, as_tensor
 from imitate.core.spec import Spec
 from imitate.core.types import Obs
 from imitate.distributions.actions import Categorical, Distribution, MultiCategorical, Normal, decide
@@ -29,8 +30,6 @@ __all__ = [
     "positive",
     "spaces_of",
 ]
-
-_TOLERANCE = 1e-4  # of the range of a Box: rounding is not an action out of range
 
 
 def spaces_of(source_or_spaces: Any) -> tuple[Space, Space]:
@@ -114,25 +113,19 @@ class CallableTeacher:
         obs, shape = observed(obs), self.action.shape  # type: ignore[union-attr]
         batch = _leading(obs, self.observation)
         rows = _rows(obs, len(batch))
+        # Copies, as of all that code of the user's sees: it may write into what it is given.
         arrays = tree.map(lambda x: x.detach().cpu().numpy().copy(), rows)
         count = math.prod(batch)
         each = [_row(arrays, i) for i in range(count)] if not self.batched else []
         answers = self.function(arrays) if self.batched else [self.function(one) for one in each]
-        try:
-            answer = np.asarray(answers)
-        except ValueError as error:
-            raise ValueError(
-                f"teacher: the function gave a {type(answers).__name__} that is no array ({error})."
-            ) from error
+        answer = as_array(answers, "teacher: the function's answer")
         if answer.shape != (count, *shape):
             hint = " (pass batched=False if it takes one observation at a time)" if self.batched else ""
             raise ValueError(
                 f"teacher: the function gave actions of shape {answer.shape} for {count} observations; "
                 f"{self.action} needs {(count, *shape)}{hint}."
             )
-        _check(answer, self.action)
-        dtype = torch.int64 if choices(self.action) else torch.float32
-        actions = torch.as_tensor(answer.astype(np.float64), dtype=dtype, device=tree.leaves(obs)[0].device)
+        actions = _inside(answer, self.action, tree.leaves(obs)[0].device)
         return actions.reshape(batch if isinstance(self.action, Discrete) else (*batch, width(self.action)))
 
 
@@ -185,7 +178,8 @@ class ModuleTeacher:
         """Categoricals of its logits, or a Gaussian of deviation `scale` around its means."""
         mask, obs = action_mask(obs), observed(obs)
         batch = _leading(obs, self.observation)
-        out, counts = self.module(_rows(obs, len(batch))), choices(self.action)
+        rows = tree.map(Tensor.clone, _rows(obs, len(batch)))  # the module may work in place
+        out, counts = self.module(rows), choices(self.action)
         outputs = sum(counts) if counts else width(self.action)
         if not isinstance(out, Tensor) or out.shape != (math.prod(batch), outputs):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -247,8 +241,12 @@ def _row(arrays: Any, index: int) -> Any:
     return tuple(_row(array, index) for array in arrays) if isinstance(arrays, tuple) else arrays[index]
 
 
-def _check(answer: NDArray[Any], space: Space) -> None:
-    """Whether actions are members of a space."""
+def _inside(answer: NDArray[Any], space: Space, device: torch.device) -> Tensor:
+    """Actions that are members of a space, as a tensor; what rounding put beyond a bound is on it.
+
+    Raises:
+        ValueError: Some are none.
+    """
     counts = choices(space)
     if counts:
         if answer.dtype.kind not in "iub":
@@ -257,14 +255,14 @@ def _check(answer: NDArray[Any], space: Space) -> None:
             raise ValueError(
                 f"teacher: the function gave {answer.min()} to {answer.max()}; {space} is 0 to {max(counts) - 1}."
             )
-        return
+        return as_tensor(answer, torch.int64, device)
     assert isinstance(space, Box)
-    if answer.dtype.kind not in "iuf" or not np.isfinite(answer).all():
-        raise ValueError(f"teacher: the function gave actions that are not finite numbers (type {answer.dtype}).")
-    low, high = np.asarray(space.low), np.asarray(space.high)
-    margin = np.where(np.isfinite(high - low), _TOLERANCE * (high - low), 0.0)
-    if (answer < low - margin).any() or (answer > high + margin).any():
+    actions = as_tensor(answer, torch.float32, device).reshape(len(answer), -1)
+    if not actions.isfinite().all():
+        raise ValueError("teacher: the function gave actions that are not finite numbers.")
+    if outside(space, actions).any():
         raise ValueError(
             f"teacher: the function gave {answer.min():.6g} to {answer.max():.6g}, "
             f"outside the bounds of {space}; clip its answer with np.clip(action, low, high)."
         )
+    return clip(space, actions)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imitate.core.arrays import as_array, as_tensor
+from imitate.core.arrays import as_array, as_number, as_tensor
 
 PLAIN = np.arange(12.0).reshape(3, 4)
 
@@ -47,13 +47,20 @@ def frozen():
         np.ma.masked_array(PLAIN),
         torch.arange(4),
         torch.arange(4.0, requires_grad=True),
+        torch.arange(4.0).bfloat16(),
+        torch.arange(6).reshape(2, 3).T,
+        PLAIN.astype(object),
+        [PLAIN[0], PLAIN[1]],
+        (np.float32(1), np.float32(2)),
+        [torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([3.0, 4.0])],
     ],
     ids=lambda values: f"{type(values).__name__}-{getattr(values, 'dtype', '')}",
 )
 def test_the_numbers_are_the_same(values):
     tensor = as_tensor(values)
-    plain = values.detach().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-    np.testing.assert_array_equal(tensor.numpy(), plain)
+    plain = torch.stack(values) if isinstance(values, list) and isinstance(values[0], torch.Tensor) else values
+    plain = plain.detach().double().numpy() if isinstance(plain, torch.Tensor) else np.asarray(plain, float)
+    np.testing.assert_array_equal(tensor.double().numpy(), plain)
     assert not tensor.requires_grad and tensor.is_contiguous()
     assert as_tensor(values, torch.float32).dtype == torch.float32
 
@@ -82,9 +89,36 @@ def test_types():
         (np.array([1j]), "obs: must hold numbers, not complex128."),
         (np.array([2**63], np.uint64), "obs: 9223372036854775808 is beyond int64."),
         ({"a": 1}, "obs: must hold numbers, not object."),
+        (np.array(["1", "2"], object), "obs: must hold numbers, not <U1."),
+        (np.ma.masked_less(PLAIN, 3), "obs: some of its values are masked; fill them, or leave their rows out."),
+        ([np.ma.masked_less(PLAIN, 3)], "obs: some of its values are masked; fill them, or leave their rows out."),
+        (np.array(["2026-11-30"], "M8[D]"), "obs: must hold numbers, not datetime64[D]."),
     ],
 )
 def test_what_is_no_number_is_refused(values, line):
     with pytest.raises(ValueError) as caught:
         as_tensor(values, name="obs")
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    "value", [2.5, np.float32(2.5), np.float16(2.5), np.array(2.5), np.array([2.5]), torch.tensor(2.5), [2.5]]
+)
+def test_one_number(value):
+    assert as_number(value) == 2.5 and type(float(as_number(value))) is float
+    assert as_number(torch.tensor([2.5], requires_grad=True)) == 2.5
+    assert as_number(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ([1.0, 2.0], "reward: one number is needed, not an array of shape (2,)."),
+        (None, "reward: must hold numbers, not object."),
+        ("1", "reward: must hold numbers, not <U1."),
+    ],
+)
+def test_what_is_not_one_number_is_refused(value, line):
+    with pytest.raises(ValueError) as caught:
+        as_number(value, "reward")
     assert str(caught.value) == line

@@ -235,16 +235,51 @@ def test_from_arrays_takes_lists_columns_and_whole_floats():
         assert shown.examples.action[1].tolist() == action.tolist()
 
 
-def test_bytes_stay_bytes_and_choices_become_whole_numbers():
-    bytes_ = Demonstrations.from_arrays(np.full((4, 3), 200, np.uint8), np.zeros(4, int), source(2))
-    assert bytes_.examples.obs.dtype == torch.uint8
+@pytest.mark.parametrize(
+    ("ours", "number", "theirs"),
+    [
+        *(
+            (ours, 200, theirs)
+            for ours in (torch.uint8, torch.float32)
+            for theirs in ("u1", "f2", ">f4", "f8", "i8", "O")
+        ),
+        *((torch.int64, number, theirs) for number in (2**40 + 1, -(2**24) - 1) for theirs in ("i8", ">i8", "f8", "O")),
+    ],
+)
+def test_observations_become_what_the_source_gives(ours, number, theirs):
+    """Bytes are bytes, whole numbers beyond what float32 holds keep their digits, whatever the array was of."""
+    at = SimpleNamespace(spec=Spec("x", Box((3,)), Discrete(3), members=2, obs_dtype=ours))
+    found = Demonstrations.from_arrays(np.full((4, 3), number).astype(theirs), np.zeros(4, int), at).examples.obs
+    assert found.dtype == ours and (found == number).all()
+
+
+@pytest.mark.parametrize(
+    ("ours", "number", "message"),
+    [
+        (torch.uint8, 0.5, "obs: row 2 holds 0.5; it must be a whole number in 0 … 255"),
+        (torch.uint8, 256, "obs: row 2 holds 256; it must be a whole number in 0 … 255"),
+        (torch.uint8, -1, "obs: row 2 holds -1"),
+        (torch.uint8, np.nan, "obs: row 2 holds nan"),
+        (torch.int64, 1.5, "obs: row 2 holds 1.5"),
+        (torch.float32, 1e300, "obs: row 2 of the demonstrations is not finite"),
+    ],
+)
+def test_what_the_source_never_gives_is_refused(ours, number, message):
+    at = SimpleNamespace(spec=Spec("x", Box((3,)), Discrete(3), members=2, obs_dtype=ours))
+    obs = np.ones((4, 3))
+    obs[2, 1] = number
+    with pytest.raises(ValueError, match=message):
+        Demonstrations.from_arrays(obs, np.zeros(4, int), at)
+
+
+def test_choices_become_whole_numbers():
     choices = Demonstrations.from_arrays(np.array([0.0, 2.0]), np.array([1, 2]), source(2, Identity()))
     assert choices.examples.obs.dtype == torch.int64
     assert choices.examples.obs[0].tolist() == [0, 2]
 
 
 def test_from_arrays_of_a_box_keeps_fractions():
-    action = np.random.default_rng(0).normal(size=(5, 2))
+    action = np.random.default_rng(0).uniform((-1, -0.5), (1, 0.25), size=(5, 2))
     shown = Demonstrations.from_arrays(np.zeros((5, 2)), action, source(2, Reach()))
     torch.testing.assert_close(shown.examples.action[1], torch.as_tensor(action).float())
 
@@ -263,21 +298,25 @@ OBS, ACTION = arrays()
     [
         ({"obs": spoilt(OBS, 4, np.nan)}, Countdown(), "obs: row 4 of the demonstrations is not finite"),
         ({"obs": spoilt(OBS, (2, 1), np.inf)}, Countdown(), "obs: row 2 of the demonstrations is not finite"),
-        ({"action": spoilt(ACTION, 3, np.nan)}, Countdown(), "action: row 3 of the demonstrations is not finite"),
-        ({"obs": OBS[:, :2]}, Countdown(), r"obs: shape \(6, 2\), Countdown-v0 needs \(B, 3\)"),
-        ({"obs": OBS[0]}, Countdown(), r"obs: shape \(3,\)"),
-        ({"obs": OBS[:0], "action": ACTION[:0]}, Countdown(), r"obs: shape \(0, 3\)"),
+        ({"action": spoilt(ACTION, 3, np.nan)}, Countdown(), "action: row 3 holds nan"),
+        ({"obs": OBS[:, :2]}, Countdown(), r"obs: shape \(6, 2\) is neither \(3,\) nor a batch of it"),
+        ({"obs": OBS[0]}, Countdown(), r"obs: one of Box\(3,\); at least one step \[B, ...\] is needed"),
+        ({"obs": OBS[:0], "action": ACTION[:0]}, Countdown(), r"obs: 0 of Box\(3,\); at least one step"),
         ({"obs": np.float64(3)}, Countdown(), r"obs: shape \(\)"),
-        ({"action": ACTION[:5]}, Countdown(), r"action: shape \(5,\), Countdown-v0 needs \(6,\)"),
+        ({"action": ACTION[:5]}, Countdown(), "action: 5 for 6 steps of Countdown-v0"),
         ({"action": np.zeros((6, 2))}, Countdown(), r"action: shape \(6, 2\)"),
-        ({"action": spoilt(ACTION, 0, 3)}, Countdown(), "action: choices must be whole numbers in 0 … 2"),
-        ({"action": spoilt(ACTION, 5, -1)}, Countdown(), "action: choices must be whole numbers in 0 … 2"),
-        ({"action": spoilt(ACTION, 5, 0.5)}, Countdown(), "action: choices must be whole numbers in 0 … 2"),
-        ({"obs": np.array(["a"] * 18).reshape(6, 3)}, Countdown(), "obs: real numbers are needed, not <U1"),
-        ({"action": ACTION.astype(complex)}, Countdown(), "action: real numbers are needed, not complex128"),
+        ({"action": spoilt(ACTION, 4, 3)}, Countdown(), "action: row 4 holds 3; it must be a whole number in 0 … 2"),
+        ({"action": spoilt(ACTION, 5, -1)}, Countdown(), "action: row 5 holds -1; it must be a whole number"),
+        ({"action": spoilt(ACTION, 5, 0.5)}, Countdown(), "action: row 5 holds 0.5; it must be a whole number"),
+        ({"obs": np.array(["a"] * 18).reshape(6, 3)}, Countdown(), "obs: must hold numbers, not <U1"),
+        ({"action": ACTION.astype(complex)}, Countdown(), "action: must hold numbers, not complex128"),
         ({"done": np.zeros(5)}, Countdown(), "done: 5 values for 6 steps"),
-        ({"obs": np.array([0, 1, 2, 0, 1, 3])}, Identity(), "obs: choices must be whole numbers in 0 … 2"),
-        ({"obs": np.zeros((6, 2)), "action": np.zeros((6, 1))}, Reach(), r"action: shape \(6, 1\), .* needs \(6, 2\)"),
+        ({"obs": np.array([0, 1, 2, 0, 1, 3])}, Identity(), "obs: row 5 holds 3; it must be a whole number in 0 … 2"),
+        (
+            {"obs": np.zeros((6, 2)), "action": np.zeros((6, 1))},
+            Reach(),
+            r"action: shape \(6, 1\) is neither \(2,\) nor a batch",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(given, env, message):

@@ -129,10 +129,10 @@ WRONG = {
     "floats": (lambda obs: np.zeros(len(obs)), Discrete(2), "float64 for .*integers"),
     "too large": (lambda obs: np.full(len(obs), 2), Discrete(2), r"gave 2 to 2; Discrete\(2\) is 0 to 1"),
     "negative": (lambda obs: -np.ones(len(obs), int), Discrete(2), "gave -1 to -1"),
-    "predict": (lambda obs: (np.zeros(len(obs), int), None), Discrete(2), "gave a tuple that is no array"),
+    "predict": (lambda obs: (np.zeros(len(obs), int), None), Discrete(2), "rows of different lengths are no array"),
     "flat": (lambda obs: np.zeros(len(obs)), FORCES, r"shape \(6,\) .* needs \(6, 2\)"),
     "nan": (lambda obs: np.full((len(obs), 2), np.nan), FORCES, "not finite"),
-    "text": (lambda obs: np.full((len(obs), 2), "a"), FORCES, "not finite numbers"),
+    "text": (lambda obs: np.full((len(obs), 2), "a"), FORCES, "must hold numbers, not <U1"),
     "outside": (lambda obs: np.tile([0.0, 3.1], (len(obs), 1)), FORCES, "outside the bounds.*np.clip"),
     "below": (lambda obs: np.tile([-2.1, 0.0], (len(obs), 1)), FORCES, "outside the bounds"),
 }
