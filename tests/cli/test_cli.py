@@ -495,8 +495,8 @@ CASES = [
     (["clone", *CARTPOLE, "--data", "{}/text.npz"], "text.npz' is not a readable .npz file"),
     (["clone", *CARTPOLE, "--data", "{}/lacking.npz"], "lacking.npz' lacks action; it has ['obs']."),
     (["clone", *CARTPOLE, "--data", "{}/nan.npz"], "obs: row 7 of the demonstrations is not finite."),
-    (["clone", *CARTPOLE, "--data", "{}/choice.npz"], "action: choices must be whole numbers in 0 … 1."),
-    (["clone", *CARTPOLE, "--data", "{}/wide.npz"], "obs: shape (200, 5), CartPole-v1 needs (B, 4), B >= 1."),
+    (["clone", *CARTPOLE, "--data", "{}/choice.npz"], "action: row 0 holds 2; it must be a whole number in 0 … 1."),
+    (["clone", *CARTPOLE, "--data", "{}/wide.npz"], "obs: shape (200, 5) is neither (4,) nor a batch of it."),
     # folders
     ([*TRAIN, "--out", "{}/file"], "File exists: '{}/file'"),
     ([*TRAIN, "--out", "{teacher}"], "out: '{teacher}' holds a run already; pass --resume"),
