@@ -86,6 +86,7 @@ def simulate_choices(
     trials: int,
     *,
     subjects: int = 1,
+    starts: Tensor | None = None,
     seed: int = 0,
 ) -> Choices:
     """Subjects with the given parameters play by themselves: recovery, and free-running prediction.
@@ -99,37 +100,59 @@ def simulate_choices(
         env: An environment with Discrete actions.
         trials: T.
         subjects: S, where all parameters are numbers.
+        starts: Whether a block begins with a trial, [T] or [T, S] (bool), as in `Choices`: the subject is naive there,
+            and the environment is reset. Those of a record give predictions of that record.
         seed: Of the streams "env" and "policy".
 
     Returns:
         The record [T, ..., S], on the device of `theta`.
 
     Raises:
-        ValueError: A name is unknown, a value is outside its bounds, or the actions are not Discrete.
+        ValueError: A name is unknown, a value is outside its bounds, the actions are not Discrete, or `starts` are of
+            other trials.
     """
+    if starts is not None and (len(starts) != trials or starts.dtype != torch.bool):
+        raise ValueError(f"starts: bool for each of {trials} trials, not {starts.dtype} {tuple(starts.shape)}.")
     if not isinstance(env.action, Discrete):
         raise ValueError(f"env: a model of choice needs Discrete actions, not {env.action}.")
     full = parameters_of(model, theta)
     like = next(iter(full.values()))
-    lanes = torch.broadcast_shapes(*(value.shape for value in full.values()), (subjects,))
+    each = () if starts is None else (starts.shape[1:],)
+    lanes = torch.broadcast_shapes(*(value.shape for value in full.values()), *each, (subjects,))
     dynamics, decisions = Stream(seed, "env", like.device), Stream(seed, "policy", like.device)
     widths = [1, env.step_noise, env.reset_noise]
     noise = torch.cat([decisions.uniform(trials, *lanes, 1), dynamics.uniform(trials, *lanes, sum(widths[1:]))], -1)
     arrive = model.observe if isinstance(model, Contextual) else None
 
-    def step(carry: tuple[Any, State], u: Tensor) -> tuple[tuple[Any, State], tuple[Tensor, Tensor, Tensor]]:
+    naive = model.initial(full, lanes, env.action.n)
+    begins = torch.zeros(trials, *lanes, dtype=torch.bool, device=like.device)
+    if starts is not None:
+        by_trial = starts.reshape(trials, *(1,) * (len(lanes) - starts.dim() + 1), *starts.shape[1:])
+        begins |= by_trial.to(like.device)
+
+    def step(
+        carry: tuple[Any, State], x: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Any, State], tuple[Tensor, Tensor, Tensor]]:
         world, state = carry
+        u, ends = x
         decision, dynamic, reset = u.split(widths, -1)
         context = env.observe(world)
         if arrive is not None:
             state = arrive(full, state, context)
         action = noises.categorical(model.log_probs(full, state), decision[..., 0])
         world, reward, terminated = env.step(world, action, dynamic)
-        world = tree.where(terminated, env.reset(reset), world)
-        return (world, model.update(full, state, action, reward)), (action, reward, context)
+        world = tree.where(terminated | ends, env.reset(reset), world)
+        after = model.update(full, state, action, reward)
+        return (world, after if starts is None else tree.where(ends, naive, after)), (action, reward, context)
 
     world = env.reset(dynamics.uniform(*lanes, env.reset_noise).to(like.dtype))
-    start = world, model.initial(full, lanes, env.action.n)
+    ends = torch.cat([begins[1:], torch.zeros_like(begins[:1])])  # a block ends where the next trial begins one
     with torch.no_grad():
-        _, (action, reward, context) = scan(step, start, noise.to(like.dtype))
-    return Choices(action, reward, env.action.n, context=context if arrive is not None else None)
+        _, (action, reward, context) = scan(step, (world, naive), (noise.to(like.dtype), ends))
+    return Choices(
+        action,
+        reward,
+        env.action.n,
+        context=context if arrive is not None else None,
+        starts=None if starts is None else begins,
+    )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from imitate.conditioning.model import ChoiceModel, Parameter, State, Theta
-from imitate.conditioning.values import QLearning, Term, one_hot, wide
+from imitate.conditioning.values import DualRates, QLearning, Term, one_hot, outcome, wide
 
 __all__ = ["CHOICE_MODELS", "Bias", "ChoiceKernel", "Perseveration", "Softmax", "WinStayLoseShift"]
 
@@ -192,4 +192,5 @@ CHOICE_MODELS: dict[str, ChoiceModel] = {
     "q-learning": Softmax(QLearning()),
     "choice-kernel": Softmax(ChoiceKernel()),
     "q-learning-kernel": Softmax(QLearning(), ChoiceKernel()),
+    "reward-punishment": Softmax(QLearning(DualRates(outcome))),
 }

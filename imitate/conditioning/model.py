@@ -31,7 +31,7 @@ class Parameter:
 
     Args:
         default: Its value unless set.
-        low: Lower bound.
+        low: Lower bound; may be infinite.
         high: Upper bound; may be infinite.
         each_cue: Whether every cue has its own: a saliency.
         free: Whether a fit estimates it unless told otherwise.
@@ -44,22 +44,42 @@ class Parameter:
     free: bool = True
 
     def constrain(self, z: Tensor) -> Tensor:
-        """From an unbounded z: low + (high − low)·sigmoid(z), low + exp(z) if only `low` is finite, else z."""
-        if math.isfinite(self.high):
+        """From an unbounded z, increasing: low + (high − low)·sigmoid(z), low + exp(z), high − exp(−z), or z."""
+        if math.isfinite(self.low) and math.isfinite(self.high):
             return self.low + (self.high - self.low) * torch.sigmoid(z)
+        if math.isfinite(self.high):
+            return self.high - torch.exp(-z)
         return self.low + torch.exp(z) if math.isfinite(self.low) else z
 
     def unconstrain(self, value: Tensor) -> Tensor:
         """The inverse of `constrain`; a value at a bound gives an infinite z."""
-        if math.isfinite(self.high):
+        if math.isfinite(self.low) and math.isfinite(self.high):
             return torch.logit((value - self.low) / (self.high - self.low))
+        if math.isfinite(self.high):
+            return -torch.log(self.high - value)
         return torch.log(value - self.low) if math.isfinite(self.low) else value
 
     def log_slope(self, z: Tensor) -> Tensor:
         """Log dθ/dz of `constrain`: carries densities and standard errors between the two."""
-        if math.isfinite(self.high):
+        if math.isfinite(self.low) and math.isfinite(self.high):
             return math.log(self.high - self.low) + F.logsigmoid(z) + F.logsigmoid(-z)
+        if math.isfinite(self.high):
+            return -z
         return z if math.isfinite(self.low) else torch.zeros_like(z)
+
+    def check(self, name: str, value: Tensor) -> None:
+        """Look at values of the parameter.
+
+        Raises:
+            ValueError: One is not finite, or outside the bounds; the message has its lane.
+        """
+        outside = ~(value.isfinite() & (value >= self.low) & (value <= self.high))
+        if outside.any():
+            lane = outside.nonzero()[0].tolist()
+            at = f" in lane {', '.join(map(str, lane))}" if lane else ""
+            found = float(value[tuple(lane)])
+            bounds = f"outside [{self.low:g}, {self.high:g}]" if math.isfinite(found) else "no finite number"
+            raise ValueError(f"{name}: {found:g}{at} is {bounds}.")
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,10 @@ class ChoiceModel(Protocol):
 class Contextual(Protocol):
     """A `ChoiceModel` for choices in several places: it is told where it is before it chooses."""
 
+    @property
+    def places(self) -> int:
+        """How many there are; they count from 0."""
+
     def observe(self, theta: Theta, state: State, context: Tensor) -> State:
         """The state on arriving at `context` [...] (int64)."""
 
@@ -131,7 +155,7 @@ def parameters_of(model: Any, theta: Mapping[str, Tensor | float]) -> dict[str, 
     Numbers become float64, unless there are tensors to take the type from.
 
     Raises:
-        ValueError: A name is unknown, or a value is outside its bounds.
+        ValueError: A name is unknown, or a value is not finite or outside its bounds.
     """
     known: Mapping[str, Parameter] = model.parameters
     for name in theta:
@@ -144,13 +168,6 @@ def parameters_of(model: Any, theta: Mapping[str, Tensor | float]) -> dict[str, 
     device = tensors[0].device if tensors else None
     filled = {}
     for name, parameter in known.items():
-        value = torch.as_tensor(theta.get(name, parameter.default), dtype=dtype, device=device)
-        outside = ~((value >= parameter.low) & (value <= parameter.high))
-        if outside.any():
-            lane = outside.nonzero()[0].tolist()
-            at = f" in lane {', '.join(map(str, lane))}" if lane else ""
-            raise ValueError(
-                f"{name}: {float(value[tuple(lane)]):g}{at} is outside [{parameter.low:g}, {parameter.high:g}]."
-            )
-        filled[name] = value
+        filled[name] = torch.as_tensor(theta.get(name, parameter.default), dtype=dtype, device=device)
+        parameter.check(name, filled[name])
     return filled

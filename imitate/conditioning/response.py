@@ -75,9 +75,10 @@ class Responses:
         learns: Whether the trial teaches, [T, ...] (bool); None: all do.
         scored: Whether the response counts, [T, ...] (bool); None: all do.
         subjects: A label of each subject; none: numbers.
+        starts: Whether a block begins with the trial, [T, ...] (bool), as in `Choices`.
 
     Raises:
-        ValueError: Shapes differ, or a response that counts is not finite.
+        ValueError: Shapes or types differ, or what counts or teaches is not finite.
     """
 
     cues: Tensor
@@ -86,6 +87,7 @@ class Responses:
     learns: Tensor = None  # type: ignore[assignment]
     scored: Tensor = None  # type: ignore[assignment]
     subjects: tuple[Hashable, ...] = ()
+    starts: Tensor | None = None
 
     def __post_init__(self) -> None:
         masks(self, self.response)
@@ -94,7 +96,13 @@ class Responses:
             if shape[:-1] != tuple(self.response.shape):
                 raise ValueError(f"{name}: shape {shape}, but response has {tuple(self.response.shape)}.")
         if at := first(self.scored & ~self.response.isfinite()):
-            raise ValueError(f"response: {where(self, at)} has none; set scored to False where nothing was measured.")
+            raise ValueError(
+                f"response: {where(self, at)} has {float(self.response[at])}; "
+                "set scored to False where nothing was measured."
+            )
+        for name, used in (("cues", self.learns | self.scored), ("outcome", self.learns)):
+            if at := first(used & ~getattr(self, name).isfinite().all(-1)):
+                raise ValueError(f"{name}: {where(self, at)} has one that is not finite.")
 
     @property
     def counts(self) -> Tensor:
@@ -102,23 +110,23 @@ class Responses:
         return self.scored.sum(0)
 
     @cached_property
-    def complete(self) -> tuple[bool, bool]:
-        """Whether every trial teaches, and whether every one is scored."""
-        return bool(self.learns.all()), bool(self.scored.all())
-
-    @cached_property
     def units(self) -> Mapping[str, float]:
         """Where fits begin, in units of the root mean square response."""
         size = float(torch.where(self.scored, self.response, 0).square().mean().sqrt()) or 1.0
         return dict.fromkeys(("gain", "offset", "sigma"), size)
 
+    @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """Which of `learns`, `scored` and `starts` say anything; they come first in `packed`, after the response."""
+        said = {"learns": not self.learns.all(), "scored": not self.scored.all(), "starts": self.starts is not None}
+        return tuple(name for name, says in said.items() if says)
+
     def packed(self, dtype: torch.dtype) -> Tensor:
-        """All that a run needs in one tensor, [T, 3 + C + O, ...]."""
+        """All that a run needs in one tensor, [T, 1 + `marks` + C + O, ...]."""
         learns = self.learns.unsqueeze(-1)
         columns = [
             torch.where(self.scored, self.response, 0).unsqueeze(1),
-            self.learns.unsqueeze(1),
-            self.scored.unsqueeze(1),
+            *(getattr(self, name).unsqueeze(1) for name in self.marks),
             torch.where(learns | self.scored.unsqueeze(-1), self.cues, 0).movedim(-1, 1),
             torch.where(learns, self.outcome, 0).movedim(-1, 1),
         ]
@@ -126,23 +134,26 @@ class Responses:
 
     def run(self, model: GaussianResponse, theta: Theta, packed: Tensor, each: bool = False) -> tuple[Tensor, Any]:
         """A model along the record; as `Choices.run`, with the mean responses [T, ...] beside their log-densities."""
-        own, count = model.theta(theta), self.cues.shape[-1]
+        own = model.theta(theta)
         lanes = torch.broadcast_shapes(packed.shape[2:], *(value.shape for value in theta.values()))
-        all_learn, all_scored = self.complete
+        at = {name: i for i, name in enumerate(self.marks, 1)}
+        cues, outcome = 1 + len(at), 1 + len(at) + self.cues.shape[-1]
+        naive = model.model.initial(own, lanes, self.cues.shape[-1], self.outcome.shape[-1])
 
         def step(carry: tuple[Any, Tensor], x: Tensor) -> tuple[tuple[Any, Tensor], Any]:
             state, total = carry
-            trial = Trial(x[3 : 3 + count].movedim(0, -1), x[3 + count :].movedim(0, -1))
+            if "starts" in at:
+                state = tree.where((x[at["starts"]] > 0).expand(lanes), naive, state)
+            trial = Trial(x[cues:outcome].movedim(0, -1), x[outcome:].movedim(0, -1))
             mean = theta["offset"] + theta["gain"] * model.model.predict(own, state, trial.cues)[..., 0]
             error = (x[0] - mean) / theta["sigma"]
             log_prob = -0.5 * error.square() - theta["sigma"].log() - 0.5 * math.log(2 * math.pi)
-            if not all_scored:
-                log_prob = torch.where(x[2] > 0, log_prob, 0)
+            if "scored" in at:
+                log_prob = torch.where(x[at["scored"]] > 0, log_prob, 0)
             after = model.model.update(own, state, trial)
-            if not all_learn:
-                after = tree.where((x[1] > 0).expand(lanes), after, state)
+            if "learns" in at:
+                after = tree.where((x[at["learns"]] > 0).expand(lanes), after, state)
             return (after, total + log_prob), (log_prob, mean) if each else None
 
-        start = model.model.initial(own, lanes, count, self.outcome.shape[-1]), packed.new_zeros(lanes)
-        (_, total), kept = scan(step, start, packed)
+        (_, total), kept = scan(step, (naive, packed.new_zeros(lanes)), packed)
         return total, kept

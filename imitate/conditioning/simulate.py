@@ -5,6 +5,7 @@ Letters: T trials, S subjects, G groups, C cues, O outcomes; `...` lanes: those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -203,11 +204,11 @@ def _value(name: str, parameter: Parameter, given: Value | Mapping[str, Value], 
 
 
 def _checked(name: str, parameter: Parameter, value: Tensor) -> Tensor:
-    outside = value[~((value >= parameter.low) & (value <= parameter.high))]
+    outside = value[~(value.isfinite() & (value >= parameter.low) & (value <= parameter.high))]
     if outside.numel():
-        raise ValueError(
-            f"{name}: {float(outside[0]):g} is outside its bounds, {parameter.low:g} to {parameter.high:g}."
-        )
+        found = float(outside[0])
+        bounds = f"outside its bounds, {parameter.low:g} to {parameter.high:g}"
+        raise ValueError(f"{name}: {found:g} is {bounds if math.isfinite(found) else 'no finite number'}.")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +44,8 @@ class TwoStepHybrid:
     """
 
     common: float = 0.7
+
+    places: ClassVar[int] = 3
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

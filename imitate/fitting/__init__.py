@@ -2,7 +2,7 @@
 
 from imitate.fitting.bayes import Posterior, sample_posterior
 from imitate.fitting.comparison import Comparison, RandomEffects, compare, random_effects
-from imitate.fitting.fit import Fit, fit
+from imitate.fitting.fit import Fit, IdentificationWarning, fit
 from imitate.fitting.likelihood import Data, log_likelihood, one_step, trial_log_likelihood
 from imitate.fitting.population import Hierarchical, fit_hierarchical
 from imitate.fitting.recover import Recovery, recover
@@ -15,6 +15,7 @@ __all__ = [
     "Fit",
     "Gaussian",
     "Hierarchical",
+    "IdentificationWarning",
     "Posterior",
     "Prior",
     "RandomEffects",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,6 +48,7 @@ def sample_posterior(
     *,
     free: Iterable[str] | None = None,
     fixed: Mapping[str, Tensor | float] | None = None,
+    lower: Mapping[str, float] | None = None,
     upper: Mapping[str, float] | None = None,
     draws: int = 1_000,
     warmup: int = 1_000,
@@ -57,7 +58,7 @@ def sample_posterior(
     """Sample the population and its subjects together, under the priors of hBayesDM.
 
         z_s = m + σ·e_s, e ~ N(0, 1);  m ~ N(0, 1);  σ ~ HalfNormal(0.2)
-        θ = low + (high − low)·Φ(z), exp(z) above `low` without an upper bound, z without any
+        θ = low + (high − low)·Φ(z); with one bound exp(z) above or exp(−z) below it, without any z
 
     Source: Ahn, Haines & Zhang (2017); NUTS: Hoffman & Gelman (2014).
 
@@ -66,6 +67,7 @@ def sample_posterior(
         data: The record.
         free: Names.
         fixed: Values of others.
+        lower: Lower bounds instead of the model's own.
         upper: Upper bounds instead of the model's own: hBayesDM has `{"beta": 10}` for reversal learning.
         draws: Of each chain, after warm-up.
         warmup: Draws that are thrown away.
@@ -80,11 +82,8 @@ def sample_posterior(
         from pyro.ops.stats import split_gelman_rubin
     except ImportError:
         raise ValueError("pyro: not installed; pip install pyro-ppl.") from None
-    unknowns = Unknowns.of(model, free, fixed)
-    for name in upper or {}:
-        if name not in unknowns.free:
-            raise ValueError(f"upper: '{name}' is not estimated; known: {', '.join(unknowns.free)}.")
-    bounded = {name: replace(p, high=(upper or {}).get(name, p.high)) for name, p in unknowns.free.items()}
+    unknowns = Unknowns.of(model, free, fixed, lower, upper)
+    bounded = unknowns.free
     objective = Objective.of(model, data, unknowns, None, 0)
     subjects, device = objective.packed.shape[2], objective.packed.device
     constants = {name: value.to(device) for name, value in unknowns.constants.items()}
@@ -126,7 +125,7 @@ def _values(parameters: Mapping[str, Parameter], z: Tensor) -> dict[str, Tensor]
     """Parameters of z [..., K], with Φ for a sigmoid."""
     found = {}
     for (name, parameter), column in zip(parameters.items(), z.unbind(-1), strict=True):
-        if math.isfinite(parameter.high):
+        if math.isfinite(parameter.low) and math.isfinite(parameter.high):
             found[name] = parameter.low + (parameter.high - parameter.low) * torch.special.ndtr(column)
         else:
             found[name] = parameter.constrain(column)

@@ -104,7 +104,7 @@ class Comparison:
         subjects: Labels.
         aic: [S, J].
         bic: [S, J]; its n counts the scored trials of a subject.
-        log_evidence: [S, J]: Laplace's where all fits had priors, else −BIC/2.
+        log_evidence: [S, J]: Laplace's where the fits had priors, else −BIC/2.
         laplace: Which of the two.
         effects: Models as a random effect.
     """
@@ -145,10 +145,11 @@ def compare(fits: Mapping[str, Fit]) -> Comparison:
     """Compare models fitted to the same record.
 
     Args:
-        fits: By name. If every one had a prior, what is compared is Laplace's log evidence, else −BIC/2.
+        fits: By name. If all had a prior, what is compared is Laplace's log evidence; if none had, −BIC/2.
 
     Raises:
-        ValueError: There are fewer than two, or they are not of the same trials.
+        ValueError: There are fewer than two, they are not of the same trials, only some had a prior, or a prior is none
+            or a subject not identified, so that there is no evidence.
     """
     if len(fits) < 2:
         raise ValueError("fits: two models or more.")
@@ -156,7 +157,14 @@ def compare(fits: Mapping[str, Fit]) -> Comparison:
     for name, fit in fits.items():
         if fit.subjects != each[0].subjects or not fit.counts.equal(each[0].counts):
             raise ValueError(f"fits: '{name}' is of other subjects or trials than '{next(iter(fits))}'.")
-    laplace = all(fit.prior is not None for fit in each)
+    laplace = each[0].prior is not None
+    for name, fit in fits.items():
+        if (fit.prior is not None) != laplace:
+            one, other = (next(iter(fits)), name) if laplace else (name, next(iter(fits)))
+            raise ValueError(f"fits: '{one}' has a prior and '{other}' has none; give one to both, or to neither.")
+        if laplace and not fit.identified.all():
+            who = fit.subjects[int((~fit.identified).nonzero()[0])]
+            raise ValueError(f"fits: '{name}' leaves a direction of subject {who!r} open, so there is no evidence.")
 
     def table(name: str) -> Array:
         return np.stack([getattr(fit, name).double().cpu().numpy() for fit in each], 1)

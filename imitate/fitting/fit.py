@@ -6,6 +6,7 @@ Letters: T trials, S subjects, R starts, L lanes (R·S), K unknowns of a subject
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +21,15 @@ from imitate.fitting.likelihood import Data
 from imitate.fitting.minimise import Minimum, derivatives, minimise
 from imitate.fitting.unknowns import Prior, Unknowns
 
-__all__ = ["Fit", "Objective", "fit"]
+__all__ = ["Fit", "IdentificationWarning", "Objective", "fit"]
 
+NEAR = 1e-3  # nats within which two ends are one
+FAR = 36.0  # of z, from where a sigmoid or an exponential is at its bound in float64
 SINGULAR = 1e-4  # curvature below which nothing can be said about an error: it would be 100 units of z or more
+
+
+class IdentificationWarning(UserWarning):
+    """The data do not tell every parameter of every subject."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,22 @@ class Objective:
         likelihood, prior, hessian = (torch.cat(part) for part in zip(*found, strict=True))
         return likelihood, prior, hessian
 
+    def bounds(self, z: Tensor) -> Tensor:
+        """Where z [S, K] is at a bound, [S, K]: −1 the lower, 1 the upper, else 0.
+
+        It is where the parameter at the bound itself, the others left as they are, does as well within 1e-3.
+        """
+        found = torch.zeros_like(z, dtype=torch.int8)
+        for own in self._blocks(z, 1):
+            packed = self.packed.index_select(2, own)
+            with torch.no_grad():
+                here = torch.stack(self.parts(z[own], own, packed)).sum(0)
+                for k, side in self.unknowns.bounds():
+                    moved = z[own].index_fill(1, torch.tensor(k, device=z.device), side * FAR)
+                    there = torch.stack(self.parts(moved, own, packed)).sum(0)
+                    found[own, k] = torch.where(there >= here - NEAR, side, found[own, k])  # not so for NaN
+        return found
+
     def fit(self, z: Tensor, starts: Tensor, converged: Tensor) -> Fit:
         """What there is to say about the end z [S, K]; arguments as of `Fit`."""
         likelihood, prior, hessian = self.expand(z)
@@ -120,6 +143,7 @@ class Objective:
             self.data.counts,
             starts,
             converged,
+            self.bounds(z),
         )
 
 
@@ -142,7 +166,9 @@ class Fit:
         units: How far apart two values of z are that differ noticeably, [K].
         counts: Scored trials, [S].
         starts: What each start came to, as a negative log posterior, [R, S].
-        converged: Whether the best start of a subject did, [S].
+        ended: Whether the best start of a subject came to rest, [S]: in a maximum, or where nothing changes any more.
+        bounds: Which bound an estimate is at, [S, K]: −1 the lower, 1 the upper, 0 none. There the parameter at the
+            bound itself does as well within 1e-3.
     """
 
     model: Any
@@ -157,13 +183,31 @@ class Fit:
     units: Tensor
     counts: Tensor
     starts: Tensor
-    converged: Tensor
+    ended: Tensor
+    bounds: Tensor
 
     @cached_property
+    def open(self) -> Tensor:
+        """Whether a direction is open, [S]: an eigenvalue of the Hessian, in units of the record, is below 1e-4.
+
+        Parameters at a bound are left out. A fit runs along such a direction until nothing changes any more.
+        """
+        inside = self.bounds == 0
+        eye = torch.eye(self.z.shape[1], dtype=self.z.dtype, device=self.z.device)
+        scaled = self.hessian * self.units.unsqueeze(-1) * self.units
+        kept = torch.where(inside.unsqueeze(-1) & inside.unsqueeze(-2), scaled, eye)
+        smallest: Tensor = torch.linalg.eigvalsh(kept.nan_to_num(0, 0, 0))[:, 0]
+        return ~(smallest >= SINGULAR)
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether the best start came to rest in a maximum, inside or at a bound, [S]; not if it is open."""
+        return self.ended & ~self.open
+
+    @property
     def identified(self) -> Tensor:
-        """Whether no eigenvalue of the Hessian, in units of the record, is below 1e-4: else a direction is open."""
-        smallest: Tensor = torch.linalg.eigvalsh(self.hessian * self.units.unsqueeze(-1) * self.units)[:, 0]
-        return smallest >= SINGULAR
+        """Whether the data tell all parameters, [S]: no direction is open, and no estimate is at a bound."""
+        return ~self.open & (self.bounds == 0).all(-1)
 
     @cached_property
     def covariance(self) -> Tensor:
@@ -218,10 +262,15 @@ class Fit:
             log p(data) ≈ log p(data | ẑ) + log p(ẑ) + K/2·log 2π − 1/2·log|H|
 
         Raises:
-            ValueError: There is no prior to average over.
+            ValueError: There is no prior to average over, or it is none: not every parameter has a density of mass 1.
         """
         if self.prior is None:
             raise ValueError("log_evidence: needs a prior; give one to fit, or take bic.")
+        if names := self.prior.improper(self.unknowns):
+            raise ValueError(
+                f"log_evidence: the prior of {', '.join(names)} is no density of mass 1, so the evidence has no value; "
+                "give every parameter one, or take bic."
+            )
         log_det: Tensor = torch.linalg.slogdet(self.covariance)[1]
         occam = 0.5 * (self.z.shape[1] * math.log(2 * math.pi) + log_det)
         return self.log_likelihood + self.log_prior + occam
@@ -229,7 +278,28 @@ class Fit:
     @property
     def agreement(self) -> Tensor:
         """Share of the starts that came within 1e-3 of the best, [S]: where it is low, ask for more of them."""
-        return (self.starts <= self.starts.amin(0) + 1e-3).double().mean(0)
+        return ((self.starts <= self.starts.amin(0) + NEAR) & self.starts.isfinite()).double().mean(0)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the data do not tell, a line each: directions that are open, and estimates at a bound."""
+        found = []
+        if self.open.any():
+            found.append(
+                f"{self._of(self.open)} leave a direction open, along which the fit ran until nothing changed; "
+                "bound a parameter, hold one constant, or give a prior"
+            )
+        for k, (name, parameter) in enumerate(self.unknowns.free.items()):
+            for side, what, bound in ((-1, "lower", parameter.low), (1, "upper", parameter.high)):
+                at = self.bounds[:, k] == side
+                if at.any():
+                    found.append(f"{self._of(at)} have {name} at its {what} bound, {bound:g}")
+        return found
+
+    def _of(self, some: Tensor) -> str:
+        """How many subjects, and which."""
+        who = [str(self.subjects[s]) for s in some.nonzero().squeeze(-1).tolist()]
+        return f"{len(who)} of {len(some)} subjects ({', '.join(who[:5])}{', …' if len(who) > 5 else ''})"
 
     def __getattr__(self, name: str) -> Any:
         plain = name[:-1]
@@ -259,6 +329,8 @@ def fit(
     *,
     free: Iterable[str] | None = None,
     fixed: Mapping[str, Tensor | float] | None = None,
+    lower: Mapping[str, float] | None = None,
+    upper: Mapping[str, float] | None = None,
     prior: Prior | None = None,
     starts: int = 8,
     seed: int = 0,
@@ -268,15 +340,18 @@ def fit(
     """Estimate the parameters of every subject by maximum likelihood, or with a prior by its posterior mode.
 
     All subjects and starts are one batch of lanes in float64, on the device of the data, each with a BFGS of its own in
-    the unbounded space.
+    the unbounded space. Where the data leave a direction open, or an estimate is at a bound, the subject is not
+    `identified`, and an `IdentificationWarning` says so.
 
     Args:
         model: A `ChoiceModel`, or a `GaussianResponse`.
         data: `Choices` or `Responses` with lanes [S].
         free: Names of what is estimated; None: all that are free by default and not fixed.
         fixed: Values of other parameters, numbers or one a subject [S]; defaults for the rest.
+        lower: Lower bounds of estimated parameters, where the model's own are too wide.
+        upper: Upper bounds likewise: `{"beta": 10}`, since without one β grows for whoever never errs.
         prior: None: maximum likelihood.
-        starts: R, of each subject.
+        starts: R, of each subject; fewer are the first of more.
         seed: Of the starts; they are the same for all subjects.
         tolerance: Largest entry of a gradient in z at the end.
         at_once: Trials of all lanes that are run together at most: it bounds the memory.
@@ -286,7 +361,7 @@ def fit(
     """
     if starts < 1:
         raise ValueError(f"starts: at least 1, not {starts}.")
-    objective = Objective.of(model, data, Unknowns.of(model, free, fixed), prior, at_once)
+    objective = Objective.of(model, data, Unknowns.of(model, free, fixed, lower, upper), prior, at_once)
     if not data.counts.all():
         who = data.subjects[int((data.counts == 0).nonzero()[0])]
         raise ValueError(f"data: subject {who!r} has no trial that is scored; leave it out.")
@@ -295,4 +370,7 @@ def fit(
     found = objective.minimise(z, torch.arange(count, device=device).repeat(starts), None, tolerance)
     value = found.value.reshape(starts, count).nan_to_num(nan=torch.inf)
     best = value.argmin(0) * count + torch.arange(count, device=device)
-    return objective.fit(found.z[best], value, found.converged[best])
+    result = objective.fit(found.z[best], value, found.converged[best])
+    for note in result.notes:
+        warnings.warn(f"fit: {note}.", IdentificationWarning, stacklevel=2)
+    return result

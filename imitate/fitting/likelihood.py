@@ -49,10 +49,16 @@ def log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) 
         data: The record.
 
     Raises:
-        ValueError: A name is unknown, or a value is outside its bounds.
+        ValueError: A name is unknown, a value is not finite or outside its bounds, or what comes out is no number.
     """
     full = parameters_of(model, theta)
-    return data.run(model, full, data.packed(_dtype(full)))[0]
+    found = data.run(model, full, data.packed(_dtype(full)))[0]
+    if found.isnan().any():
+        lane = ", ".join(map(str, found.isnan().nonzero()[0].tolist()))
+        raise ValueError(
+            f"theta: the log-likelihood{f' of lane {lane}' if lane else ''} is no number; a value overflows."
+        )
+    return found
 
 
 def trial_log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:

@@ -5,6 +5,7 @@ Letters: S subjects, R starts, K unknowns of a subject.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,8 @@ def fit_hierarchical(
     *,
     free: Iterable[str] | None = None,
     fixed: Mapping[str, Tensor | float] | None = None,
+    lower: Mapping[str, float] | None = None,
+    upper: Mapping[str, float] | None = None,
     starts: int = 8,
     seed: int = 0,
     iterations: int = 200,
@@ -68,10 +71,12 @@ def fit_hierarchical(
     Source: Huys et al. (2011), supplementary methods; Laplace's approximation as in MacKay (2003), ch. 27.
 
     Args:
-        model: As of `fit`; so are `data`, `free`, `fixed`, `starts`, `seed` and `at_once`.
+        model: As of `fit`; so are `data`, `free`, `fixed`, `lower`, `upper`, `starts`, `seed` and `at_once`.
         data: Of two subjects or more.
         free: Names.
         fixed: Values of others.
+        lower: Lower bounds.
+        upper: Upper bounds.
         starts: R, under the first prior; later modes begin at those before.
         seed: Of the starts.
         iterations: At most.
@@ -81,15 +86,18 @@ def fit_hierarchical(
     Raises:
         ValueError: There is one subject only, or what `fit` raises.
     """
-    unknowns = Unknowns.of(model, free, fixed)
+    unknowns = Unknowns.of(model, free, fixed, lower, upper)
     centre = unknowns.starts(1, seed, data.units)[0].to(data.counts.device)
     unit = unknowns.sizes(data.units).to(centre).square()
     group = Gaussian(centre, WIDEST * unit)
-    found = fit(model, data, free=free, fixed=fixed, prior=group, starts=starts, seed=seed, at_once=at_once)
-    if len(found.z) < 2:
+    if len(data.subjects) < 2:
         raise ValueError("data: one subject is no population; use fit.")
+    found = fit(
+        model, data, free=free, fixed=fixed, lower=lower, upper=upper,
+        prior=group, starts=starts, seed=seed, at_once=at_once,
+    )  # fmt: skip
     subjects = torch.arange(len(found.z), device=found.z.device)
-    evidence = [_evidence(found)]
+    evidence = [_evidence(found, group)]
     for _ in range(iterations):
         mean, covariance = found.z.mean(0), _covariance(found, group)
         # mean(ẑ² + diag H⁻¹) − m², without its cancellation
@@ -98,7 +106,7 @@ def fit_hierarchical(
         objective = Objective.of(model, data, unknowns, group, at_once)
         end = objective.minimise(found.z, subjects, covariance, 1e-5)
         found = objective.fit(end.z, end.value.unsqueeze(0), end.converged)
-        evidence.append(_evidence(found))
+        evidence.append(_evidence(found, group))
         if abs(evidence[-1] - evidence[-2]) < tolerance:
             return Hierarchical(found, group, tuple(evidence), True)
     return Hierarchical(found, group, tuple(evidence), False)
@@ -109,5 +117,8 @@ def _covariance(found: Fit, group: Gaussian) -> Tensor:
     return torch.where(found.identified.reshape(-1, 1, 1), found.covariance, group.variance.diag())
 
 
-def _evidence(found: Fit) -> float:
-    return float(found.log_evidence.nansum())
+def _evidence(found: Fit, group: Gaussian) -> float:
+    """Σ log model evidence, by the covariances of the M step: no subject is left out."""
+    log_det: Tensor = torch.linalg.slogdet(_covariance(found, group))[1]
+    occam = 0.5 * (found.z.shape[1] * math.log(2 * math.pi) + log_det)
+    return float((found.log_likelihood + found.log_prior + occam).sum())

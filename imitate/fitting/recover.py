@@ -75,6 +75,9 @@ def recover(
     trials: int,
     *,
     fixed: Mapping[str, Tensor | float] | None = None,
+    lower: Mapping[str, float] | None = None,
+    upper: Mapping[str, float] | None = None,
+    block: int | None = None,
     prior: Prior | None = None,
     starts: int = 8,
     seed: int = 0,
@@ -87,13 +90,19 @@ def recover(
         env: What the subjects play; see `simulate_choices`.
         trials: Of each.
         fixed: Values of others, for the simulation as for the fit.
+        lower: Lower bounds of the fit.
+        upper: Upper bounds of the fit.
+        block: Trials after which the subjects start anew, again and again; None: they play one block.
         prior: As of `fit`.
         starts: As of `fit`.
         seed: Of the simulation and of the starts.
 
     Raises:
-        ValueError: What `simulate_choices` and `fit` raise.
+        ValueError: `block` is not positive, or what `simulate_choices` and `fit` raise.
     """
-    record = simulate_choices(model, {**truth, **(fixed or {})}, env, trials, seed=seed)
-    found = fit(model, record, free=truth, fixed=fixed, prior=prior, starts=starts, seed=seed)
+    if block is not None and block < 1:
+        raise ValueError(f"block: at least 1 trial, not {block}.")
+    begins = None if block is None else torch.arange(trials) % block == 0
+    record = simulate_choices(model, {**truth, **(fixed or {})}, env, trials, starts=begins, seed=seed)
+    found = fit(model, record, free=truth, fixed=fixed, lower=lower, upper=upper, prior=prior, starts=starts, seed=seed)
     return Recovery({name: value.double() for name, value in truth.items()}, found)

@@ -1,6 +1,7 @@
 """Masks, sums, data in and out, and what is wrong with data."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from imitate.conditioning.choice import Bias, ChoiceKernel, Perseveration, Softmax, WinStayLoseShift
 from imitate.conditioning.data import Choices
+from imitate.conditioning.model import Contextual
 from imitate.conditioning.models.rescorla_wagner import RescorlaWagner
 from imitate.conditioning.response import GaussianResponse, Responses
 from imitate.conditioning.two_step import TwoStepHybrid
@@ -27,11 +29,13 @@ MODELS = {
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
 
 
-def played(generator, trials=37, subjects=5):
+def played(generator, model=MODELS["q"], trials=37, subjects=5):
+    """A record of blocks; with places, if the model is told where it is."""
     shape = (trials, subjects)
-    stage = torch.randint(0, 3, shape, generator=generator)
+    stage = torch.randint(0, 3, shape, generator=generator) if isinstance(model, Contextual) else None
     reward = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return Choices(torch.randint(0, 2, shape, generator=generator), reward, 2, context=stage)
+    starts = torch.rand(shape, generator=generator) < 0.1
+    return Choices(torch.randint(0, 2, shape, generator=generator), reward, 2, context=stage, starts=starts)
 
 
 def value_and_gradient(model, data, subjects):
@@ -48,12 +52,14 @@ def padded(data, at, garbage):
     """Masked trials put in before index `at`, with garbage under the mask."""
 
     def insert(field, fill):
+        if field is None:
+            return None
         filled = torch.full((11, field.shape[1]), fill, dtype=field.dtype)
         return torch.cat([field[:at], filled, field[at:]])
 
     return Choices(
         insert(data.action, garbage), insert(data.reward, math.nan), 2, insert(data.learns, False),
-        insert(data.scored, False), insert(data.context, garbage),
+        insert(data.scored, False), insert(data.context, garbage), starts=insert(data.starts, False),
     )  # fmt: skip
 
 
@@ -61,7 +67,7 @@ def padded(data, at, garbage):
 @pytest.mark.parametrize("at", [0, 13, 37])
 @pytest.mark.parametrize("garbage", [0, -7])
 def test_masked_trials_change_nothing_at_all(model, at, garbage, generator):
-    data = played(generator)
+    data = played(generator, model)
     value, gradient = value_and_gradient(model, data, 5)
     masked_value, masked_gradient = value_and_gradient(model, padded(data, at, garbage), 5)
     assert torch.equal(value, masked_value)
@@ -71,22 +77,20 @@ def test_masked_trials_change_nothing_at_all(model, at, garbage, generator):
 
 @every_model
 def test_subjects_of_unequal_lengths_are_each_by_itself(model, generator):
-    data, lengths = played(generator), [37, 1, 20, 5, 36]
+    data, lengths = played(generator, model), [37, 1, 20, 5, 36]
     there = torch.arange(37).unsqueeze(1) < torch.tensor(lengths)
-    together = Choices(data.action, data.reward, 2, there, there, data.context)
+    together = replace(data, learns=there, scored=there)
     value, gradient = value_and_gradient(model, together, 5)
     for s, length in enumerate(lengths):
-        cut = Choices(
-            data.action[:length, s : s + 1].repeat(1, 5), data.reward[:length, s : s + 1].repeat(1, 5), 2,
-            context=data.context[:length, s : s + 1].repeat(1, 5),
-        )  # fmt: skip
+        whole = {name: x for name, x in vars(data).items() if isinstance(x, torch.Tensor)}
+        cut = Choices(**{name: x[:length, s : s + 1].repeat(1, 5) for name, x in whole.items()}, actions=2)
         own_value, own_gradient = value_and_gradient(model, cut, 5)
         torch.testing.assert_close(own_value[s], value[s], rtol=1e-14, atol=0)
         torch.testing.assert_close(own_gradient[:, s], gradient[:, s], rtol=1e-12, atol=1e-14)
 
 
 def test_the_two_masks_are_of_learning_and_of_scoring(generator):
-    data, model = played(generator), Softmax(QLearning())
+    data, model = replace(played(generator), starts=None), Softmax(QLearning())
     each = trial_log_likelihood(model, {"alpha": 0.4, "beta": 2.0}, data)
     forced = torch.ones_like(data.learns)
     forced[3:6] = False
@@ -105,7 +109,7 @@ def test_the_two_masks_are_of_learning_and_of_scoring(generator):
 
 @every_model
 def test_trials_sum_to_subjects_and_are_among_what_was_expected(model, generator):
-    data = played(generator)
+    data = played(generator, model)
     each = trial_log_likelihood(model, {}, data)
     torch.testing.assert_close(each.sum(0), log_likelihood(model, {}, data), rtol=1e-13, atol=0)
     every = one_step(model, {}, data)
@@ -203,7 +207,7 @@ def test_subjects_from_lists():
         ({"action": [0, -1, 1, 0, 0]}, "action: row 11 holds -1"),
         ({"action": [0, 1, 1, 0.5, 0]}, "action: row 13 holds 0.5, which is no whole number"),
         ({"action": [0, 1, 1, "left", 0]}, "action: row 13 holds 'left', which is no number"),
-        ({"reward": [0, 1, float("nan"), 0, 0]}, "reward: row 12 holds nan, which is no reward; without feedback"),
+        ({"reward": [0, 1, float("nan"), 0, 0]}, "reward: row 12 holds nan, which is no reward; have a column"),
     ],
 )
 def test_a_bad_row_is_named(change, message):
@@ -221,14 +225,14 @@ def test_a_bad_trial_is_named():
     action[2, 1] = 2
     with pytest.raises(ValueError, match="action: trial 2 of subject 'b' is 2, but there are 2 actions"):
         Choices(action, reward, 2, subjects=("a", "b"))
-    with pytest.raises(ValueError, match="reward: trial 1 of subject 0 has none"):
+    with pytest.raises(ValueError, match="reward: trial 1 of subject 0 has nan; set learns"):
         Choices(action * 0, reward.index_put((torch.tensor(1), torch.tensor(0)), torch.tensor(math.nan)), 2)
     with pytest.raises(ValueError, match=r"reward: shape \(4,\)"):
         Choices(action * 0, reward[:, 0], 2)
     with pytest.raises(ValueError, match="at least one"):
         Choices(action[:0], reward[:0], 2)
     cues = torch.zeros(4, 2, 3)
-    with pytest.raises(ValueError, match="response: trial 0 of subject 0 has none"):
+    with pytest.raises(ValueError, match="response: trial 0 of subject 0 has nan"):
         Responses(cues, cues, reward * math.nan)
     with pytest.raises(ValueError, match=r"cues: shape \(4, 3\)"):
         Responses(cues[:, 0], cues, reward)

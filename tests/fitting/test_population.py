@@ -18,6 +18,9 @@ from imitate.fitting.likelihood import log_likelihood
 from imitate.fitting.population import fit_hierarchical
 from imitate_envs.bandits import StationaryBandit
 
+# Few trials leave some subjects open; the tests that are about that look for the warning.
+pytestmark = pytest.mark.filterwarnings("ignore::imitate.fitting.fit.IdentificationWarning")
+
 Q = Softmax(QLearning())
 BANDIT = StationaryBandit((0.2, 0.8))
 HALF = {"Q0": 0.5}
