@@ -162,8 +162,8 @@ def compare(fits: Mapping[str, Fit]) -> Comparison:
         if (fit.prior is not None) != laplace:
             one, other = (next(iter(fits)), name) if laplace else (name, next(iter(fits)))
             raise ValueError(f"fits: '{one}' has a prior and '{other}' has none; give one to both, or to neither.")
-        if laplace and not fit.identified.all():
-            who = fit.subjects[int((~fit.identified).nonzero()[0])]
+        if laplace and (lacking := fit.log_evidence.isnan()).any():
+            who = fit.subjects[int(lacking.nonzero()[0])]
             raise ValueError(f"fits: '{name}' leaves a direction of subject {who!r} open, so there is no evidence.")
 
     def table(name: str) -> Array:

@@ -8,9 +8,10 @@ from scipy import integrate, special, stats
 from imitate.conditioning.agent import simulate_choices
 from imitate.conditioning.choice import CHOICE_MODELS, Bias, Softmax, WinStayLoseShift
 from imitate.conditioning.data import Choices
+from imitate.conditioning.model import Parameter
 from imitate.fitting.comparison import compare, random_effects
 from imitate.fitting.fit import fit
-from imitate.fitting.unknowns import Gaussian
+from imitate.fitting.unknowns import Densities, Gaussian, Unknowns
 from imitate_envs.bandits import StationaryBandit
 
 # Few trials leave some subjects open; the tests that are about that look for the warning.
@@ -100,6 +101,58 @@ def test_models_side_by_side():
     shorter = Choices(data.action[:-1], data.reward[:-1], 2)
     with pytest.raises(ValueError, match="fits: 'random' is of other subjects or trials than 'wsls'"):
         compare({"wsls": plain["wsls"], "random": fit(models["random"], shorter, starts=1)})
+
+
+PROPER = {
+    "alpha": torch.distributions.Beta(1.2, 1.2).log_prob,
+    "beta": torch.distributions.Gamma(2.0, 0.5).log_prob,
+}
+
+
+def test_a_model_is_as_probable_as_itself():
+    """With two priors, of which one is none, it had been .94 against .06."""
+    model = CHOICE_MODELS["q-learning"]
+    data = simulate_choices(model, {"alpha": 0.3, "beta": 3.0}, StationaryBandit((0.3, 0.7)), 40, subjects=10)
+    whole = fit(model, data, prior=Densities(PROPER), starts=1)
+    twice = compare({"one": whole, "other": whole})
+    np.testing.assert_allclose(twice.effects.frequency, 0.5)
+    np.testing.assert_allclose(twice.effects.protected, 0.5)
+    improper = {
+        "no density of beta": {"alpha": PROPER["alpha"]},
+        "flat": {**PROPER, "beta": torch.zeros_like},
+        "of mass e": {**PROPER, "alpha": lambda x: PROPER["alpha"](x) + 1},
+        "none": {},
+    }
+    for name, laws in improper.items():
+        half = fit(model, data, prior=Densities(laws), starts=1)
+        lacking = "alpha, beta" if not laws else "alpha" if name == "of mass e" else "beta"
+        with pytest.raises(ValueError, match=f"log_evidence: the prior of {lacking} is no density of mass 1"):
+            _ = half.log_evidence
+        with pytest.raises(ValueError, match="log_evidence: the prior of"):
+            compare({"whole": whole, "half": half})
+    with pytest.raises(ValueError, match="fits: 'whole' has a prior and 'bare' has none"):
+        compare({"bare": fit(model, data, starts=1), "whole": whole})
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        torch.distributions.Beta(1.0, 1.0),
+        torch.distributions.Beta(0.5, 0.5),
+        torch.distributions.Beta(9_000.0, 1_000.0),
+        torch.distributions.Gamma(1.0, 0.2),
+        torch.distributions.HalfCauchy(3.0),
+        torch.distributions.LogNormal(4.0, 0.01),
+        torch.distributions.Normal(0.0, 1e4),
+        torch.distributions.Normal(300.0, 1e-2),
+    ],
+    ids=str,
+)
+def test_a_density_is_known_from_half_of_one(law):
+    bounds = {"Beta": (0.0, 1.0), "Normal": (-np.inf, np.inf)}.get(type(law).__name__, (0.0, np.inf))
+    unknowns = Unknowns({"x": Parameter(0.5, *bounds)}, {})
+    assert Densities({"x": law.log_prob}).improper(unknowns) == []
+    assert Densities({"x": lambda x: law.log_prob(x) - 0.7}).improper(unknowns) == ["x"]
 
 
 def test_bad_evidences():
