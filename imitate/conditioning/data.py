@@ -287,8 +287,9 @@ class Choices:
             if arrive is not None:
                 state = arrive(theta, state, x[at["context"]].long())
             log_probs = model.log_probs(theta, state)
-            # Not a product with a one-hot: what was not chosen may have probability 0, and −∞ · 0 is NaN.
-            log_prob = log_probs.gather(-1, action.expand(lanes).unsqueeze(-1)).squeeze(-1)
+            # Not a product with a one-hot: what was not chosen may have probability 0, and −∞ · 0 is NaN. Actions lie
+            # outermost in memory: along them first, it takes two thirds of the time.
+            log_prob = log_probs.movedim(-1, 0).gather(0, action.expand(lanes).unsqueeze(0)).squeeze(0)
             if "scored" in at:
                 log_prob = torch.where(x[at["scored"]] > 0, log_prob, 0)
             after = model.update(theta, state, action, x[1])

@@ -7,7 +7,8 @@ import torch
 from imitate.__main__ import main
 from imitate.conditioning.agent import simulate_choices
 from imitate.conditioning.choice import CHOICE_MODELS
-from imitate.fitting.fit import fit
+from imitate.conditioning.data import Choices
+from imitate.fitting.fit import IdentificationWarning, fit
 from imitate_envs.bandits import StationaryBandit
 
 
@@ -32,10 +33,12 @@ def test_models_are_fitted_compared_and_written(choices, table, tmp_path, capsys
     assert main([*arguments, "--starts", "2", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "win-stay-lose-shift: 3 subjects" in said
+    assert "1 of 3 subjects (0) have epsilon at its lower bound, 0." in said
     assert "protected" in said
     written = pd.read_csv(out)
     assert written["model"].tolist() == ["win-stay-lose-shift"] * 3 + ["q-learning"] * 3
-    own = fit(CHOICE_MODELS["win-stay-lose-shift"], choices, starts=2)
+    with pytest.warns(IdentificationWarning, match="epsilon at its lower bound, 0"):
+        own = fit(CHOICE_MODELS["win-stay-lose-shift"], choices, starts=2)
     assert written["epsilon"][:3].to_numpy() == pytest.approx(own.epsilon_)
     assert written["Q0"][3:].tolist() == [0.5] * 3
 
@@ -46,6 +49,65 @@ def test_a_population(table, capsys):
         == 0
     )
     assert "epsilon" in capsys.readouterr().out
+
+
+@pytest.fixture
+def own(choices, tmp_path):
+    """A file of another program: tabs, other names, words for actions, blocks, no feedback at times."""
+    rows = choices.to_pandas()
+    silent = rows["trial"] % 7 == 6
+    table = pd.DataFrame(
+        {
+            "subjID": rows["subject"],
+            "run": rows["trial"] // 10,
+            "key": rows["action"].map({0: "left", 1: "right"}),
+            "won": rows["reward"].where(~silent),
+            "feedback": (~silent).astype(int),
+        }
+    )
+    path = tmp_path / "choices.txt"
+    table.to_csv(path, sep="\t", index=False)
+    return path
+
+
+OWN = ["--actions", "2", "--subject", "subjID", "--action", "key", "--reward", "won", "--model", "reward-punishment"]
+
+
+def test_a_file_of_another_program(own, tmp_path, capsys):
+    out = tmp_path / "estimates.csv"
+    more = ["--learns", "feedback", "--block", "run", "--lower", "beta=0.5", "--upper", "beta=5", "--out", str(out)]
+    assert main(["fit", str(own), *OWN, *more, "--starts", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "data: 3 subjects, 6 blocks, 60 choices between 2 actions, 6 of them without feedback" in said
+    assert "left is action 0, right is action 1" in said
+    assert "have beta at its upper bound, 5." in said
+    table = pd.read_csv(own, sep="\t")
+    data = Choices.from_pandas(
+        table, ("left", "right"), subject="subjID", action="key", reward="won", learns="feedback", block="run"
+    )
+    with pytest.warns(IdentificationWarning):
+        found = fit(CHOICE_MODELS["reward-punishment"], data, lower={"beta": 0.5}, upper={"beta": 5}, starts=2)
+    assert pd.read_csv(out)["log_likelihood"].to_numpy() == pytest.approx(found.log_likelihood_)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "won: row 8 holds nan, which is no reward; have a column that is 0 where there was no feedback"),
+        (["--learns", "feedbak"], "column: 'feedbak' is unknown; did you mean 'feedback'? Pass"),
+        (["--learns", "run", "--action", "kei"], "column: 'kei' is unknown; did you mean 'key'?"),
+        (["--learns", "feedback", "--actions", "left", "up"], "key: row "),
+        (["--learns", "feedback", "--upper", "bta=3"], "upper: 'bta' is unknown; did you mean 'beta'?"),
+        (["--learns", "feedback", "--upper", "beta=inf"], "upper: 'beta=inf' is no NAME=NUMBER"),
+        (["--learns", "feedback", "--lower", "beta=3", "--set", "beta=3"], "lower: 'beta' is unknown"),
+        (["--learns", "feedback", "--set", "Q0=1", "Q0=2"], "set: 'Q0' is there twice."),
+    ],
+)
+def test_one_line_about_such_a_file(own, arguments, message, capsys):
+    assert main(["fit", str(own), *OWN, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
