@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from imitate.conditioning.model import ChoiceModel, Contextual, State, Theta
-from imitate.conditioning.tables import coded, frame, labels, numbers, refuse
+from imitate.conditioning.tables import coded, frame, labels, named, numbers, refuse
 from imitate.core import tree
 from imitate.core.scan import scan
 
@@ -151,6 +151,8 @@ class Choices:
         Raises:
             ValueError: A column is missing, or a row holds what it must not; the message names it.
         """
+        optional = {"learns": learns, "scored": scored, "block": block, "context": context}
+        named(table, {"subject": subject, "action": action, "reward": reward, **optional})
         whose = labels(table, subject, "subject")
         chosen, names = coded(table, action, actions)
         count = actions if isinstance(actions, int) else len(actions)

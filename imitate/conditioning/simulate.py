@@ -206,9 +206,9 @@ def _value(name: str, parameter: Parameter, given: Value | Mapping[str, Value], 
 def _checked(name: str, parameter: Parameter, value: Tensor) -> Tensor:
     outside = value[~(value.isfinite() & (value >= parameter.low) & (value <= parameter.high))]
     if outside.numel():
-        found = float(outside[0])
-        bounds = f"outside its bounds, {parameter.low:g} to {parameter.high:g}"
-        raise ValueError(f"{name}: {found:g} is {bounds if math.isfinite(found) else 'no finite number'}.")
+        finite = "" if math.isfinite(float(outside[0])) else ", and finite"
+        bounds = f"{parameter.low:g} to {parameter.high:g}{finite}"
+        raise ValueError(f"{name}: {float(outside[0]):g} is outside its bounds, {bounds}.")
     return value
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from imitate.core.names import closest
 
-__all__ = ["coded", "frame", "labels", "numbers", "read_csv", "refuse", "stack"]
+__all__ = ["coded", "frame", "labels", "named", "numbers", "read_csv", "refuse", "stack"]
 
 LARGEST = 2**28  # bytes of text in a table: a compressed one may grow to anything
 MISSING = {"", "na", "n/a", "nan", "null", "none"}
@@ -154,6 +154,20 @@ def _typed(fields: Sequence[str]) -> Any:
     return np.array([values[field] for field in fields])
 
 
+def named(table: Any, roles: Mapping[str, str | None]) -> None:
+    """Look for columns, by the arguments that named them.
+
+    Raises:
+        ValueError: Some are not there.
+    """
+    lacking = {role: name for role, name in roles.items() if name is not None and name not in table.columns}
+    if lacking:
+        (role, name), *others = lacking.items()
+        likewise = f"; likewise {', '.join(other for other, _ in others)}" if others else ""
+        known = map(str, table.columns)
+        raise ValueError(f"{closest('column', name, known)} Pass the name of the column as {role}{likewise}.")
+
+
 def column(table: Any, name: str, role: str) -> Any:
     """A column of a DataFrame.
 
@@ -165,9 +179,8 @@ def column(table: Any, name: str, role: str) -> Any:
     Raises:
         ValueError: There is none of that name, or there are two.
     """
+    named(table, {role: name})
     found = list(table.columns).count(name)
-    if not found:
-        raise ValueError(f"{closest('column', name, map(str, table.columns))} Pass the name of the column as {role}.")
     if found > 1:
         raise ValueError(f"{role}: the table has {found} columns '{name}'; keep one of them.")
     return table[name]

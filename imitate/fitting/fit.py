@@ -318,7 +318,7 @@ class Fit:
         columns = dict(self.theta)
         for name, error in self.se.items():
             columns[f"{name}_se"] = error
-        for name in ("log_likelihood", "aic", "bic", "counts", "converged", "identified"):
+        for name in ("log_likelihood", "aic", "bic", "counts", "converged", "identified", "agreement"):
             columns[name] = getattr(self, name)
         return frame(columns, self.subjects)
 

@@ -51,20 +51,12 @@ def log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) 
     Raises:
         ValueError: A name is unknown, a value is not finite or outside its bounds, or what comes out is no number.
     """
-    full = parameters_of(model, theta)
-    found = data.run(model, full, data.packed(_dtype(full)))[0]
-    if found.isnan().any():
-        lane = ", ".join(map(str, found.isnan().nonzero()[0].tolist()))
-        raise ValueError(
-            f"theta: the log-likelihood{f' of lane {lane}' if lane else ''} is no number; a value overflows."
-        )
-    return found
+    return _run(model, theta, data, each=False)[0]
 
 
 def trial_log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
     """The summands of `log_likelihood`, [T, ...], 0 where a trial is not scored: what LOO and WAIC begin with."""
-    full = parameters_of(model, theta)
-    log_prob: Tensor = data.run(model, full, data.packed(_dtype(full)), each=True)[1][0]
+    log_prob: Tensor = _run(model, theta, data, each=True)[1][0]
     return log_prob
 
 
@@ -75,10 +67,17 @@ def one_step(model: Any, theta: Mapping[str, Tensor | float], data: Data) -> Ten
         Log-probabilities of every action [T, ..., A] for `Choices`, mean responses [T, ...] for `Responses`. What it
         does left to itself is another question: `simulate`.
     """
-    full = parameters_of(model, theta)
-    expected: Tensor = data.run(model, full, data.packed(_dtype(full)), each=True)[1][1]
+    expected: Tensor = _run(model, theta, data, each=True)[1][1]
     return expected
 
 
-def _dtype(theta: Theta) -> torch.dtype:
-    return next(iter(theta.values())).dtype
+def _run(model: Any, theta: Mapping[str, Tensor | float], data: Data, each: bool) -> tuple[Tensor, Any]:
+    """A model along a record, after a look at its parameters and before one at what comes out."""
+    full = parameters_of(model, theta)
+    total, kept = data.run(model, full, data.packed(next(iter(full.values())).dtype), each)
+    if total.isnan().any():
+        lane = ", ".join(map(str, total.isnan().nonzero()[0].tolist()))
+        raise ValueError(
+            f"theta: the log-likelihood{f' of lane {lane}' if lane else ''} is no number; a value overflows."
+        )
+    return total, kept

@@ -200,6 +200,7 @@ def test_saliences_by_name_and_of_compounds():
         ({"alpha": 1.5}, "alpha: 1.5 is outside its bounds, 0 to 1"),
         ({"beta": -0.5}, "beta_on: -0.5 is outside"),
         ({"alpha": math.nan}, "alpha: nan is outside"),
+        ({"alpha": math.inf}, "alpha: inf is outside its bounds, 0 to 1, and finite"),
         ({"alpha": torch.full((4, 3), 0.1)}, "alpha: the last dimension is 3, but there are 2 cues"),
     ],
 )

@@ -75,6 +75,7 @@ HEAD = "subject,action,reward\n"
         ("subject action reward\na 0 1\n", "column: 'subject' is unknown"),
         ("subject,action,action,reward\na,0,0,1\n", "action: the table has 2 columns 'action'"),
         ("subjID,action,reward\na,0,1\n", "did you mean 'subjID'. Pass the name of the column as subject"),
+        ("subjID,key,won\na,0,1\n", r"Pass the name of the column as subject; likewise action, reward\."),
         (HEAD + "a,0,1\n\n\na,2,1\n", "action: row 5 holds 2, which is none of the actions 0 to 1"),
         (HEAD + "a,0,1\n,1,1\n", "subject: row 3 holds .*, which is no label of a subject"),
         (HEAD + "a,0,1\na,left,1\n", "action: row 3 holds 'left', which is no number"),
