@@ -277,7 +277,10 @@ class Fit:
 
     @property
     def agreement(self) -> Tensor:
-        """Share of the starts that came within 1e-3 of the best, [S]: where it is low, ask for more of them."""
+        """Share of the starts that came within 1e-3 of the best, [S]: where it is low, ask for more of them.
+
+        It is no proof: R starts all miss a better maximum that a share p of them would find with probability (1 − p)ᴿ.
+        """
         return ((self.starts <= self.starts.amin(0) + NEAR) & self.starts.isfinite()).double().mean(0)
 
     @property
