@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imitate.baselines import PPO, PPOConfig
 from imitate.configs import config_for, settings
+from imitate.core.room import admit_steps
 from imitate.core.types import Algorithm, Source
 from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.report import Curve, Experiment, Kind, Row
@@ -82,6 +83,7 @@ def demo(
         return fresh(at, shape)
 
     source = place(int(tuned.get("num_envs", 16)), 0)
+    admit_steps(source.spec, {"episodes": episodes, "members": members}, seen=1)  # of the evaluations to come
     ppo = PPO(source, config_for(PPOConfig, "ppo", env))
     teacher = ppo.policy
     evaluator = Evaluator(source, episodes, teacher=teacher)

@@ -20,9 +20,11 @@ import torch
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from imitate.core.config import Told, checked
 from imitate.core.errors import WorkerError
 from imitate.core.gymnasium import GymnasiumSource
 from imitate.core.rollout import TensorSource
+from imitate.core.room import admit
 from imitate.core.workers import Workers
 from imitate_envs import ENVS
 from imitate_envs.base import Env
@@ -40,12 +42,13 @@ _ATARI = {"reward_clipping": False, "use_fire_reset": False}
 _SAME_STEP: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 
+@checked
 def make(
-    env: str | Env | type | AnyEnv | AnyVectorEnv | Callable[..., AnyEnv],
+    env: Told[str | Env | type | AnyEnv | AnyVectorEnv | Callable[..., AnyEnv]],
     num_envs: int | None = None,
     members: int = 1,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: Told[torch.device | str] = "cpu",
     *,
     native: bool = True,
     asynchronous: bool = False,
@@ -115,7 +118,11 @@ def make(
             raise ValueError(f"num_envs: {members} members of {num_envs} are not the {env.num_envs} of the VectorEnv.")
         envs = env
     else:
-        count = members * (8 if num_envs is None else num_envs)
+        side = 8 if num_envs is None else num_envs
+        count = members * side
+        # What the leanest environment takes at the least, in this process or in one of its own.
+        each = 2**20 if asynchronous else 2**12
+        admit("the environments", count * each, {"num_envs": side, "members": members}, "cpu")
         envs = _vector(env, count, timeout if asynchronous else None, options)
     try:
         return GymnasiumSource(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.config import Count, NonNegative
+from imitate.core.config import Count, NonNegative, checked
 from imitate.core.types import Obs, Source
 from imitate.distributions.returns import EnsembleReturn
 from imitate.nets.q_network import QNetwork, best
@@ -37,6 +37,7 @@ class BootstrappedConfig(DQNConfig):
     prior: NonNegative[float] = 3.0
 
 
+@checked
 def bootstrapped_dqn(source: Source, config: BootstrappedConfig | None = None) -> DQN:
     """Learn K value functions and follow one a whole episode; arguments and errors as of `DQN`.
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.config import Count
+from imitate.core.config import Count, checked
 from imitate.core.types import Source
 from imitate.nets.return_heads import Atoms
 
@@ -28,6 +28,7 @@ class C51Config(DQNConfig):
     high: float | None = None
 
 
+@checked
 def c51(source: Source, config: C51Config | None = None) -> DQN:
     """Learn probabilities of fixed returns; arguments and errors as of `DQN`.
 

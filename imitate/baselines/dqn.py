@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from imitate.core.actions import action_mask
-from imitate.core.config import Count, NonNegative, Positive, Share, check
+from imitate.core.config import Count, NonNegative, Positive, Share, check, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay_step import replay_step
+from imitate.core.room import admit, admit_steps
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics
@@ -124,6 +125,7 @@ class DQN:
         ValueError: The actions are continuous, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,
@@ -139,6 +141,10 @@ class DQN:
             raise ValueError("munchausen: only for expected values; its soft target is no return distribution.")
         if config.munchausen and config.double:
             raise ValueError("double: munchausen's target takes the value of all actions; nothing is chosen in it.")
+        admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
+        values = spec.members * config.batch_size * max(head.sizes.values(), default=1)
+        sizes = {"members": spec.members, "batch_size": config.batch_size, **head.sizes}
+        admit("the values of a batch", 4 * values, sizes, spec.device)
         self.source, self.config = source, config
         architecture = QArchitecture(
             config.hidden,

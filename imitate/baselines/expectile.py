@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
+from imitate.core.config import checked
 from imitate.core.types import Source
 from imitate.nets.return_heads import Expectiles
 
@@ -24,6 +25,7 @@ class ERDQNConfig(DQNConfig):
     edge: float = 0.01
 
 
+@checked
 def er_dqn(source: Source, config: ERDQNConfig | None = None) -> DQN:
     """Learn expectiles at fixed levels; arguments and errors as of `DQN`."""
     config = config or ERDQNConfig()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.config import Count, NonNegative, Positive
+from imitate.core.config import Count, NonNegative, Positive, checked
 from imitate.core.learner import Learner, PerMember
 from imitate.core.sequence_replay import Sample
 from imitate.core.types import Metrics, Source
@@ -42,6 +42,7 @@ class FQFConfig(DQNConfig):
     entropy: float = 0.0
 
 
+@checked
 def fqf(source: Source, config: FQFConfig | None = None) -> DQN:
     """Learn quantiles, and where they say most about the return distribution; arguments and errors as of `DQN`.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imitate.baselines.tabular import Exploration, StepSizes, TabularConfig, fresh_policy, joined
 from imitate.core import tree
-from imitate.core.config import Count
+from imitate.core.config import Count, checked
 from imitate.core.learner import numbers
 from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Source, Transition, fold
@@ -53,6 +53,7 @@ class MonteCarlo:
         ValueError: A space is not Discrete, there is no time limit, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: MonteCarloConfig | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or MonteCarloConfig(), source.spec

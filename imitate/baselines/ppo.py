@@ -12,10 +12,11 @@ from torch import Tensor
 from imitate.core import tree
 from imitate.core.actions import action_mask
 from imitate.core.carried import Carried
-from imitate.core.config import Count, NonNegative, Positive, Share, check
+from imitate.core.config import Count, NonNegative, Positive, Share, check, checked
 from imitate.core.learner import Learner, PerMember, numbers
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
+from imitate.core.room import admit_steps
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Memory, Metrics, Obs, Rollout, Source, fold, mean_metrics, parts, unfold
 from imitate.distributions.actions import Distribution
@@ -116,6 +117,7 @@ class PPO:
         ValueError: `batch_size` does not divide a rollout, or a number has neither one value nor M.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,
@@ -130,6 +132,7 @@ class PPO:
         size = config.rollout * spec.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
+        admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
         self.source, self.config = source, config
         self.policy = policy if policy is not None else fresh(source, architecture_of(config), "init")
         self.critic = Critic(

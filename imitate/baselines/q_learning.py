@@ -18,6 +18,7 @@ from imitate.baselines.tabular import (
     metrics,
     moments,
 )
+from imitate.core.config import checked
 from imitate.core.learner import numbers
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
@@ -43,6 +44,7 @@ class QLearning:
         ValueError: A space is not Discrete, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: TabularConfig | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or TabularConfig(), source.spec
@@ -84,6 +86,7 @@ class QLambda:
         ValueError: A space is not Discrete, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: TraceConfig | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or TraceConfig(), source.spec
@@ -129,6 +132,7 @@ class DoubleQLearning:
         ValueError: A space is not Discrete, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: TabularConfig | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or TabularConfig(), source.spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imitate.baselines.dqn import DQN, DQNConfig
-from imitate.core.config import Count, Positive
+from imitate.core.config import Count, Positive, checked
 from imitate.core.types import Source
 from imitate.nets.return_heads import Implicit, Quantiles
 
@@ -25,6 +25,7 @@ class QRDQNConfig(DQNConfig):
     kappa: Positive[float] = 1.0
 
 
+@checked
 def qr_dqn(source: Source, config: QRDQNConfig | None = None) -> DQN:
     """Learn quantiles at fixed levels; arguments and errors as of `DQN`."""
     config = config or QRDQNConfig()
@@ -46,6 +47,7 @@ class IQNConfig(DQNConfig):
     kappa: Positive[float] = 1.0
 
 
+@checked
 def iqn(source: Source, config: IQNConfig | None = None) -> DQN:
     """Learn quantiles at levels drawn anew for each loss; arguments and errors as of `DQN`."""
     config = config or IQNConfig()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from imitate.baselines.c51 import C51Config, c51
 from imitate.baselines.dqn import DQN
+from imitate.core.config import checked
 from imitate.core.types import Source
 
 __all__ = ["RainbowConfig", "rainbow"]
@@ -24,6 +25,7 @@ class RainbowConfig(C51Config):
     epsilon_end: float = 0.0
 
 
+@checked
 def rainbow(source: Source, config: RainbowConfig | None = None) -> DQN:
     """Learn with all of them; arguments and errors as of `c51`."""
     return c51(source, config or RainbowConfig())

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from imitate.core.actions import unit
-from imitate.core.config import Count, NonNegative, Positive, Share, check
+from imitate.core.config import Count, NonNegative, Positive, Share, check, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay_step import replay_step
+from imitate.core.room import admit_steps
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.types import Metrics, Source, mean_metrics
 from imitate.nets.actor import Architecture, fresh
@@ -94,10 +95,12 @@ class SAC:
         ValueError: The actions are no bounded Box, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: SACConfig | None = None) -> None:
         config, spec = config or SACConfig(), source.spec
         if not (isinstance(spec.action, Box) and spec.action.bounded):
             raise ValueError(f"action: SAC squashes its actions into a Box with finite bounds, not into {spec.action}.")
+        admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
         self.source, self.config = source, config
         self.policy = fresh(source, Architecture(config.hidden, config.activation, squash=True), "init")
         self.critic = ActionValue(spec, config.hidden, activation=config.activation, critics=config.critics)

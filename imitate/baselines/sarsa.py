@@ -23,7 +23,7 @@ from imitate.baselines.tabular import (
     moments,
 )
 from imitate.core import tree
-from imitate.core.config import Count, NonNegative, Share, check
+from imitate.core.config import Count, NonNegative, Share, check, checked
 from imitate.core.learner import PerMember, numbers, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
@@ -64,6 +64,7 @@ class Sarsa:
         ValueError: A space is not Discrete, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: SarsaConfig | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or SarsaConfig(), source.spec
@@ -149,6 +150,7 @@ class ExpectedSarsa:
         ValueError: A space is not Discrete, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: ExpectedSarsaConfig | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or ExpectedSarsaConfig(), source.spec
@@ -223,6 +225,7 @@ class TDLambda:
         ValueError: A space is not Discrete, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(self, source: Source, config: TDLambdaConfig | None = None, *, policy: Policy | None = None) -> None:
         source = without_mask(source)
         self.source, self.config, spec = source, config or TDLambdaConfig(), source.spec

@@ -22,6 +22,7 @@ from imitate.core import tree
 from imitate.core.config import Count, NonNegative, Share, check
 from imitate.core.learner import PerMember, per_member
 from imitate.core.progress import Progress
+from imitate.core.room import admit, admit_steps
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics, Source, Transition
 from imitate.losses.tabular import decayed_trace, deposit, step_size
@@ -97,6 +98,9 @@ def fresh_policy(source: Source, config: TabularConfig) -> TabularPolicy:
             raise ValueError(f"{name}: a table needs a Discrete space, not {space}.")
     spec = source.spec
     assert isinstance(spec.observation, Discrete) and isinstance(spec.action, Discrete)
+    admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
+    numbers = spec.members * spec.observation.n * spec.action.n
+    admit("the tables", 4 * numbers, {"members": spec.members}, spec.device)
     initial = per_member(config.initial, "initial", spec.members, spec.device)
     shape = (spec.members, spec.observation.n, spec.action.n)
     return TabularPolicy(initial.reshape(-1, 1, 1).expand(shape).clone(), env=spec.id)
@@ -202,6 +206,8 @@ class Traces:
     """
 
     def __init__(self, spec: Spec, entries: int) -> None:
+        size = 4 * spec.members * spec.num_envs * entries
+        admit("the traces", size, {"members": spec.members, "num_envs": spec.num_envs}, spec.device)
         self.trace = torch.zeros(spec.members, spec.num_envs, entries, device=spec.device)
         self.successor = torch.full(self.trace.shape[:2], -1, device=spec.device)
 

@@ -16,6 +16,7 @@ from imitate.conditioning.data import Choices
 from imitate.conditioning.model import ChoiceModel, Contextual, State, Theta, parameters_of
 from imitate.core import noise as noises
 from imitate.core import tree
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
 from imitate.core.types import Obs
@@ -65,6 +66,7 @@ class Agent:
         return action, state, {"log_prob": log_prob, "log_probs": log_probs}
 
 
+@checked
 def as_agent(model: ChoiceModel, theta: Mapping[str, Tensor | float], actions: int = 2) -> Agent:
     """Let a model act.
 
@@ -79,6 +81,7 @@ def as_agent(model: ChoiceModel, theta: Mapping[str, Tensor | float], actions: i
     return Agent(model, parameters_of(model, theta), actions)
 
 
+@checked
 def simulate_choices(
     model: ChoiceModel,
     theta: Mapping[str, Tensor | float],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imitate.conditioning.models import MODELS
 from imitate.conditioning.phenomena import Contender
+from imitate.core.config import checked
 
 __all__ = ["ALL", "CONTENDERS", "all_but", "only"]
 
@@ -14,11 +15,13 @@ CONTENDERS["rescorla-wagner-unique"] = Contender(MODELS["rescorla-wagner"], conf
 ALL = frozenset(CONTENDERS)
 
 
+@checked
 def only(*names: str) -> frozenset[str]:
     """These contenders."""
     return ALL & {*names}
 
 
+@checked
 def all_but(*names: str) -> frozenset[str]:
     """The others."""
     return ALL - {*names}

@@ -5,6 +5,7 @@ Letters: T trials, A actions; `...` lanes, any leading shape, mostly [S] subject
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 from imitate.conditioning.model import ChoiceModel, Contextual, State, Theta
 from imitate.conditioning.tables import coded, frame, labels, named, numbers, refuse
 from imitate.core import tree
+from imitate.core.config import check
+from imitate.core.room import admit
 from imitate.core.scan import scan
 
 __all__ = ["Choices"]
@@ -58,9 +61,12 @@ class Choices:
     names: tuple[Hashable, ...] = ()
 
     def __post_init__(self) -> None:
+        check(self)
         if self.actions < 1:
             raise ValueError(f"actions: at least 1 to choose from, not {self.actions}.")
         masks(self, self.action)
+        lanes = math.prod(self.action.shape[1:])
+        admit("values of all actions", 8 * lanes * self.actions, {"actions": self.actions}, self.action.device)
         for name in ("action", "context"):
             given = getattr(self, name)
             if given is not None and (given.is_floating_point() or given.is_complex()):

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from imitate.conditioning.notation import Phase, TrialType, parse
+from imitate.core.config import check
 from imitate.core.noise import Stream
+from imitate.core.room import admit
 
 __all__ = ["Design", "Schedule"]
 
@@ -88,6 +90,7 @@ class Design:
     phases: Mapping[str, tuple[Phase, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check(self)
         groups = {"all": self.groups} if isinstance(self.groups, str) else self.groups
         phases = {name: parse(text, self.outcomes) for name, text in groups.items()}
         if not any(phase.trials for group in phases.values() for phase in group):
@@ -144,6 +147,8 @@ class Design:
             starts.append(starts[-1] + max(len(phase.trials) for phase in column))
         labels = list(self.kinds)
         size = (starts[-1], 1 if subjects is None else subjects, len(self.phases))
+        each = 8 + dtype.itemsize * (len(self.cues) + len(self.outcome_names))
+        admit("the trials", math.prod(size) * each, {"design": size[0], "subjects": size[1]}, "cpu")
         order = torch.full(size, -1)
         stimuli = torch.zeros(*size, len(self.cues), dtype=dtype)
         outcome = torch.zeros(*size, len(self.outcome_names), dtype=dtype)

@@ -10,6 +10,7 @@ from typing import Any
 from imitate.conditioning.design import Schedule
 from imitate.conditioning.phenomena import Phenomenon, Result
 from imitate.conditioning.simulate import Simulation
+from imitate.core.config import checked
 
 __all__ = ["draw_curves", "draw_grid"]
 
@@ -18,6 +19,7 @@ STYLES = ("-", (0, (4, 2)), (0, (1, 1.2)), (0, (4, 1, 1, 1)))  # so that equal c
 YES, NO, UNKNOWN = "#a6d8a8", "#f2b5a7", "#eeeeee"
 
 
+@checked
 def draw_curves(
     path: Path,
     simulations: Mapping[str, Simulation],
@@ -58,6 +60,7 @@ def draw_curves(
     _save(figure, path)
 
 
+@checked
 def draw_grid(path: Path, phenomena: Mapping[str, Phenomenon], cells: Mapping[tuple[str, str], Result | float]) -> None:
     """Models against phenomena: green where the model does what animals do, red where it fails; or shares of points.
 

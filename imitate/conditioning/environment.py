@@ -5,6 +5,7 @@ from __future__ import annotations
 from imitate.conditioning.design import Design, Schedule
 from imitate.conditioning.notation import TrialType
 from imitate.conditioning.simulate import position
+from imitate.core.config import checked
 from imitate_envs.conditioning import Conditioning, Sessions, TrialKind
 from imitate_envs.stimuli import CompleteSerialCompound, Representation, Timing
 from imitate_envs.timed_conditioning import TimedConditioning
@@ -12,6 +13,7 @@ from imitate_envs.timed_conditioning import TimedConditioning
 __all__ = ["to_env", "to_timed_env"]
 
 
+@checked
 def to_env(
     design: Design | Schedule,
     group: str | None = None,
@@ -40,6 +42,7 @@ def to_env(
     return Conditioning(trials, sessions, omission)
 
 
+@checked
 def to_timed_env(
     design: Design | Schedule,
     group: str | None = None,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from imitate.core.config import checked
 from imitate.core.names import closest
 
 __all__ = ["ChoiceModel", "Contextual", "Model", "Parameter", "Resting", "State", "Theta", "Trial", "parameters_of"]
@@ -90,6 +91,14 @@ class Trial:
     outcome: Tensor  # [..., O], magnitude λ·u; 0 where it is absent
 
 
+class Parametrised(Protocol):
+    """Whatever is fitted: a `ChoiceModel`, or a `Model` with a response."""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Names, bounds and defaults."""
+
+
 @runtime_checkable
 class Model(Protocol):
     """Learns to predict outcomes from cues: a model of Pavlovian conditioning."""
@@ -149,7 +158,8 @@ class Contextual(Protocol):
         """The state on arriving at `context` [...] (int64)."""
 
 
-def parameters_of(model: Any, theta: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
+@checked
+def parameters_of(model: Parametrised, theta: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
     """All parameters of a model as tensors of one float type: those given, and defaults for the others.
 
     Numbers become float64, unless there are tensors to take the type from.

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from imitate.core.config import checked
+
 __all__ = ["Phase", "TrialType", "parse"]
 
 COUNT = re.compile(r"\d+(?![\d.]*%)(?!\.\d)")
@@ -74,6 +76,7 @@ class Phase:
     context: str | None = None
 
 
+@checked
 def parse(text: str, outcomes: tuple[str, ...] = ()) -> tuple[Phase, ...]:
     """The phases of one group.
 

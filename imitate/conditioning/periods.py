@@ -8,10 +8,12 @@ from imitate.conditioning.design import Schedule
 from imitate.conditioning.model import Model
 from imitate.conditioning.models import Course, TrialTemporalDifference
 from imitate.conditioning.notation import TrialType
+from imitate.core.config import checked
 
 __all__ = ["course", "in_time"]
 
 
+@checked
 def in_time(model: Model, schedule: Schedule) -> Model:
     """The model with the course of trials that a design's periods describe.
 
@@ -23,6 +25,7 @@ def in_time(model: Model, schedule: Schedule) -> Model:
     return model if isinstance(model.course.onsets, tuple) else replace(model, course=course(schedule, model.course))
 
 
+@checked
 def course(schedule: Schedule, like: Course) -> Course:
     """When each cue comes on and how long it lasts, in time steps.
 

@@ -18,6 +18,7 @@ from imitate.conditioning.design import Design, Schedule
 from imitate.conditioning.model import Model
 from imitate.conditioning.periods import in_time
 from imitate.conditioning.simulate import Simulation, Values, position, simulate, steps
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 
 __all__ = ["Contender", "Contrast", "Phenomenon", "Response", "Result", "examine", "sample_points", "share"]
@@ -150,6 +151,7 @@ class Result:
     expected: bool | None
 
 
+@checked
 def examine(
     phenomenon: Phenomenon, name: str, contender: Contender, theta: Values | None = None, *, seed: int = 0
 ) -> Result:
@@ -199,6 +201,7 @@ def share(
     return held / points
 
 
+@checked
 def sample_points(
     model: Model, schedule: Schedule, points: int, stream: Stream, *, alike: bool = False
 ) -> dict[str, Tensor]:

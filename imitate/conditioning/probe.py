@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.config import checked
 from imitate.core.spec import Spec
 from imitate.core.types import Policy, Rollout, Source, Stateful, Transition, fold, unfold
 from imitate.nets.q_network import QNetwork
@@ -34,6 +35,7 @@ class Critic(Protocol):
 AnyCritic: TypeAlias = Critic | QNetwork | TabularPolicy | Values
 
 
+@checked
 @torch.no_grad()
 def prediction_errors(critic: AnyCritic, seen: Transition, gamma: float) -> Tensor:
     """Temporal-difference errors of a critic on what was seen.
@@ -58,6 +60,7 @@ def prediction_errors(critic: AnyCritic, seen: Transition, gamma: float) -> Tens
     return seen.reward + gamma * then * ~seen.terminated - now
 
 
+@checked
 def around(errors: Tensor, event: Tensor, before: int, after: int) -> Tensor:
     """Errors in windows around events, as a peri-stimulus plot shows them.
 
@@ -93,6 +96,7 @@ class DopamineProbe:
         gamma: Discount γ of the critic.
     """
 
+    @checked
     def __init__(self, source: Source, gamma: float) -> None:
         self.source, self.gamma = source, gamma
         self._critic: AnyCritic | None = None

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from imitate.conditioning.simulate import Simulation
+from imitate.core.config import checked
 
 __all__ = ["records", "write_records"]
 
 
+@checked
 def records(simulation: Simulation) -> dict[str, list[Any]]:
     """Columns of equal length: `pandas.DataFrame(records(simulation))`.
 
@@ -47,6 +49,7 @@ def records(simulation: Simulation) -> dict[str, list[Any]]:
     return columns
 
 
+@checked
 def write_records(path: Path, simulations: Mapping[str, Simulation]) -> None:
     """Write the tables of several models into one CSV file, with the model's name in the first column.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from imitate.conditioning.data import first, masks, where
 from imitate.conditioning.model import Model, Parameter, Theta, Trial
 from imitate.core import tree
+from imitate.core.config import check
 from imitate.core.scan import scan
 
 __all__ = ["GaussianResponse", "Responses"]
@@ -90,6 +91,7 @@ class Responses:
     starts: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check(self)
         masks(self, self.response)
         for name in ("cues", "outcome"):
             shape = tuple(getattr(self, name).shape)

@@ -17,6 +17,7 @@ from imitate.conditioning.design import EVERYBODY, NOBODY, Design, Schedule
 from imitate.conditioning.model import Model, Parameter, Resting, State, Theta, Trial
 from imitate.conditioning.periods import in_time
 from imitate.core import tree
+from imitate.core.config import checked
 from imitate.core.names import closest
 
 __all__ = ["Simulation", "Step", "Values", "parameters", "position", "simulate", "steps"]
@@ -76,6 +77,7 @@ class Simulation:
         return self.strengths[..., g, c, 0]
 
 
+@checked
 def simulate(
     model: Model,
     design: Design | Schedule,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from imitate.conditioning.model import Parameter, State, Theta
+from imitate.core.config import check
 
 __all__ = [
     "EWA",
@@ -146,6 +147,7 @@ class QLearning:
     fictitious: bool = False
 
     def __post_init__(self) -> None:
+        check(self)
         if self.forgetting and self.fictitious:
             raise ValueError("forgetting, fictitious: what is not chosen either decays or learns from −r; choose one.")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from imitate.core import tree, vector_env
 from imitate.core.actions import choices
+from imitate.core.config import checked
 from imitate.core.fleet import AnyVectorEnv, Fleet, fleet
 from imitate.core.noise import Stream
 from imitate.core.spec import Spec
@@ -64,6 +65,7 @@ class GymnasiumSource:
             environments, the observations are no stack of `frames`, or there are no masks that were asked for.
     """
 
+    @checked
     def __init__(
         self,
         envs: AnyVectorEnv,

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from imitate.core.capture import capture
+from imitate.core.config import checked
+from imitate.core.room import admit
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics
 
@@ -69,6 +71,7 @@ class Learner(Generic[Batch]):
         RuntimeError: At a step: the parameters are no longer where they were.
     """
 
+    @checked
     def __init__(
         self,
         modules: Sequence[nn.Module],
@@ -86,6 +89,9 @@ class Learner(Generic[Batch]):
         # Once each, even where two modules share a layer.
         self.parameters = list(dict.fromkeys(p for module in modules for p in module.parameters() if p.requires_grad))
         members, device = len(self.parameters[0]), self.parameters[0].device
+        count, widest = sum(p.numel() for p in self.parameters), max(p.shape[-1] for p in self.parameters)
+        # Of float32: a gradient, two moments and a step.
+        admit("gradients and moments", 16 * count, {"members": members, "hidden": widest}, device)
         self.flat = _laid_out(self.parameters)
         self._places = [p.data_ptr() for p in self.parameters]
         self.lr = per_member(lr, "lr", members, device)

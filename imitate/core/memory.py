@@ -5,9 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
+
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 __all__ = ["available", "keep_freed", "mebibytes"]
 
@@ -15,11 +21,13 @@ __all__ = ["available", "keep_freed", "mebibytes"]
 def available(device: torch.device | str) -> int | None:
     """Bytes free on a device; None where the system does not say.
 
-    On Linux the caches that the system would give back count as free, and a limit of the container is kept to.
+    On Linux the caches that the system would give back count as free, and so does on a GPU what torch holds for later;
+    the limits of the container and of the process (`ulimit -v`) are kept to.
     """
     device = torch.device(device)
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -30,7 +38,18 @@ def available(device: torch.device | str) -> int | None:
         free = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else free
     if limit.is_file() and (bound := limit.read_text("ascii").strip()).isdigit():
         free = min(free, int(bound))
-    return free
+    return min(free, _left_of_limit())
+
+
+def _left_of_limit() -> int:
+    """Bytes that the process may still map; as good as endless where it has no limit, or nobody says what it has."""
+    statm = Path("/proc/self/statm")
+    if resource is None or not statm.is_file():
+        return sys.maxsize
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(0, limit - int(statm.read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def mebibytes(count: int) -> str:

@@ -17,7 +17,9 @@ from imitate.core import tree
 from imitate.core.actions import clip
 from imitate.core.capture import capture
 from imitate.core.compiled import Compiled
+from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.room import admit
 from imitate.core.scan import scan
 from imitate.core.spec import Spec
 from imitate.core.types import Memory, Obs, Policy, Rollout, Transition
@@ -111,6 +113,7 @@ class TensorSource:
             and equal within rounding only. It is fastest where 8 divides that length.
     """
 
+    @checked
     def __init__(
         self,
         env: Env,
@@ -130,6 +133,10 @@ class TensorSource:
         self._driver: Policy = _NOBODY
         self._saved_memory: list[Tensor] = []
         self._scan: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
+        noise = torch.zeros(1, 1, env.reset_noise, device=self.device)
+        each = noise.nbytes + sum(leaf.nbytes for leaf in tree.leaves(begin(env, _NOBODY, noise)))
+        sizes = {"num_envs": num_envs, "members": members}
+        admit("the environments", members * num_envs * each, sizes, self.device)
         self.carry = begin(env, _NOBODY, self.dynamics.uniform(members, num_envs, env.reset_noise))
         rewards = (env.reward_range, env.final_reward_range) if isinstance(env, KnownRewards) else (None, None)
         self.spec = Spec(
@@ -192,10 +199,14 @@ class TensorSource:
             Stream(seed, "evaluate-policy", self.device),
         )
         shape = (self.members, episodes)
+        block = 50  # steps between two looks at whether anybody still plays: the only sync
+        noise = 4 * block * (policy.noise + self.env.step_noise + self.env.reset_noise)
+        each = max(noise, sum(leaf[0, 0].nbytes for leaf in tree.leaves((self.carry.state, self.carry.obs))))
+        need = self.members * episodes * each
+        admit("episodes side by side", need, {"episodes": episodes, "members": self.members}, self.device)
         carry = begin(self.env, policy, dynamics.uniform(*shape, self.env.reset_noise))
         total = torch.zeros(shape, device=self.device)
         alive = torch.ones(shape, dtype=torch.bool, device=self.device)
-        block = 50  # steps between two looks at whether anybody still plays: the only sync
         for start in range(0, self.env.max_steps, block):
             if start and not alive.any():
                 break

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from imitate.core import memory, tree
 from imitate.core.actions import choices, width
+from imitate.core.config import checked
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream
 from imitate.core.packing import Packing
@@ -70,6 +71,7 @@ class SequenceReplay:
         ValueError: The capacity holds less than one window, or more than fits into memory.
     """
 
+    @checked
     def __init__(
         self,
         capacity: int,

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from imitate.core import tree
 from imitate.core.actions import observed, unmasked
+from imitate.core.config import Told, checked
 from imitate.core.spec import Spec
 from imitate.core.types import Memory, Obs, Policy, RewardModel, Rollout, Source
 from imitate_envs.base import Space
@@ -96,8 +98,9 @@ class Relabelled:
         ValueError: `share` is no share.
     """
 
-    def __init__(self, source: Source, reward: RewardModel, *, share: float = 0.0) -> None:
-        if not 0 <= share <= 1:
+    @checked
+    def __init__(self, source: Source, reward: RewardModel, *, share: Told[float] = 0.0) -> None:
+        if not (isinstance(share, (int, float, np.number)) and 0 <= share <= 1):
             raise ValueError(f"share: must be in [0, 1], not {share}.")
         self.source, self.reward, self.share = source, reward, share
         self.spec: Spec = replace(source.spec, reward_range=None, final_reward_range=None)

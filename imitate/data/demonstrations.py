@@ -18,8 +18,10 @@ from torch import Tensor
 from imitate.core import tree
 from imitate.core.actions import bounds, clip, outside
 from imitate.core.arrays import as_array
+from imitate.core.config import checked
 from imitate.core.elements import elements
 from imitate.core.replay import Examples
+from imitate.core.room import admit_steps
 from imitate.core.spec import Spec
 from imitate.core.types import Rollout, Source, fold
 from imitate.distributions.actions import Teacher
@@ -166,6 +168,7 @@ class Demonstrations:
             cast(Any, np.savez_compressed)(file, **arrays)
 
 
+@checked
 def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministic: bool = True) -> Demonstrations:
     """Let the teacher play `episodes` whole episodes for each member.
 
@@ -184,6 +187,7 @@ def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministi
     if episodes < 1:
         raise ValueError(f"episodes: at least 1, not {episodes}.")
     spec = source.spec
+    admit_steps(spec, {"episodes": episodes, "members": spec.members})
     driver = Greedy(teacher) if deterministic else teacher
     wanted = torch.tensor([len(range(n, episodes, spec.num_envs)) for n in range(spec.num_envs)])
     wanted = wanted.to(spec.device)

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from imitate.core.config import checked
+
 __all__ = [
     "categorical_projection",
     "expectile_regression",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 
+@checked
 def categorical_projection(
     probs: Float[Tensor, "*batch P"], atoms: Float[Tensor, "*batch P"], support: Float[Tensor, " Z"]
 ) -> Float[Tensor, "*batch Z"]:
@@ -48,6 +51,7 @@ def categorical_projection(
     return shared.scatter_add_(-1, index, probs - upper).scatter_add_(-1, index + 1, upper)
 
 
+@checked
 def huber(error: Float[Tensor, "*batch"], kappa: float = 1.0) -> Float[Tensor, "*batch"]:
     """½e² up to |e| = κ, κ(|e| − ½κ) beyond (Huber 1964; Mnih et al. 2015, Methods)."""
     size = error.abs()
@@ -55,6 +59,7 @@ def huber(error: Float[Tensor, "*batch"], kappa: float = 1.0) -> Float[Tensor, "
     return inner * (size - 0.5 * inner)
 
 
+@checked
 def quantile_huber(
     values: Float[Tensor, "*batch Q"],
     tau: Float[Tensor, "*#batch Q"],
@@ -76,6 +81,7 @@ def quantile_huber(
     return cast(Tensor, _QuantileHuber.apply(values, tau, target, kappa, weights))  # type: ignore[no-untyped-call]
 
 
+@checked
 def quantile_huber_grad(
     values: Float[Tensor, "*batch Q"],
     tau: Float[Tensor, "*#batch Q"],
@@ -116,6 +122,7 @@ class _QuantileHuber(torch.autograd.Function):
         return gradient.unsqueeze(-1) * slope, None, None, None, None
 
 
+@checked
 def fraction_loss(
     tau: Float[Tensor, "*batch E"], at_tau: Float[Tensor, "*batch E-2"], at_middle: Float[Tensor, "*batch E-1"]
 ) -> Float[Tensor, "*batch"]:
@@ -134,6 +141,7 @@ def fraction_loss(
     return (tau[..., 1:-1] * slope.detach()).sum(-1)
 
 
+@checked
 def expectile_regression(
     values: Float[Tensor, "*batch Q"],
     tau: Float[Tensor, "*#batch Q"],
@@ -155,6 +163,7 @@ def expectile_regression(
     return (weight * error.square()).sum((-1, -2))
 
 
+@checked
 def impute_expectiles(
     values: Float[Tensor, "*batch Q"], tau: Float[Tensor, " Q"], least: float = 1e-4
 ) -> tuple[Float[Tensor, "*batch Q-1"], Float[Tensor, "*batch Q-1"]]:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.distributions.regression import (
     categorical_projection,
     expectile_regression,
@@ -64,11 +65,13 @@ class ReturnDistribution(Protocol):
         """Returns drawn by uniforms [..., K] -> [..., K]."""
 
 
+@checked
 def midpoints(count: int, device: torch.device | str | None = None) -> Float[Tensor, " K"]:
     """Midpoints of `count` equal shares of [0, 1]."""
     return (torch.arange(count, device=device) + 0.5) / count
 
 
+@checked
 def fresh_mean(distribution: ReturnDistribution) -> Tensor:
     """Expected return at levels apart from those that it was drawn at, if it is of a network that takes any.
 

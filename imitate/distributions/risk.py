@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from imitate.core.config import Count, check, checked
 from imitate.core.names import closest
 from imitate.distributions.returns import ReturnDistribution, midpoints
 
@@ -60,7 +61,10 @@ class Distorted:
     """
 
     distortion: Distortion
-    levels: int = LEVELS
+    levels: Count = LEVELS
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, distribution: ReturnDistribution) -> Tensor:
         """Scores [...]."""
@@ -79,7 +83,10 @@ class MeanVariance:
     """
 
     weight: float
-    levels: int = LEVELS
+    levels: Count = LEVELS
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, distribution: ReturnDistribution) -> Tensor:
         """Scores [...]."""
@@ -99,6 +106,7 @@ class CVaR:
     alpha: float
 
     def __post_init__(self) -> None:
+        check(self)
         if not 0 < self.alpha <= 1:
             raise ValueError(f"cvar: a share of outcomes lies in (0, 1], not at {self.alpha}.")
 
@@ -117,6 +125,9 @@ class Wang:
 
     eta: float
 
+    def __post_init__(self) -> None:
+        check(self)
+
     def __call__(self, tau: Tensor) -> Tensor:
         """β(τ)."""
         beta: Tensor = torch.special.ndtr(torch.special.ndtri(tau) + self.eta)
@@ -132,6 +143,9 @@ class Power:
     """
 
     eta: float
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, tau: Tensor) -> Tensor:
         """β(τ)."""
@@ -152,6 +166,7 @@ class CPW:
     eta: float = 0.71
 
     def __post_init__(self) -> None:
+        check(self)
         if self.eta <= 0:
             raise ValueError(f"cpw: η must be positive, not {self.eta}.")
 
@@ -170,6 +185,7 @@ RISKS: dict[str, Callable[[float], Risk]] = {
 }
 
 
+@checked
 def risk(text: str) -> Risk:
     """A risk measure as it is written on the command line: its name and its number, as in "cvar:0.1".
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from imitate.core.config import checked
 from imitate.core.types import Policy, Source
 from imitate.distributions.actions import Teacher
 from imitate.policies import Greedy, Random
@@ -152,6 +153,7 @@ class Evaluator:
         ValueError: `episodes` is less than 1.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,
@@ -185,6 +187,7 @@ class Evaluator:
         return Evaluation(teacher if policy is self.teacher else self.returns(policy), teacher, random)
 
 
+@checked
 def evaluate(
     policy: Policy,
     env: str | Source,

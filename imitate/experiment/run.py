@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from imitate.core import checkpoint as records
+from imitate.core.config import checked
 from imitate.core.options import agreed, plain
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions.actions import Teacher
@@ -82,6 +83,7 @@ class Report:
         return row
 
 
+@checked
 def run(
     algorithm: Algorithm,
     steps: int | None = None,
@@ -169,6 +171,7 @@ def run(
             bar.advance(int(algorithm.progress.steps))
 
 
+@checked
 def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
     """Write everything that changes during a run with its config, and the policy by itself."""
     description = {
@@ -183,6 +186,7 @@ def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
         save(folder)
 
 
+@checked
 def load_checkpoint(algorithm: Algorithm, folder: Path | str, *, changed: Collection[str] = ()) -> None:
     """Put an algorithm, made with the same arguments, where its checkpoint was.
 
@@ -289,8 +293,10 @@ def _interruptible() -> Iterator[threading.Event]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    # A handler that Python did not install cannot be read, nor put back: such a signal is left to whoever did.
-    before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) is not None}
+    # A handler that Python did not install cannot be read, nor put back: such a signal is left to whoever did. So is
+    # one that is ignored, as Ctrl-C is in the background jobs of a script: it is not meant for the run.
+    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
     for number in before:
         signal.signal(number, first)
     try:

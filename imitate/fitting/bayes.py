@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from imitate.conditioning.model import Parameter
+from imitate.conditioning.model import Parameter, Parametrised
+from imitate.core.config import checked
 from imitate.fitting.fit import Objective
 from imitate.fitting.likelihood import Data
 from imitate.fitting.unknowns import Unknowns
@@ -42,8 +42,9 @@ class Posterior:
     subjects: tuple[Hashable, ...]
 
 
+@checked
 def sample_posterior(
-    model: Any,
+    model: Parametrised,
     data: Data,
     *,
     free: Iterable[str] | None = None,

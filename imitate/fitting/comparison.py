@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from imitate.conditioning.tables import frame
+from imitate.core.config import checked
 from imitate.fitting.fit import Fit
 
 __all__ = ["Comparison", "RandomEffects", "compare", "random_effects"]
@@ -42,6 +43,7 @@ class RandomEffects:
     responsibility: Array
 
 
+@checked
 def random_effects(log_evidence: Array, *, tolerance: float = 1e-8, iterations: int = 10_000) -> RandomEffects:
     """Random-effects Bayesian model selection from log model evidences [S, J].
 
@@ -141,6 +143,7 @@ class Comparison:
         return frame(columns, self.models, "model")
 
 
+@checked
 def compare(fits: Mapping[str, Fit]) -> Comparison:
     """Compare models fitted to the same record.
 

@@ -15,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imitate.conditioning.model import Parametrised
 from imitate.conditioning.tables import frame
+from imitate.core.config import checked
 from imitate.core.noise import Stream, normal
+from imitate.core.room import admit
 from imitate.fitting.likelihood import Data
 from imitate.fitting.minimise import Minimum, derivatives, minimise
 from imitate.fitting.unknowns import Prior, Unknowns
@@ -326,8 +329,9 @@ class Fit:
         return frame(columns, self.subjects)
 
 
+@checked
 def fit(
-    model: Any,
+    model: Parametrised,
     data: Data,
     *,
     free: Iterable[str] | None = None,
@@ -364,7 +368,10 @@ def fit(
     """
     if starts < 1:
         raise ValueError(f"starts: at least 1, not {starts}.")
-    objective = Objective.of(model, data, Unknowns.of(model, free, fixed, lower, upper), prior, at_once)
+    unknowns = Unknowns.of(model, free, fixed, lower, upper)
+    lanes = starts * max(1, data.counts.numel())
+    admit("the starts", 8 * lanes * max(1, len(unknowns.free)), {"starts": starts}, "cpu")
+    objective = Objective.of(model, data, unknowns, prior, at_once)
     if not data.counts.all():
         who = data.subjects[int((data.counts == 0).nonzero()[0])]
         raise ValueError(f"data: subject {who!r} has no trial that is scored; leave it out.")

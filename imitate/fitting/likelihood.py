@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from imitate.conditioning.model import Theta, parameters_of
+from imitate.conditioning.model import Parametrised, Theta, parameters_of
+from imitate.core.config import checked
 
 __all__ = ["Data", "log_likelihood", "one_step", "trial_log_likelihood"]
 
@@ -38,7 +39,8 @@ class Data(Protocol):
         """The log-likelihood [...]; and, if `each`, that of every trial [T, ...] with what was expected there."""
 
 
-def log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
+@checked
+def log_likelihood(model: Parametrised, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
     """Log-likelihood of each subject, [...]: the sum over scored trials of log p(what was done | what came before).
 
     Differentiable in `theta`. Trials that are masked change neither it nor its gradient, not even in the last bit.
@@ -54,13 +56,15 @@ def log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) 
     return _run(model, theta, data, each=False)[0]
 
 
-def trial_log_likelihood(model: Any, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
+@checked
+def trial_log_likelihood(model: Parametrised, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
     """The summands of `log_likelihood`, [T, ...], 0 where a trial is not scored: what LOO and WAIC begin with."""
     log_prob: Tensor = _run(model, theta, data, each=True)[1][0]
     return log_prob
 
 
-def one_step(model: Any, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
+@checked
+def one_step(model: Parametrised, theta: Mapping[str, Tensor | float], data: Data) -> Tensor:
     """What the model expects in each trial, given what the subject did and got before: one-step prediction.
 
     Returns:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from imitate.conditioning.model import Parametrised
+from imitate.core.config import checked
 from imitate.fitting.fit import Fit, Objective, fit
 from imitate.fitting.likelihood import Data
 from imitate.fitting.unknowns import Gaussian, Unknowns
@@ -46,8 +47,9 @@ class Hierarchical:
         return {name: float(theta[name]) for name in self.fit.unknowns.names}
 
 
+@checked
 def fit_hierarchical(
-    model: Any,
+    model: Parametrised,
     data: Data,
     *,
     free: Iterable[str] | None = None,

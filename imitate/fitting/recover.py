@@ -13,6 +13,7 @@ from torch import Tensor
 from imitate.conditioning.agent import simulate_choices
 from imitate.conditioning.model import ChoiceModel
 from imitate.conditioning.tables import frame
+from imitate.core.config import checked
 from imitate.fitting.fit import Fit, fit
 from imitate.fitting.unknowns import Prior
 from imitate_envs.base import Env
@@ -68,6 +69,7 @@ class Recovery:
         return frame(columns, names, "parameter")
 
 
+@checked
 def recover(
     model: ChoiceModel,
     truth: Mapping[str, Tensor],

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.config import checked
 from imitate.distributions.actions import Categorical, Distribution, MultiCategorical, Normal, TanhNormal
 
 __all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_kl"]
@@ -43,24 +44,28 @@ def _factor(distribution: Distribution, temperature: float) -> float:
     return temperature**2 if isinstance(distribution, (Categorical, MultiCategorical)) else temperature
 
 
+@checked
 def forward_kl(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
     """T²·KL(teacher ‖ student), T·KL for Gaussians: covers all that the teacher does (Rusu et al. 2016, eq. 3)."""
     divergence = _tempered(_constant(teacher), temperature).kl(_tempered(student, temperature))
     return _factor(teacher, temperature) * divergence
 
 
+@checked
 def reverse_kl(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
     """T²·KL(student ‖ teacher): settles on one of the things that the teacher does (Czarnecki et al. 2019, table 1)."""
     divergence = _tempered(student, temperature).kl(_tempered(_constant(teacher), temperature))
     return _factor(teacher, temperature) * divergence
 
 
+@checked
 def cross_entropy(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
     """T²·H(teacher, student) = T²·[KL(teacher ‖ student) + H(teacher)]; the gradient is that of `forward_kl`."""
     tempered = _tempered(_constant(teacher), temperature)
     return _factor(teacher, temperature) * (tempered.kl(_tempered(student, temperature)) + tempered.entropy())
 
 
+@checked
 def mse(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Float[Tensor, "*batch"]:
     """½·squared distance of logits, centred to mean zero, or of means; what T²·KL tends to as T grows, times A.
 

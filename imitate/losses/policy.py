@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from imitate.core.config import checked
+
 __all__ = ["Surrogate", "approximate_kl", "categorical_surrogate", "clipped_surrogate"]
 
 
@@ -21,6 +23,7 @@ class Surrogate:
     entropy: Float[Tensor, "*batch"]  # nats
 
 
+@checked
 def clipped_surrogate(
     log_ratio: Float[Tensor, "*batch"], advantage: Float[Tensor, "*batch"], epsilon: Float[Tensor, "*#batch"]
 ) -> Float[Tensor, "*batch"]:
@@ -39,6 +42,7 @@ def clipped_surrogate(
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - epsilon, 1 + epsilon) * advantage)
 
 
+@checked
 def approximate_kl(log_ratio: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """KL(π_old ‖ π) estimated at actions of π_old: ρ − 1 − log ρ, never negative (Schulman 2020, estimator k3)."""
     return log_ratio.exp() - 1 - log_ratio

@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.core.scan import linear_recurrence
 
 __all__ = ["discounted_returns_so_far", "lambda_returns"]
 
 
+@checked
 def lambda_returns(
     reward: Float[Tensor, "T *rest"],
     discount: Float[Tensor, "T *rest"],
@@ -39,6 +41,7 @@ def lambda_returns(
     return linear_recurrence(discount * lam, reward + discount * (1 - lam) * next_value, reverse=True)
 
 
+@checked
 def discounted_returns_so_far(
     reward: Float[Tensor, "T *rest"], keep: Float[Tensor, "T *rest"], before: Float[Tensor, " *rest"]
 ) -> Float[Tensor, "T *rest"]:

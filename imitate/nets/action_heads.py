@@ -85,13 +85,13 @@ class GaussianHead(nn.Module):
 
     def __init__(self, members: int, width: int | None, box: Box, *, scaled: bool, init: Stream) -> None:
         super().__init__()
-        device = init.generator.device
-        centre, half = unit(box, device)
+        centre, half = unit(box, torch.device("cpu"))
         self.linear = _linear(members, width, len(centre), init)
-        self.log_std = nn.Parameter(torch.zeros(members, 1, len(centre), device=device))
+        self.log_std = nn.Parameter(torch.zeros(members, 1, len(centre)))
         self.scaled = scaled and not (bool((centre == 0).all()) and bool((half == 1).all()))
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("half_range", half, persistent=False)
+        self.to(init.device)
 
     def of(self, out: Tensor, mask: Tensor | None) -> Normal:
         """Mean centre + half range·out, deviation half range·exp(log_std)."""
@@ -116,10 +116,11 @@ class SquashedGaussianHead(nn.Module):
 
     def __init__(self, members: int, width: int | None, box: Box, *, init: Stream) -> None:
         super().__init__()
-        centre, half = unit(box, init.generator.device)
+        centre, half = unit(box, torch.device("cpu"))
         self.linear = _linear(members, width, 2 * len(centre), init)
         self.register_buffer("low", centre - half, persistent=False)
         self.register_buffer("high", centre + half, persistent=False)
+        self.to(init.device)
 
     def of(self, out: Tensor, mask: Tensor | None) -> TanhNormal:
         """The first half of the outputs are means, the second log standard deviations."""

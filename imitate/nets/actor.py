@@ -16,6 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from imitate.core import tree
 from imitate.core.actions import action_mask, unmasked, width
+from imitate.core.config import check, checked
 from imitate.core.noise import Stream
 from imitate.core.types import Memory, Obs, Source, fold, unfold
 from imitate.distributions.actions import Distribution, decide
@@ -23,6 +24,7 @@ from imitate.nets import dense, saving
 from imitate.nets.action_heads import CategoricalHead, action_head, linear_of
 from imitate.nets.body import Body
 from imitate.nets.layers import Activation, Population
+from imitate.nets.measure import admit_network
 from imitate.nets.predict import predict
 from imitate_envs.base import Space
 
@@ -56,6 +58,9 @@ class Architecture:
     lstm: int = 0
     scaled: bool = True
 
+    def __post_init__(self) -> None:
+        check(self)
+
 
 class Actor(nn.Module):
     """M policies, one network: a `Policy` and, without a memory, a `Teacher`.
@@ -74,6 +79,7 @@ class Actor(nn.Module):
         ValueError: The architecture does not suit the spaces.
     """
 
+    @checked
     def __init__(
         self,
         observation: Space,
@@ -90,6 +96,13 @@ class Actor(nn.Module):
         self.architecture, self.env, self.network = architecture, env, network
         if network is not None and (architecture.gru or architecture.lstm):
             raise ValueError("gru, lstm: a network of your own brings no memory of ours.")
+        if network is None:
+            admit_network(
+                lambda init: Actor(observation, action, 1, architecture, init),
+                members,
+                init,
+                {"members": members, "hidden": architecture.hidden, "gru": architecture.gru, "lstm": architecture.lstm},
+            )
         self.body = Body(
             observation,
             members,
@@ -113,7 +126,7 @@ class Actor(nn.Module):
         chained = network is None and self.body.flat
         self._chain = [*self.body.chain, *linear_of(self.head).parameters()] if chained else []
         self.noise = width(action)
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def device(self) -> torch.device:
@@ -225,6 +238,7 @@ def action_mask_free(observation: Space) -> bool:
     return unmasked(observation) is observation
 
 
+@checked
 def policy(
     source: Source,
     hidden: Sequence[int] = (64, 64),

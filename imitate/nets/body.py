@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from imitate.core import tree
 from imitate.core.actions import observed, unmasked
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 from imitate.core.types import Memory, Obs, fold, unfold
 from imitate.nets import dense
 from imitate.nets.convolution import Convolutions
 from imitate.nets.inputs import Inputs
 from imitate.nets.layers import ACTIVATIONS, Activation, Linear, RunningNorm
+from imitate.nets.measure import admit_network
 from imitate.nets.recurrent import GRU, LSTM
 from imitate_envs.base import Space
 
@@ -53,6 +55,7 @@ class Body(nn.Module):
         ValueError: There is nothing to standardise, a width is less than 1, or two memories are asked for.
     """
 
+    @checked
     def __init__(
         self,
         observation: Space,
@@ -75,6 +78,14 @@ class Body(nn.Module):
                 raise ValueError(f"{name}: at least {least} units, not {min(found)}.")
         if gru and lstm:
             raise ValueError(f"gru, lstm: one memory at most, not a gru of {gru} and an lstm of {lstm}.")
+        admit_network(
+            lambda init: Body(
+                observation, 1, hidden=hidden, activation=activation, init=init, normalise=normalise, gru=gru, lstm=lstm
+            ),
+            members,
+            init,
+            {"members": members, "hidden": hidden or (), "gru": gru, "lstm": lstm},
+        )
         self.inputs = Inputs(unmasked(observation))
         one_image = self.inputs.one_image
         if normalise and self.inputs.normalised == (0,):
@@ -102,7 +113,7 @@ class Body(nn.Module):
             self.cell = LSTM(members, widths[-1], lstm, init=init)
         self.width = gru or lstm or widths[-1]
         self.chain = list(self.layers.parameters())  # weight, bias, weight, …; walking the modules costs a layer
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def flat(self) -> bool:

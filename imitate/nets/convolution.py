@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.room import admit
 
 __all__ = ["Conv2d", "Convolutions", "orthogonal"]
 
@@ -20,9 +22,12 @@ _FEW_INPUTS, _FEW_COLUMNS = 128, 3 * 2**19
 
 
 def orthogonal(shape: tuple[int, ...], gain: float, init: Stream) -> nn.Parameter:
-    """M orthogonal matrices, each drawn on its own (Saxe et al. 2014)."""
-    weights = torch.empty(shape, device=init.generator.device)
-    for weight in weights:
+    """M orthogonal matrices [M, outputs, inputs, ...], each drawn on its own (Saxe et al. 2014)."""
+    sizes = dict(zip(("members", "outputs", "inputs", "kernel"), shape, strict=False))
+    if init.device.type != "meta":
+        admit("the weights", 8 * math.prod(shape), sizes, init.device)  # laid out twice while they are drawn
+    weights = torch.empty(shape, device=init.device)
+    for weight in weights if init.device.type != "meta" else ():
         nn.init.orthogonal_(weight, gain, generator=init.generator)
     return nn.Parameter(weights)
 
@@ -34,6 +39,7 @@ class Conv2d(nn.Module):
     the others a loop over members. All give the same up to rounding.
     """
 
+    @checked
     def __init__(self, members: int, inputs: int, outputs: int, kernel: int, stride: int, *, init: Stream) -> None:
         super().__init__()
         self.stride = stride

@@ -6,18 +6,22 @@ Letters: T time, M members, B batch, K critics of one member.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from imitate.core import tree
 from imitate.core.actions import observed, unit, unmasked
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 from imitate.core.spec import Spec
 from imitate.core.types import Memory, Obs, fold, unfold
 from imitate.nets import dense
 from imitate.nets.body import Body
 from imitate.nets.layers import Activation, Linear
+from imitate.nets.measure import admit_network
 from imitate_envs.base import Box, Space, Tuple
 
 __all__ = ["ActionValue", "Critic"]
@@ -38,6 +42,7 @@ class Critic(nn.Module):
         lstm: Units of a long short-term memory; 0: no such memory.
     """
 
+    @checked
     def __init__(
         self,
         observation: Space,
@@ -50,10 +55,13 @@ class Critic(nn.Module):
         lstm: int = 0,
     ) -> None:
         super().__init__()
+        shape = partial(Critic, observation, 1, hidden, activation=activation, gru=gru, lstm=lstm)
+        sizes: dict[str, int | Sequence[int]] = {"members": members, "hidden": hidden, "gru": gru, "lstm": lstm}
+        admit_network(lambda init: shape(init=init), members, init, sizes)
         self.body = Body(observation, members, hidden=hidden, activation=activation, init=init, gru=gru, lstm=lstm)
         self.value = Linear(members, self.body.width, 1, init=init, gain=1.0)
         self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def plain(self) -> bool:
@@ -109,6 +117,7 @@ class ActionValue(nn.Module):
     centre: Tensor
     half_range: Tensor
 
+    @checked
     def __init__(
         self,
         spec: Spec,
@@ -124,15 +133,21 @@ class ActionValue(nn.Module):
             raise ValueError(f"critics: at least 1, not {critics}.")
         if not isinstance(action, Box):
             raise ValueError(f"action: critics of an action need a Box, not {action}; a QNetwork values choices.")
+        admit_network(
+            lambda init: ActionValue(replace(spec, members=1, device=init.device), hidden, critics=1),
+            members * critics,
+            init,
+            {"members": members, "hidden": hidden, "critics": critics},
+        )
         self.members, self.critics = members, critics
-        centre, half = unit(action, init.generator.device)
+        centre, half = unit(action, init.device)
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("half_range", half, persistent=False)
         both = Tuple((unmasked(observation), Box(centre.shape)))
         self.body = Body(both, members * critics, hidden=hidden, activation=activation, init=init, spread=True)
         self.value = Linear(members * critics, self.body.width, 1, init=init).spread(init)
         self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
-        self.to(init.generator.device)
+        self.to(init.device)
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
         """Values [M, B, K] of actions [M, B, A] at observations [M, B, ...]."""

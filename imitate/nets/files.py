@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from imitate.core import checkpoint, tree
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 from imitate.nets.actor import Actor, Architecture
 from imitate.nets.layers import Population
@@ -24,6 +25,7 @@ from imitate.nets.tabular_policy import TabularPolicy, read_table
 __all__ = ["load"]
 
 
+@checked
 def load(
     directory: Path | str, device: torch.device | str = "cpu", *, build: Callable[[], nn.Module] | None = None
 ) -> Actor | TabularPolicy | QNetwork:
@@ -87,7 +89,7 @@ def _complete(directory: Path | str) -> Iterator[None]:
     """What a description lacks, or has of another type, in one sentence."""
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{directory}': policy.json is incomplete or foreign ({error}).") from error
 
 

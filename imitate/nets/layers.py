@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imitate.core.config import checked
 from imitate.core.noise import Stream, integers
+from imitate.core.room import admit
 from imitate.nets import dense
 from imitate.nets.convolution import orthogonal
+from imitate.nets.measure import admit_network
 
 __all__ = [
     "ACTIVATIONS",
@@ -47,6 +50,7 @@ class Linear(nn.Module):
     A population of one serves inputs of any M.
     """
 
+    @checked
     def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, gain: float = math.sqrt(2)) -> None:
         super().__init__()
         # Orthogonal over [outputs, inputs] as in torch.nn.Linear, stored transposed for baddbmm.
@@ -65,7 +69,7 @@ class Linear(nn.Module):
         Orthogonal weights of gain √2, right for policies, make states share so much that bootstrapped values can grow
         without bound.
         """
-        for parameter in self.parameters():
+        for parameter in self.parameters() if init.device.type != "meta" else ():  # there arithmetic imports a compiler
             parameter.copy_(1 / math.sqrt(self.weight.shape[1]) * (2 * init.uniform(*parameter.shape) - 1))
         return self
 
@@ -83,6 +87,7 @@ class MLP(nn.Module):
         last_gain: Gain of the last layer: .01 for a policy, so that it starts out undecided, 1 for values.
     """
 
+    @checked
     def __init__(
         self,
         members: int,
@@ -95,6 +100,12 @@ class MLP(nn.Module):
         last_gain: float = 1.0,
     ) -> None:
         super().__init__()
+        admit_network(
+            lambda init: MLP(1, inputs, hidden, outputs, init=init),
+            members,
+            init,
+            {"members": members, "inputs": inputs, "hidden": hidden, "outputs": outputs},
+        )
         widths = [inputs, *hidden]
         layers = [Linear(members, i, o, init=init) for i, o in pairwise(widths)]
         self.layers = nn.ModuleList([*layers, Linear(members, widths[-1], outputs, init=init, gain=last_gain)])
@@ -143,9 +154,13 @@ class RunningNorm(nn.Module):
     floor: Tensor
     count: Tensor
 
+    @checked
     def __init__(self, members: int, shape: tuple[int, ...], *, clip: float = 10.0, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.clip, self.epsilon = clip, epsilon
+        if torch.get_default_device().type != "meta":
+            sizes = {"members": members, "shape": max(shape, default=1)}
+            admit("the statistics", 8 * members * math.prod(shape), sizes, "cpu")
         self.register_buffer("mean", torch.zeros(members, 1, *shape))
         self.register_buffer("var", torch.ones(members, 1, *shape))
         self.register_buffer("floor", torch.zeros(members, 1, *shape))
@@ -193,6 +208,7 @@ class Population(nn.Module):
         init: Stream that seeds torch's global generator for each copy, which is put back afterwards.
     """
 
+    @checked
     def __init__(self, build: Callable[[], nn.Module], members: int, init: Stream) -> None:
         super().__init__()
         copies = []
@@ -200,6 +216,8 @@ class Population(nn.Module):
             for seed in integers(2**31, init.uniform(members)).tolist():
                 torch.manual_seed(seed)
                 copies.append(build())
+                if not isinstance(copies[-1], nn.Module):
+                    raise ValueError(f"build: must make a Module, not a {type(copies[-1]).__name__}.")
         parameters, buffers = torch.func.stack_module_state(copies)
         self._names = list(parameters)
         self._buffer_names = list(buffers)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imitate.core.actions import action_mask, unmasked
+from imitate.core.config import check, checked
 from imitate.core.noise import Stream
 from imitate.core.types import Obs
 from imitate.distributions.actions import Categorical, decide
@@ -22,6 +23,7 @@ from imitate.nets import dense, saving
 from imitate.nets.body import Body
 from imitate.nets.inputs import Inputs
 from imitate.nets.layers import ACTIVATIONS, Activation
+from imitate.nets.measure import admit_network
 from imitate.nets.predict import predict
 from imitate.nets.q_head import QHead
 from imitate.nets.return_heads import Ensemble, FixedHead, Quantiles, ReturnHead, Scalar
@@ -53,6 +55,9 @@ class QArchitecture:
     normalise: bool = False
     temperature: float = 1.0
 
+    def __post_init__(self) -> None:
+        check(self)
+
 
 class QNetwork(nn.Module):
     """M value networks as a `Teacher` and a `Policy`: it answers with softmax(Q/temperature), and its mode is greedy.
@@ -71,6 +76,7 @@ class QNetwork(nn.Module):
 
     noise = 1  # one uniform draws a choice
 
+    @checked
     def __init__(
         self,
         observation: Space,
@@ -88,6 +94,12 @@ class QNetwork(nn.Module):
             raise ValueError(f"temperature: must be positive, not {architecture.temperature}.")
         if not architecture.hidden:
             raise ValueError("hidden: a value network has at least one hidden layer.")
+        admit_network(
+            lambda init: QNetwork(observation, action, 1, architecture, init),
+            members,
+            init,
+            {"members": members, "hidden": architecture.hidden, **architecture.head.sizes},
+        )
         self.observation, self.action, self.members = observation, action, members
         self.architecture, self.env = architecture, env
         first, later = architecture.hidden[:1], architecture.hidden[1:]
@@ -119,7 +131,7 @@ class QNetwork(nn.Module):
             head = Ensemble(architecture.head.count)
             alike = replace(architecture, head=head, dueling=False, noisy=False, normalise=False)
             self.prior = QNetwork(observation, action, members, alike, init).requires_grad_(False)
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def estimators(self) -> Sequence[nn.Module]:

@@ -7,9 +7,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 from imitate.core.types import fold, unfold
 from imitate.nets.layers import Linear
+from imitate.nets.measure import admit_network
 
 __all__ = ["GRU", "LSTM"]
 
@@ -32,8 +34,15 @@ class GRU(nn.Module):
         init: Stream of the initialisation.
     """
 
+    @checked
     def __init__(self, members: int, inputs: int, hidden: int, *, init: Stream) -> None:
         super().__init__()
+        admit_network(
+            lambda init: GRU(1, inputs, hidden, init=init),
+            members,
+            init,
+            {"members": members, "inputs": inputs, "hidden": hidden},
+        )
         self.hidden = hidden
         self.inward = _gates(3, members, inputs, hidden, init)
         self.recurrent = _gates(3, members, hidden, hidden, init)
@@ -135,8 +144,15 @@ class LSTM(nn.Module):
         init: Stream of the initialisation.
     """
 
+    @checked
     def __init__(self, members: int, inputs: int, hidden: int, *, init: Stream) -> None:
         super().__init__()
+        admit_network(
+            lambda init: LSTM(1, inputs, hidden, init=init),
+            members,
+            init,
+            {"members": members, "inputs": inputs, "hidden": hidden},
+        )
         self.hidden = hidden
         self.inward = _gates(4, members, inputs, hidden, init)
         self.recurrent = _gates(4, members, hidden, hidden, init)
@@ -177,7 +193,7 @@ def _gates(count: int, members: int, inputs: int, hidden: int, init: Stream) -> 
     """A Linear to `count` gates, each of them orthogonal by itself."""
     linear = Linear(members, inputs, count * hidden, init=init, gain=1.0)
     with torch.no_grad():
-        for weight in linear.weight:
+        for weight in linear.weight if init.device.type != "meta" else ():
             for gate in weight.split(hidden, -1):
                 nn.init.orthogonal_(gate, generator=init.generator)
     return linear

@@ -45,6 +45,11 @@ class Scalar:
     """The expected return alone (DQN)."""
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {}
+
+    @property
     def outputs(self) -> int:
         """Outputs of the network for one action."""
         return 1
@@ -68,6 +73,11 @@ class Atoms:
     count: int = 51
     low: float = -10.0
     high: float = 10.0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {"atoms": self.count}
 
     @property
     def outputs(self) -> int:
@@ -100,6 +110,11 @@ class Quantiles:
 
     count: int = 51
     kappa: float = 1.0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {"quantiles": self.count}
 
     @property
     def outputs(self) -> int:
@@ -135,6 +150,11 @@ class Implicit:
     kappa: float = 1.0
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {"levels": self.count, "cosines": self.cosines}
+
+    @property
     def outputs(self) -> int:
         """One value of an action, at the level that goes in."""
         return 1
@@ -165,6 +185,11 @@ class Fractions:
     kappa: float = 1.0
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {"fractions": self.count, "cosines": self.cosines}
+
+    @property
     def outputs(self) -> int:
         """One value of an action, at the level that goes in."""
         return 1
@@ -191,6 +216,11 @@ class Expectiles:
 
     count: int = 11
     edge: float = 0.01
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {"expectiles": self.count}
 
     @property
     def outputs(self) -> int:
@@ -232,6 +262,11 @@ class Ensemble:
 
     count: int = 10
     prior: float = 0.0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What shapes the network, by the names of the options."""
+        return {"heads": self.count}
 
     @property
     def outputs(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imitate.core import checkpoint
+from imitate.core.config import checked
 from imitate.distributions.actions import Categorical, decide
 from imitate.nets.predict import predict
 from imitate_envs.base import Discrete
@@ -38,6 +39,7 @@ class TabularPolicy(nn.Module):
 
     q: Tensor
 
+    @checked
     def __init__(self, q: Tensor, *, temperature: float = 0.0, env: str | None = None) -> None:
         super().__init__()
         if not (math.isfinite(temperature) and temperature >= 0):

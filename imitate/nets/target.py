@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from imitate.core import tree
+from imitate.core.config import checked
 
 __all__ = ["TargetNetwork"]
 
@@ -33,6 +34,7 @@ class TargetNetwork(Generic[N]):
         ValueError: A number is out of range.
     """
 
+    @checked
     def __init__(self, online: N, tau: float = 1.0, every: int = 1) -> None:
         if not 0 < tau <= 1:
             raise ValueError(f"tau: a share in (0, 1], not {tau}.")

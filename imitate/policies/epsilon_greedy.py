@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.core.types import Memory, Obs, Policy
 from imitate.policies.mixture import Mixture
 from imitate.policies.random import Random
@@ -23,6 +24,7 @@ class EpsilonGreedy:
         epsilon: ε, a tensor [M] or scalar: change it in place.
     """
 
+    @checked
     def __init__(self, policy: Policy, action: Space, epsilon: Tensor) -> None:
         self.policy, self.epsilon = policy, epsilon
         self.mixture = Mixture(Random(action), policy, epsilon)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imitate.core.actions import action_mask
+from imitate.core.config import checked
 from imitate.core.types import Memory, Obs, Policy
 from imitate.policies.random import Random
 from imitate_envs.base import Discrete, Space
@@ -29,6 +30,7 @@ class EpsilonZGreedy:
         epsilon: ε, a tensor [M] or scalar: change it in place. The share of random steps is several times as large.
     """
 
+    @checked
     def __init__(self, policy: Policy, action: Space, epsilon: Tensor) -> None:
         if not isinstance(action, Discrete):
             raise ValueError(f"action: what lasts is one of finitely many, not one of {action}.")

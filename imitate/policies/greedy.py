@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.core.types import Memory, Obs, Policy
 
 __all__ = ["Greedy"]
@@ -20,6 +21,7 @@ class Greedy:
 
     noise = 0
 
+    @checked
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.config import checked
 from imitate.core.types import Memory, Obs, Policy
 
 __all__ = ["Mixture"]
@@ -18,6 +19,7 @@ class Mixture:
     `beta` is a tensor [M] or scalar: change it in place.
     """
 
+    @checked
     def __init__(self, first: Policy, second: Policy, beta: Tensor) -> None:
         self.first, self.second, self.beta = first, second, beta
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from imitate.core.actions import width
+from imitate.core.config import checked
 from imitate.core.noise import normal
 from imitate.core.types import Memory, Obs, Policy
 from imitate_envs.base import Box, Space
@@ -20,6 +21,7 @@ class Perturbed:
     Demonstrations gathered so cover the states around the teacher's own path (DART, Laskey et al. 2017).
     """
 
+    @checked
     def __init__(self, policy: Policy, action: Space, scale: Tensor) -> None:
         if not isinstance(action, Box):
             raise ValueError(f"action: Gaussian noise needs a Box, not {action}.")

@@ -10,6 +10,7 @@ from torch import Tensor
 from imitate.core import noise as noises
 from imitate.core import tree
 from imitate.core.actions import action_mask, bounds, choices, width
+from imitate.core.config import checked
 from imitate.core.types import Obs
 from imitate_envs.base import Box, Discrete, Space, constant
 
@@ -26,6 +27,7 @@ class Random:
         ValueError: The space is a Box without finite bounds.
     """
 
+    @checked
     def __init__(self, action: Space) -> None:
         if isinstance(action, Box) and not action.bounded:
             raise ValueError(f"action: nothing is uniform over {action} without finite bounds.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.core.types import Obs
 from imitate.distributions.actions import Categorical, decide
 from imitate.distributions.risk import Risk, risk
@@ -15,6 +16,7 @@ from imitate.nets.return_heads import Scalar
 __all__ = ["RiskSensitive", "risk_sensitive"]
 
 
+@checked
 def risk_sensitive(policy: object, text: str) -> RiskSensitive:
     """A policy that goes by the risk measure `text`, see `risk`.
 
@@ -34,6 +36,7 @@ class RiskSensitive:
         risk: The measure.
     """
 
+    @checked
     def __init__(self, policy: QNetwork, risk: Risk) -> None:
         self.policy, self.risk = policy, risk
         self.members, self.device = policy.members, policy.device

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imitate.core.actions import clip, observed, unit, unmasked, width
-from imitate.core.config import Count, NonNegative, check
+from imitate.core.config import Count, NonNegative, check, checked
 from imitate.core.learner import Learner, PerMember
 from imitate.core.noise import Stream, integers
 from imitate.core.replay import Dataset, Examples
+from imitate.core.room import admit_steps
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics, Obs, Rollout, fold, mean_metrics, unfold
 from imitate.data.demonstrations import Demonstrations
@@ -69,10 +70,12 @@ class Discriminator:
         ValueError: The demonstrations are of other members.
     """
 
+    @checked
     def __init__(self, spec: Spec, demonstrations: Demonstrations, config: DiscriminatorConfig | None = None) -> None:
         self.config = config or DiscriminatorConfig()
         if len(demonstrations.mask) != spec.members:
             raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {spec.members}.")
+        admit_steps(spec, {"batch_size": self.config.batch_size, "members": spec.members})
         self.action = action = spec.action
         if isinstance(action, Box | MultiBinary):
             action = type(action)((width(action),))  # actions are flat here, whatever their shape

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imitate.core.config import Count, NonNegative, Proper, check
+from imitate.core.config import Count, NonNegative, Proper, check, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
+from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Source, mean_metrics
 from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
@@ -65,6 +66,7 @@ class BehaviourCloning:
         ValueError: A number of the config does not fit, a member has no demonstrations, or the student other members.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,
@@ -76,6 +78,7 @@ class BehaviourCloning:
     ) -> None:
         config, spec = config or BehaviourCloningConfig(), source.spec
         check_student(source, student)
+        admit_steps(spec, {"batch_size": config.batch_size, "members": spec.members}, seen=1)
         self.source, self.config, self.policy = source, config, student
         self.imitation = loss or default_loss(spec.action)
         labels = demonstrations.labels.cpu()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imitate.core.config import Count, NonNegative, Proper, check
+from imitate.core.config import Count, NonNegative, Proper, check, checked
 from imitate.core.learner import PerMember
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
+from imitate.core.room import admit, admit_steps
 from imitate.core.types import Metrics, Source, fold, mean_metrics
 from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
@@ -44,6 +45,7 @@ class Exponential:
     p: float = 0.5
 
     def __post_init__(self) -> None:
+        check(self)
         if not 0 <= self.p <= 1:
             raise ValueError(f"p: a share in [0, 1], not {self.p}.")
 
@@ -59,6 +61,7 @@ class Linear:
     rounds: int = 5
 
     def __post_init__(self) -> None:
+        check(self)
         if self.rounds < 1:
             raise ValueError(f"rounds: at least 1, not {self.rounds}.")
 
@@ -122,6 +125,7 @@ class DAgger:
         ValueError: A number of the config does not fit.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,
@@ -135,6 +139,8 @@ class DAgger:
         config, spec = config or DAggerConfig(), source.spec
         check_student(source, student, teacher)
         members, device = spec.members, spec.device
+        admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
+        admit_steps(spec, {"batch_size": config.batch_size, "members": members}, seen=1)
         if demonstrations is not None and len(demonstrations.mask) != members:
             raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {members}.")
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
@@ -147,6 +153,8 @@ class DAgger:
         self.episode = torch.arange(spec.num_envs, device=device).repeat(members, 1)
         self.learner = imitator(student, self.imitation, source, config.entropy, config.lr, config.weight_decay)
         self.rounds = torch.zeros((), dtype=torch.int64)
+        kept = config.rounds * self.learner.flat.nbytes if config.best_round else 0
+        admit("the weights of every round", kept, {"rounds": config.rounds, "members": members}, device)
         self.snapshots = torch.zeros(config.rounds if config.best_round else 0, *self._weights().shape, device=device)
         steps = config.rollout * spec.num_envs
         self.progress = Progress(spec, config.rounds * steps, steps)  # every step is labelled

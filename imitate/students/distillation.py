@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.core.config import Count, NonNegative, Positive, check
+from imitate.core.config import Count, NonNegative, Positive, check, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
+from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Obs, Policy, Source, fold, mean_metrics
 from imitate.distributions.actions import Categorical, Distribution, Teacher
 from imitate.losses.distillation import LOSSES, DistillationLoss, forward_kl
@@ -76,6 +77,7 @@ class PolicyDistillation:
         ValueError: `batch_size` does not divide a rollout, or a number does not fit.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,
@@ -91,6 +93,7 @@ class PolicyDistillation:
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
         check_student(source, student, teacher)
+        admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
         self.divergence, self.driver = loss, driver or student
         self.hyper = SimpleNamespace(lr=per_member(config.lr, "lr", spec.members, spec.device))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from imitate.baselines.ppo import PPO, PPOConfig, architecture_of
+from imitate.core.config import check, checked
 from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Source
 from imitate.core.wrappers import Relabelled
@@ -27,6 +28,9 @@ class GAILConfig:
     ppo: PPOConfig = field(default_factory=lambda: PPOConfig(steps=300_000))
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
+    def __post_init__(self) -> None:
+        check(self)
+
 
 class GAIL:
     """Match a teacher's occupancy of states and actions with a learnt reward (Ho & Ermon 2016, algorithm 1).
@@ -43,6 +47,7 @@ class GAIL:
         ValueError: The demonstrations are of other members, or a number of the config does not fit.
     """
 
+    @checked
     def __init__(
         self,
         source: Source,

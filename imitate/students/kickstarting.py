@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.core.learner import PerMember
 from imitate.core.terms import Schedule
 from imitate.core.types import Policy, Rollout
@@ -28,6 +29,7 @@ class Distil:
         temperature: Of the loss.
     """
 
+    @checked
     def __init__(
         self,
         teacher: Policy,

@@ -10,6 +10,7 @@ from torch import nn
 
 from imitate import nets
 from imitate.core.actions import bounds
+from imitate.core.config import checked
 from imitate.core.types import Source
 from imitate.distributions.actions import Teacher
 from imitate.teachers.control import LAWS, ControlLaw, control_law
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@checked
 def load(
     what: Any,
     source: Source | None = None,

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from imitate.core.config import checked
+from imitate.core.names import closest
 from imitate.distributions.actions import Distribution
 from imitate.teachers.functions import certain, positive
 from imitate_envs import ENVS
@@ -121,7 +123,10 @@ class ControlLaw:
 
     noise = 0
 
+    @checked
     def __init__(self, law: Callable[[Tensor], Tensor], env: str, *, scale: float = 0.1) -> None:
+        if env not in ENVS:
+            raise ValueError(closest("env", env, ENVS))
         made = ENVS[env]()
         self.law, self.env, self.scale = law, env, positive(scale)
         self.observation, self.action = made.observation, made.action
@@ -138,6 +143,7 @@ class ControlLaw:
         return certain(self.law(obs), self.action, self.scale)
 
 
+@checked
 def control_law(id: str, *, scale: float = 0.1) -> ControlLaw:  # noqa: A002 - Gymnasium's word
     """The control law for an environment.
 

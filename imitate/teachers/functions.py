@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from imitate.core import tree
 from imitate.core.actions import action_mask, choices, clip, observed, outside, width
 from imitate.core.arrays import as_array, as_tensor
+from imitate.core.config import checked
 from imitate.core.spec import Spec
 from imitate.core.types import Obs
 from imitate.distributions.actions import Categorical, Distribution, MultiCategorical, Normal, decide
@@ -86,6 +87,7 @@ class CallableTeacher:
 
     noise = 0
 
+    @checked
     def __init__(
         self,
         function: Callable[[NDArray[Any]], Any],
@@ -129,6 +131,7 @@ class CallableTeacher:
         return actions.reshape(batch if isinstance(self.action, Discrete) else (*batch, width(self.action)))
 
 
+@checked
 def from_callable(
     function: Callable[[NDArray[Any]], Any],
     source_or_spaces: Any,
@@ -157,6 +160,7 @@ def from_callable(
 class ModuleTeacher:
     """A teacher made of one frozen `nn.Module`; see `from_module`."""
 
+    @checked
     def __init__(self, module: nn.Module, observation: Space, action: Space, *, scale: float = 0.1) -> None:
         self.module, self.observation, self.action = module, observation, action
         self.scale = positive(scale)
@@ -194,6 +198,7 @@ class ModuleTeacher:
         return Categorical(out) if isinstance(self.action, Discrete) else MultiCategorical(out.split(list(counts), -1))
 
 
+@checked
 def from_module(
     module: nn.Module, source_or_spaces: Any, *, scale: float = 0.1, device: torch.device | str | None = None
 ) -> ModuleTeacher:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate_envs.tabular import Tabular, TabularModel
 
@@ -44,6 +45,7 @@ def action_values(model: TabularModel, values: Tensor, gamma: float) -> Tensor:
     return model.reward + gamma * model.continuing @ values
 
 
+@checked
 def value_iteration(
     model: TabularModel,
     gamma: float = 0.99,
@@ -80,6 +82,7 @@ def value_iteration(
     raise ValueError(f"gamma: with {gamma} the values still change after {max_iterations:,} sweeps.")
 
 
+@checked
 def policy_values(model: TabularModel, policy: Tensor, gamma: float = 0.99) -> Tensor:
     """The values of a policy, exact: the solution of v = r_π + γ P_π v, [S].
 
@@ -100,6 +103,7 @@ def policy_values(model: TabularModel, policy: Tensor, gamma: float = 0.99) -> T
     return solution
 
 
+@checked
 def policy_iteration(model: TabularModel, gamma: float = 0.99, *, max_iterations: int = 1000) -> Plan:
     """Evaluate a policy exactly, make it greedy, and so on until it is the best.
 
@@ -129,6 +133,7 @@ def policy_iteration(model: TabularModel, gamma: float = 0.99, *, max_iterations
     raise ValueError(f"max_iterations: the policy still improves after {max_iterations}.")
 
 
+@checked
 def planner(
     env: Tabular,
     gamma: float = 0.99,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.core.noise import Stream
 from imitate.nets import Activation, Actor, Architecture
 from imitate.teachers.sb3_files import (
@@ -52,6 +53,7 @@ class _Actor:
     log_std: Tensor | None = None  # [A], of a Gaussian that is not squashed
 
 
+@checked
 def from_sb3(
     model: Any,
     vec_normalize: Any = None,

@@ -497,6 +497,18 @@ def test_a_second_signal_interrupts_at_once(tmp_path, handler, first):
     assert steps_of(tmp_path) == 20
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path, number):
+    """As Ctrl-C is in the background jobs of a script."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        reports = list(run(Fake(during=interrupt(3, number)), checkpoint=tmp_path))
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert reports[-1].steps == 100
+
+
 def test_ctrl_c_between_reports_ends_the_run_after_one_more_iteration(tmp_path, handler):
     found = []
     for report in run(Fake(), report_every=20, checkpoint=tmp_path):

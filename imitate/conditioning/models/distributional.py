@@ -13,6 +13,7 @@ from torch import Tensor
 
 from imitate.conditioning.model import Parameter, Theta, Trial
 from imitate.conditioning.models.lanes import beside, present, zeros
+from imitate.core.config import check
 
 __all__ = ["DistributionalRescorlaWagner", "expectile", "quantile"]
 
@@ -50,6 +51,7 @@ class DistributionalRescorlaWagner:
     response: Callable[[Tensor], Tensor] = expectile
 
     def __post_init__(self) -> None:
+        check(self)
         object.__setattr__(self, "levels", tuple(self.levels))
         if not self.levels or not all(0 < level < 1 for level in self.levels):
             raise ValueError(f"levels: at least one, each inside (0, 1), not {self.levels}.")

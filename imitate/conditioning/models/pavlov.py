@@ -14,6 +14,7 @@ from torch import Tensor
 
 from imitate.conditioning.model import Parameter, Theta, Trial
 from imitate.conditioning.models.lanes import beside, expected, zeros
+from imitate.core.config import check
 
 __all__ = ["InternalInhibition", "Pavlov", "Reflex"]
 
@@ -41,6 +42,7 @@ class Pavlov:
     gap: float = 0.0
 
     def __post_init__(self) -> None:
+        check(self)
         if self.gap < 0:
             raise ValueError(f"gap: {self.gap:g} is negative; a cue ends before the outcome, or with it at gap=0.")
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from imitate.conditioning.model import Parameter, Theta, Trial
 from imitate.conditioning.models.lanes import beside, expected, zeros
+from imitate.core.config import check
 from imitate_envs.stimuli import CompleteSerialCompound, Representation
 
 __all__ = ["Course", "Eligible", "TemporalDifference", "TrialTemporalDifference", "features"]
@@ -102,6 +103,7 @@ class Course:
     rest: int = 24
 
     def __post_init__(self) -> None:
+        check(self)
         for name, least in (("onsets", 0), ("durations", 1), ("gap", 0), ("rest", 0)):
             value = getattr(self, name)
             if min(value if isinstance(value, tuple) else (value,)) < least:
