@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from imitate.cli.common import Device, env_of, must_exist, say
+from imitate.core.config import Share
 
 __all__ = ["Calibrate", "command"]
 
@@ -31,15 +32,16 @@ class Calibrate:
         device: Where it runs.
     """
 
-    run: Positional[str]
+    run: Annotated[Positional[str], arg(metavar="RUN")]
     env: str | None = None
-    gamma: float | None = None
+    gamma: Share[float] | None = None
     episodes: int = 50
     seed: int = 1_000_003
     device: Device = "auto"
 
     def __call__(self) -> None:
         """Calibrate."""
+        from imitate.core.room import admit_steps
         from imitate.experiment.calibrate import calibrate
         from imitate.nets.files import load
         from imitate.nets.q_network import QNetwork
@@ -58,7 +60,10 @@ class Calibrate:
         policy = load(self.run)
         if not isinstance(policy, QNetwork):
             raise ValueError(f"run: '{self.run}' holds no policy that has learnt values.")
-        source = make(env, num_envs=self.episodes, members=policy.members, seed=self.seed, device=self.device)
+        members = policy.members
+        one = make(env, num_envs=1, members=members, device=self.device)
+        admit_steps(one.spec, {"episodes": self.episodes, "members": members})
+        source = make(env, num_envs=self.episodes, members=members, seed=self.seed, device=self.device)
         clip = bool(config.get("clip_reward", False))
         found = calibrate(policy.to(source.spec.device), source, gamma, clip_reward=clip)
         about = {"env": env, "episodes": self.episodes, "gamma": gamma, "seed": self.seed}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from imitate.cli.resuming import document_of, folder
+from imitate.core.config import Count
 
 if TYPE_CHECKING:
     from imitate.core.types import Algorithm, Source
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from imitate.distributions.actions import Teacher
 
 __all__ = [
+    "AT_ONCE",
     "OUT",
     "Common",
     "Device",
@@ -30,10 +32,12 @@ __all__ = [
     "members_of",
     "must_exist",
     "say",
+    "shown",
     "teacher_for",
 ]
 
 Device = Literal["auto", "cpu", "cuda"]
+AT_ONCE = 1024  # episodes of a member that are shown side by side
 # A file or a pipe has no width to keep to.
 OUT = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
 
@@ -64,10 +68,10 @@ class Common:
     """
 
     env: str | None = None
-    members: int = 8
+    members: Count = 8
     seed: int = 0
     device: Device = "auto"
-    num_envs: int | None = None
+    num_envs: Count | None = None
     compile: bool = False
     out: Path | None = None
     resume: bool = False
@@ -206,20 +210,33 @@ def demonstrations_for(
         Where they were made, the teacher if there is one, and the demonstrations.
 
     Raises:
-        ValueError: There is not one of both, or less than one episode.
+        ValueError: There is not one of both, or the demonstrations do not fit into memory.
     """
-    from imitate.data import Demonstrations, demonstrate
+    from imitate.data import Demonstrations
 
     if (teacher is None) == (data is None):
         raise ValueError("teacher: pass either --teacher or --data.")
     if episodes < 1:
         raise ValueError(f"demonstrations: at least 1, not {episodes}.")
-    source = common.source(env, episodes)
+    source = common.source(env, min(episodes, AT_ONCE))
     if data is not None:
         return source, None, Demonstrations.from_npz(data, source, clip_actions=clip_actions)
     assert teacher is not None
     loaded = teacher_for(teacher, source, vec_normalize)
-    return source, loaded, demonstrate(source, loaded, episodes)
+    return source, loaded, shown(source, loaded, episodes)
+
+
+def shown(source: Source, teacher: Teacher, episodes: int) -> Demonstrations:
+    """That many episodes of a teacher, for each member.
+
+    Raises:
+        ValueError: They do not fit into memory.
+    """
+    from imitate.core.room import admit_steps
+    from imitate.data import demonstrate
+
+    admit_steps(source.spec, {"demonstrations": episodes, "members": source.spec.members})
+    return demonstrate(source, teacher, episodes)
 
 
 def _built(name: str) -> bool:
@@ -239,8 +256,10 @@ def must_exist(what: str, name: str) -> None:
         return
     if not path.exists():
         raise FileNotFoundError(f"{what}: there is no file or directory '{name}'.")
-    if (path / "run.json").is_file() and not (path / "policy.json").is_file():
-        raise ValueError(f"{what}: no policy in this folder yet: '{name}'; its run has written no checkpoint.")
+    if path.is_dir() and not (path / "policy.json").is_file():
+        if (path / "run.json").is_file():
+            raise ValueError(f"{what}: no policy in this folder yet: '{name}'; its run has written no checkpoint.")
+        raise ValueError(f"{what}: no policy of ours in this folder: '{name}'.")
 
 
 def env_of(name: str | None) -> str | None:
@@ -256,11 +275,10 @@ def members_of(name: str | None) -> int | None:
 
 
 def _description(name: str | None) -> dict[str, Any]:
-    path = Path(name) / "policy.json" if name is not None else None
-    if path is None or not path.is_file():
+    if name is None:
         return {}
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError:
+        document = json.loads((Path(name) / "policy.json").read_text("utf-8"))
+    except (OSError, ValueError):
         return {}  # whoever loads the policy says what is wrong with it
     return document if isinstance(document, dict) else {}

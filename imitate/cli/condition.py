@@ -20,6 +20,7 @@ from imitate.conditioning.phenomena import Contender, Result, examine, share
 from imitate.conditioning.phenomena_library import PHENOMENA
 from imitate.conditioning.records import write_records
 from imitate.conditioning.simulate import Simulation, simulate
+from imitate.core.config import Count
 from imitate.core.names import closest
 
 __all__ = ["Condition", "command"]
@@ -56,7 +57,7 @@ class Condition:
     configural: bool = False
     set: tuple[str, ...] = ()
     points: int = 0
-    subjects: int | None = None
+    subjects: Count | None = None
     seed: int = 0
     out: Path | None = None
     table: Path | None = None

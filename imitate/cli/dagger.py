@@ -9,11 +9,11 @@ from typing import Any
 
 import tyro
 
-from imitate.cli.common import Common, env_of, teacher_for
+from imitate.cli.common import AT_ONCE, Common, env_of, shown, teacher_for
 from imitate.cli.parsing import flat, option
 from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
-from imitate.data import demonstrate
+from imitate.core.config import Count, NonNegative
 from imitate.nets.actor import Architecture, fresh
 from imitate.students import DAgger, DAggerConfig
 
@@ -36,8 +36,8 @@ class DAggerCommand:
 
     teacher: str
     vec_normalize: Path | None = None
-    demonstrations: int = 0
-    every: int = 1
+    demonstrations: NonNegative[int] = 0
+    every: Count = 1
     common: Common = field(default_factory=Common)
     student: Architecture = field(default_factory=Architecture)
     config: DAggerConfig = field(default_factory=DAggerConfig)
@@ -50,11 +50,8 @@ class DAggerCommand:
         demonstrations = None
         if self.demonstrations > 0:
             # A place of their own, so that the student's first drive begins with whole episodes.
-            demonstrations = demonstrate(
-                replace(self.common, num_envs=None).source(env, self.demonstrations),
-                teacher,
-                self.demonstrations,
-            ).thinned(self.every)
+            place = replace(self.common, num_envs=None).source(env, min(self.demonstrations, AT_ONCE))
+            demonstrations = shown(place, teacher, self.demonstrations).thinned(self.every)
         config = changed(self.config, self.common.change)
         dagger = DAgger(source, teacher, fresh(source, self.student), config, demonstrations=demonstrations)
         self.common.run(dagger, "dagger", options_of(replace(self, config=config)), teacher)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imitate.cli.common import OUT, Device, say
+from imitate.core.config import Count
 
 __all__ = ["Demo", "command"]
 
@@ -26,10 +27,10 @@ class Demo:
     """
 
     env: str = "CartPole-v1"
-    members: int = 8
+    members: Count = 8
     seed: int = 0
     device: Device = "auto"
-    episodes: int = 100
+    episodes: Count = 100
     out: Path = Path("runs/demo")
 
     def __call__(self) -> None:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from imitate.cli.common import OUT, Device, env_of, members_of, must_exist, say, teacher_for
 from imitate.cli.parsing import option
+from imitate.core.config import Count
 
 __all__ = ["Evaluate", "command"]
 
@@ -36,13 +37,13 @@ class Evaluate:
         json: Print JSON instead of a line.
     """
 
-    policy: Positional[str]
+    policy: Annotated[Positional[str], arg(metavar="POLICY")]
     env: str | None = None
     teacher: str | None = None
     vec_normalize: Path | None = None
     teacher_vec_normalize: Path | None = None
     episodes: int = 100
-    members: int | None = None
+    members: Count | None = None
     stochastic: bool = False
     risk: str | None = None
     seed: int = 1_000_003

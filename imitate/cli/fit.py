@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from imitate.cli.common import OUT, say
 from imitate.conditioning.choice import CHOICE_MODELS
@@ -53,7 +53,7 @@ class FitCommand:
         out: Where to write the estimates as a CSV file; nowhere by default.
     """
 
-    data: Positional[Path]
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
     actions: tuple[str, ...]
     model: tuple[str, ...] = ()
     set: tuple[str, ...] = ()

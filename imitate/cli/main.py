@@ -5,12 +5,20 @@ Only the file of the command that is called is imported. Help, the version and a
 
 from __future__ import annotations
 
+import errno
 import functools
+import itertools
 import operator
+import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import make_dataclass
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import is_dataclass, make_dataclass
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 from imitate import __version__
@@ -96,25 +104,119 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 if all is well; 2 after one line on standard error about what is wrong with the input; 130 if it was
-        interrupted.
+        0 if all is well; 2 after one line on standard error about what is wrong with the input; 1 after one about what
+        failed for another reason; 130 if it was interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command: Any = None
     try:
         if arguments == ["--version"]:
-            print(f"imitate {__version__}")
+            print(f"imitate {__version__}", flush=True)
             return 0
+        for before, word in itertools.pairwise(["argument", *arguments]):
+            if "\0" in word:
+                raise ValueError(f"{before}: {word!r} holds a null character.")
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise ValueError(closest("command", arguments[0], COMMANDS))
-        command = parse(arguments)
-        from imitate.core.memory import keep_freed  # imports torch
+        with _leaving_at_once():
+            command = parse(arguments)
+            from imitate.core.config import check
+            from imitate.core.memory import keep_freed  # imports torch
 
-        keep_freed()
+            keep_freed()
+        check(command)
         command()
-    except (ValueError, OSError, FloatingPointError, WorkerError) as error:
-        print(f"imitate: {' '.join(str(error).split())}", file=sys.stderr)  # whatever it says, in one line
-        return 2
+        sys.stdout.flush()  # here, where somebody still hears that it fails
+    except BrokenPipeError:  # whoever was reading has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("imitate: interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        failed = error.errno in _FAILURES
+        return _complain(_of_file(error, command), 1 if failed else 2)
+    except (ValueError, FloatingPointError, WorkerError) as error:
+        return _complain(str(error), 2)
+    except Exception as error:
+        return _complain(_unforeseen(error), 1)
     return 0
+
+
+# What is no fault of the input: a full disk, a broken one, too many files open, no memory left.
+_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process while it imports: there is nothing to save, and half of an import complains.
+
+    Where it is ignored, as in a background job of a script, it stays ignored.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        os.write(2, b"imitate: interrupted\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"imitate: {' '.join(message.split())}", file=sys.stderr)  # whatever it says, in one line
+    return code
+
+
+def _of_file(error: OSError, command: Any) -> str:
+    """What is wrong with a file, after the option that names it."""
+    if error.errno is None or error.strerror is None:  # a message of ours
+        return str(error)
+    if error.filename is None:
+        return f"{error.strerror}."
+    file = os.fsdecode(error.filename)
+    return f"{_option_of(file, command) or 'file'}: {error.strerror}: '{file}'."
+
+
+def _option_of(file: str, command: Any) -> str | None:
+    """The option of a command whose value is a file, lies in it, or is a folder that it lies in.
+
+    By default results go to a folder in "runs".
+    """
+    found, options = "out" if file.startswith("runs") else None, dict(_texts(command))
+    for name, text in options.items():
+        one, other = Path(text).absolute(), Path(file).absolute()
+        near = one.is_relative_to(other) or other.is_relative_to(one)
+        if text and file and near and (found is None or len(text) > len(options.get(found, ""))):
+            found = name
+    return found
+
+
+def _texts(value: Any) -> Iterator[tuple[str, str]]:
+    """The paths and texts of a command, by the names of their options."""
+    for name, inner in vars(value).items() if is_dataclass(value) else ():
+        if isinstance(inner, (str, os.PathLike)):
+            yield name, os.fspath(inner)
+        else:
+            yield from _texts(inner)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line about an error that nobody expected, whose traceback goes to a file."""
+    import tempfile
+    import traceback
+
+    kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+    said = f"{kind}: {' '.join(str(error).split())[:200]}".rstrip(". :")
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="imitate-", suffix=".log", delete=False, encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError as problem:
+        return f"{said}. No file could be written for the traceback: {problem}"
+    return f"{said}. The traceback is in '{file.name}'."

@@ -85,9 +85,10 @@ def run_before(arguments: Sequence[str], name: str, env: str | None) -> dict[str
     if "--resume" not in arguments or (out is None and env is None):
         return {}
     path = (folder(name, env or "") if out is None else Path(out)) / "run.json"
-    if not path.is_file():
-        return {}
-    document = _json_of(path)
+    try:
+        document = _json_of(path)
+    except OSError:
+        return {}  # whoever goes on with the run says what is wrong with it
     return document if document.get("command") == name else {}
 
 

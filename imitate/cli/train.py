@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, arg, subcommand
 
 from imitate.baselines.ppo import PPOConfig, architecture_of
 from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import NOTHING, flat, option
 from imitate.cli.resuming import as_before, changed, run_before
 from imitate.configs import config_for, settings
+from imitate.core.config import Count, NonNegative
 from imitate.core.names import closest
 from imitate.core.options import plain
 from imitate.core.terms import Linear
@@ -44,8 +45,8 @@ class Kickstart:
 
     teacher: str | None = None
     vec_normalize: Path | None = None
-    distil: float = 1.0
-    distil_steps: int | None = None
+    distil: NonNegative[float] = 1.0
+    distil_steps: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Train(Generic[C]):
         config: Hyper-parameters; by default those tuned for the environment.
     """
 
-    algorithm: Positional[str]
+    algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")]
     common: Common
     kickstart: Kickstart
     config: C
@@ -88,16 +89,8 @@ class Train(Generic[C]):
 
 
 def _distil(kickstart: Kickstart, teacher: Teacher, steps: int) -> Distil:
-    """The term that keeps a student near a teacher.
-
-    Raises:
-        ValueError: A number does not fit.
-    """
-    if kickstart.distil < 0:
-        raise ValueError(f"distil: must be at least 0, not {kickstart.distil}.")
+    """The term that keeps a student near a teacher."""
     length = max(1, steps // 4) if kickstart.distil_steps is None else kickstart.distil_steps
-    if length < 1:
-        raise ValueError(f"distil_steps: must be at least 1, not {length}.")
     return Distil(teacher, Linear(kickstart.distil, 0.0, steps=length))
 
 

@@ -1,19 +1,24 @@
 """The command line before any command runs: what is imported, help, the version, completion; and the lazy package."""
 
 import ast
+import errno
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass, make_dataclass
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import imitate
-from imitate.cli.main import COMMANDS, SHELLS, main, parse
+from imitate.cli.main import COMMANDS, SHELLS, _of_file, main, parse
 
 ROOT = Path(imitate.__file__).parents[1]
 HEAVY = {"torch", "numpy", "gymnasium", "scipy", "stable_baselines3", "matplotlib", "pandas", "tensorboard"}
@@ -156,6 +161,178 @@ def test_a_completion_script_that_cannot_be_written_is_one_line(words, capsys):
     assert capsys.readouterr().err == (
         "imitate: completion: pass --tyro-write-completion SHELL FILE; SHELL is bash, zsh, fish.\n"
     )
+
+
+# What fails, and with which exit code.
+
+
+def said(capsys, *arguments):
+    """The exit code of a command, and its last line on standard error."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.splitlines()
+    return code, lines[-1] if lines else ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluate"], 'POLICY is missing: a run, an SB3 .zip, "control" or "plan". See imitate evaluate --help.'),
+        (["calibrate"], "RUN is missing: the folder of a run of c51, rainbow, "),
+        (["fit"], "DATA is missing: a CSV file with a header and one row a trial, "),
+        (["fit", "x.csv"], "--actions is missing: how many there are to choose from; they count from 0."),
+        (["dagger"], "--teacher is missing: a run, an SB3 .zip, "),
+        (["train", "--env"], "--env: its value is missing."),
+        (["train", "ppo", "--steps", "1e5"], "--steps: '1e5' is no whole number."),
+        (["train", "ppo", "--lr", "x"], "--lr: ['x'] is no FLOAT"),
+        (["train", "ppo", "--lr", "nan"], "lr: must be finite, not nan."),
+        (["gail", "--ppo.clip", "-1"], "ppo.clip: must be at least 0, not -1.0."),
+        (["train", "ppo", "--env", "CartPole-v1", "--members", "0"], "members: must be at least 1, not 0."),
+        (["train", "ppo", "--env", "CartPole-v1", "--num-envs", "-1"], "num_envs: must be at least 1, not -1."),
+        (["train", "ppo", "--env", "CartPole-v1", "--seed", str(10**30)], "seed: must be less than 2^63, not "),
+        (
+            ["train", "ppo", "--env", "CartPole-v1", "--members", str(10**12)],
+            "members: 1,000,000,000,000 is too much; ",
+        ),
+        (["train", "ppo", "--env", "CartPole-v1", "--hidden", str(10**12)], "hidden: 1,000,000,000,000 is too much; "),
+        (["train", "ppo", "--env", "CartPole-v1", "--hidden", "-1"], "hidden: at least 1 units, not -1."),
+        (["evaluate", "control", "--env", "CartPole-v1", "--episodes", str(10**12)], "episodes: 1,000,000,000,000 is "),
+        (
+            ["gail", "--teacher", "control", "--env", "CartPole-v1", "--demonstrations", str(10**12)],
+            "demonstrations: ",
+        ),
+        (["train", "ppo", "--env", "Cart\0Pole"], "--env: 'Cart\\x00Pole' holds a null character."),
+        (["evaluate", "x" * 300], "policy: File name too long: 'xxx"),
+        (["train", "ppo", "--env", "CartPole-v1", "--out", "x" * 300], "out: File name too long: 'xxx"),
+        (["train", "ppo", "--env", "CartPole-v1", "--out", "/proc/none/x"], "out: No such file or directory: '/proc"),
+        (["train", "ppo", "--env", "CartPole-v1", "--teacher", "/"], "teacher: no policy of ours in this folder: '/'."),
+        (["condition", "blocking", "--out", "/proc/none/x.png"], "out: No such file or directory: '/proc/none'."),
+        (["condition", "blocking", "--points", "-1"], "points: at least 0, not -1."),
+    ],
+)
+def test_what_is_wrong_names_its_argument(arguments, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, found = said(capsys, *arguments)
+    assert found.startswith(f"imitate: {line}")
+    assert code == 2
+
+
+def failing(monkeypatch, error):
+    """Let the command `list` fail."""
+
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(import_module("imitate.cli.list").List, "__call__", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("shapes\ndo not match"), "RuntimeError: shapes do not match. The traceback is in '"),
+        (MemoryError(), "out of memory. The traceback is in '"),
+        (KeyError("x" * 1000), f"KeyError: '{'x' * 199}. The traceback is in '"),
+        (RecursionError("too deep."), "RecursionError: too deep. The traceback is in '"),
+    ],
+)
+def test_what_nobody_expected_leaves_its_traceback_in_a_file(error, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    failing(monkeypatch, error)
+    code, line = said(capsys, "list")
+    assert code == 1
+    assert line.startswith(f"imitate: {words}")
+    (file,) = tmp_path.iterdir()
+    assert line.endswith(f"'{file}'.")
+    text = file.read_text("utf-8")
+    assert text.startswith("Traceback (most recent call last)")
+    assert type(error).__name__ in text.splitlines()[-2] + text.splitlines()[-1]
+
+
+def test_where_no_file_can_be_written_the_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    failing(monkeypatch, RuntimeError("x"))
+    code, line = said(capsys, "list")
+    assert code == 1
+    assert line.startswith("imitate: RuntimeError: x. No file could be written for the traceback: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x/y"), 1, "out: No space left on device: 'runs/x/y'."),
+        (OSError(errno.EACCES, "Permission denied", "elsewhere"), 2, "file: Permission denied: 'elsewhere'."),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "Too many open files."),
+        (FileNotFoundError("teacher: there is none."), 2, "teacher: there is none."),
+        (OSError(2, "No such file", b"bytes"), 2, "file: No such file: 'bytes'."),
+    ],
+)
+def test_errors_of_files_are_wrong_usage_but_for_what_the_machine_lacks(error, code, line, monkeypatch, capsys):
+    failing(monkeypatch, error)
+    assert said(capsys, "list") == (code, f"imitate: {line}")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("a/run/policy.json", "policy"),
+        ("a/teacher.zip", "teacher"),
+        ("a/other", "file"),
+        ("runs/x", "out"),
+        ("", "file"),
+    ],
+)
+def test_a_file_belongs_to_the_option_that_it_is_nearest_to(file, name):
+    command = SimpleNamespace(policy="a/run", teacher="a/teacher.zip", episodes=3, common=Inner(device="cpu", env=None))
+    made = make_dataclass("Command", [(key, object) for key in vars(command)])(**vars(command))
+    assert _of_file(OSError(2, "Missing", file), made) == f"{name}: Missing: '{file}'."
+
+
+@dataclass
+class Inner:
+    device: str
+    env: str | None
+
+
+STARTING = """
+import os, signal, sys, types
+import imitate.cli.main as program
+def command(arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.exit("went on")
+sys.modules["imitate.cli.list"] = types.SimpleNamespace(command=command)
+sys.exit(program.main(["list"]))
+"""
+BACKGROUND = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+
+
+def test_ctrl_c_while_imports_run_is_quiet():
+    done = program(f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{STARTING}")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "imitate: interrupted\n")
+    done = program(BACKGROUND + STARTING)  # as in the background job of a script
+    assert (done.returncode, done.stderr) == (1, "went on\n")
+
+
+def test_after_the_imports_ctrl_c_is_an_exception_again(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(import_module("imitate.cli.list").List, "__call__", lambda self: signal.raise_signal(2))
+    assert said(capsys, "list") == (130, "imitate: interrupted")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from imitate.cli.main import main; sys.exit(main(['--version']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "envs")])},
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 # The package, which imports a name when it is used.
