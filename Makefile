@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types suite test-slow peers bench clean
+.PHONY: demo test lint types suite test-slow fuzz peers bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/imitate demo
@@ -24,6 +24,11 @@ suite:
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -n auto -m slow
+
+# Random commands and library calls, most of them wrong; some minutes.
+fuzz: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz commands --times 1000 --out benchmarks/results/fuzz.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz library --times 1000 --out benchmarks/results/fuzz.json
 
 # The pinned torch goes first and alone: by itself it resolves to the small CPU build where one is at hand.
 $(VENV)/.torch: constraints.txt
