@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import types
@@ -58,6 +59,11 @@ PATHS += ["/", "/proc/self", "/proc/none/x", "/dev/null", "missing", "missing/de
 PATHS += ["control", "plan", "plan:FrozenLake-v1", "control:CartPole-v1", "\x00", "x\x00y", ""]
 ENVS = ["CartPole-v1", "Pendulum-v1", "GridWorld-v0", "CliffWalking-v1", "Acrobot-v1", "imitate/CartPole-v1"]
 ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" * 300, "", "os:X", "CartPole-v99"]
+
+
+# How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
+OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "condition", "fit", "command", "completion")
+OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta")
 
 
 @dataclass(frozen=True)
@@ -219,14 +225,10 @@ def fault(case: Case, outcome: Outcome) -> str | None:
 def _named(case: Case, said: str) -> bool:
     """Whether a message begins with an argument, or names one that was drawn."""
     head = said.partition(":")[0].replace("_", "-").removeprefix("--").split(", ")[0]
-    known = {"command", "completion", "Unrecognized options", "fit", *_all_options()}
-    names = {part for name in known for part in (name, name.rpartition(".")[2])}
+    names = {part for name in (*OTHER_NAMES, *_all_options()) for part in (name, name.rpartition(".")[2])}
     drawn = any(one.replace("-", "_") in said or one in said for one in case.drawn)
-    return head in names or drawn or " is missing" in said
+    return head in names or drawn or " is missing" in said or bool(names & set(re.findall(r"--([\w.-]+)", said)))
 
 
 def _all_options() -> set[str]:
-    found = {"policy", "run", "data", "phenomenon", "algorithm", "condition", "head", "replay"}
-    for name in BASES:
-        found |= _options(name).keys()
-    return found
+    return {option for name in BASES for option in _options(name)}

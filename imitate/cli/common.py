@@ -259,7 +259,7 @@ def must_exist(what: str, name: str) -> None:
     if path.is_dir() and not (path / "policy.json").is_file():
         if (path / "run.json").is_file():
             raise ValueError(f"{what}: no policy in this folder yet: '{name}'; its run has written no checkpoint.")
-        raise ValueError(f"{what}: no policy of ours in this folder: '{name}'.")
+        raise ValueError(f"{what}: No policy.json in '{name}'.")
 
 
 def env_of(name: str | None) -> str | None:

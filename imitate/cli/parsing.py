@@ -66,10 +66,8 @@ def _condensed(complaint: str, arguments: Sequence[str]) -> str:
     rules = [i for i, line in enumerate(lines) if line and set(line) <= {"─", "-"}]
     message = " ".join(lines[: rules[0] if rules else None]).rstrip(".").replace("__tyro-dummy-inner__.", "")
     # What a config says of itself begins with the argument.
-    message = re.sub(r"^Error parsing config\.(\S+): ", r"\1.", message)
-    message = re.sub(r"^Error parsing (?:config: |(--\S+: )|\S+: )?", r"\1", message)
-    message = re.sub(r"^Missing value for argument '(\S+)'.*", r"\1: its value is missing", message)
-    message = re.sub(r"^Expected one of {(.*)}", r"algorithm is missing: one of \1", message)
+    message = re.sub(r"^Error parsing (?:config\b\.?)?(\S+: )?(?:: )?", r"\1", message)
+    message = re.sub(r"^Expected one of {(.*)}", r"algorithm: Expected one of {\1}", message)
     if message.startswith("Missing from"):  # what must be there may be there, mistyped
         lacking = re.findall(r"--[\w-]+", message)
         for name in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
@@ -78,8 +76,6 @@ def _condensed(complaint: str, arguments: Sequence[str]) -> str:
         each = message.partition(": ")[2].removesuffix("(required)").split("(required)")
         return " ".join(_missing(one) for one in each)
     message = re.sub(r"no type matching (.*) could be instantiated from (\[.*?\])\.\s+Got.*", r"\2 is no \1", message)
-    message = re.sub(r"invalid literal for int\(\) with base 10: (.*)$", r"\1 is no whole number", message)
-    message = re.sub(r"could not convert string to float: (.*)$", r"\1 is no number", message)
     hint = next((lines[i + 1].split()[0] for i, line in enumerate(lines[:-1]) if line.startswith("Perhaps")), None)
     return f"{message}; did you mean {hint}?" if hint else f"{message}."
 
@@ -88,7 +84,7 @@ def _missing(entry: str) -> str:
     """What tyro says of an argument that is missing, "--name KIND What it is.", as a sentence."""
     name, _, about = entry.strip().partition(" ")
     if name.startswith("--"):
-        about = about.partition(" ")[2]
+        about = re.sub(r"^(?:(?!A )[^a-z ]+ )+", "", about)  # the kind, such as [STR [STR ...]]
     about = about.strip().rstrip(".")
     return f"{name} is missing: {about[:1].lower()}{about[1:]}."
 

@@ -416,8 +416,8 @@ CASES = [
     ),
     (["--verbose"], "Unrecognized options: --verbose. See imitate --help."),
     (["train"], "Expected one of {ppo, sac, dqn, "),
-    (["evaluate"], "Missing from imitate evaluate: STR A run, "),
-    (["dagger", *CARTPOLE], "Missing from imitate dagger: --teacher STR A run, "),
+    (["evaluate"], "POLICY is missing: a run, "),
+    (["dagger", *CARTPOLE], "--teacher is missing: a run, "),
     (["clone", *CARTPOLE], "teacher: pass either --teacher or --data."),
     (["clone", *CARTPOLE, "--teacher", "control", "--data", "x.npz"], "teacher: pass either --teacher or --data."),
     # values
