@@ -382,5 +382,5 @@ def fit(
     best = value.argmin(0) * count + torch.arange(count, device=device)
     result = objective.fit(found.z[best], value, found.converged[best])
     for note in result.notes:
-        warnings.warn(f"fit: {note}.", IdentificationWarning, stacklevel=2)
+        warnings.warn(f"fit: {note}.", IdentificationWarning, stacklevel=3)  # past `checked`
     return result

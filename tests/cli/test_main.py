@@ -179,8 +179,8 @@ def said(capsys, *arguments):
     [
         (["evaluate"], 'POLICY is missing: a run, an SB3 .zip, "control" or "plan". See imitate evaluate --help.'),
         (["calibrate"], "RUN is missing: the folder of a run of c51, rainbow, "),
-        (["fit"], "DATA is missing: a CSV file with a header and one row a trial, "),
-        (["fit", "x.csv"], "--actions is missing: how many there are to choose from; they count from 0."),
+        (["fit"], "DATA is missing: a text file with a header and one row a trial, "),
+        (["fit", "x.csv"], "--actions is missing: how many there are to choose from, "),
         (["dagger"], "--teacher is missing: a run, an SB3 .zip, "),
         (["train", "ppo", "--steps", "1e5"], "--steps: invalid literal"),
         (["train", "ppo", "--lr", "x"], "--lr: ['x'] is no FLOAT"),
