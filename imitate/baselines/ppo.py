@@ -152,11 +152,10 @@ class PPO:
         self.hyper = numbers(config, spec, "gamma", "lam", "clip", "entropy", "value", "lr")
         self.hyper.epsilon = self.hyper.clip.clone()
         self.terms = Terms(terms, spec)
-        plain = self.policy.plain and self.critic.plain and not self.terms
         self.learner = Learner(
             [self.policy, self.critic],
             self._loss,
-            gradient=self._gradient if plain else None,
+            gradient=None if self.terms else self._gradient,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,
@@ -255,8 +254,10 @@ class PPO:
         metrics |= {"entropy": entropy.detach(), "value_error": value_error.detach(), "log_ratio": log_ratio.detach()}
         return (surrogate + self.hyper.value * value_error + extra).mean(1), metrics
 
-    def _gradient(self, batch: _Batch) -> tuple[Tensor, Metrics, list[Tensor]]:
-        """The same with its gradient written out, for choices by multilayer perceptrons."""
+    def _gradient(self, batch: _Batch) -> tuple[Tensor, Metrics, list[Tensor]] | None:
+        """The same with its gradient written out, for choices by multilayer perceptrons; None for others."""
+        if not (self.policy.plain and self.critic.plain):
+            return None
         x, hyper = self.policy.prepare(batch.obs), self.hyper
         actor_out, critic_out = self.policy.outputs(x), self.critic.outputs(x)
         found = categorical_surrogate(
