@@ -224,7 +224,9 @@ class DQN:
         metrics = self.learner(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
-        self.replay.update_priorities(batch.index, metrics.pop("priority"))
+        unknown = self.replay.update_priorities(batch.index, metrics.pop("priority"))
+        if self.config.priority > 0:
+            metrics["unknown_priorities"] = unknown
         self.target.update()
         return metrics
 

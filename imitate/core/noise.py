@@ -29,9 +29,17 @@ class Stream:
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
         self.generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
-    def uniform(self, *shape: int) -> Tensor:
-        """Uniforms in [0, 1) of the given shape."""
-        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Uniforms in [0, 1) of the given shape: multiples of 2⁻²⁴, of 2⁻⁵³ in float64."""
+        return torch.rand(*shape, generator=self.generator, device=self.generator.device, dtype=dtype)
+
+    def integers(self, bound: Tensor | int, *shape: int) -> Tensor:
+        """Integers in [0, bound) (int64) of the given shape, to which `bound` broadcasts, all equally often.
+
+        They come from uniforms of 53 bits. By those of 24 some of ten million numbers would come twice as often as
+        others, and of more than 2²⁴ some never.
+        """
+        return integers(bound, self.uniform(*shape, dtype=torch.float64))
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state as bytes."""
@@ -71,7 +79,10 @@ def bernoulli(probability: Tensor | float, uniform: Tensor) -> Tensor:
 
 
 def integers(bound: Tensor | int, uniform: Tensor) -> Tensor:
-    """Integers in [0, bound) (int64), from uniforms; `bound` broadcasts against `uniform`."""
-    # A uniform of 1 − 2⁻²⁴ times a large bound rounds up to the bound itself in float32: clamp.
+    """Integers in [0, bound) (int64), from uniforms; `bound` broadcasts against `uniform`.
+
+    Uniforms of b bits reach each of them ⌊2ᵇ/bound⌋ or ⌈2ᵇ/bound⌉ times: of many draw by `Stream.integers`.
+    """
+    # A uniform of 1 − 2⁻⁵³ times a large bound may round up to the bound itself: clamp.
     bound = torch.as_tensor(bound, device=uniform.device)
     return (uniform.double() * bound).long().minimum(bound - 1)

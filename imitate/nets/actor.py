@@ -18,7 +18,7 @@ from imitate.core.actions import action_mask, unmasked, width
 from imitate.core.noise import Stream
 from imitate.core.parts import Parts
 from imitate.core.types import Memory, Obs, Source, fold, unfold
-from imitate.distributions.actions import Distribution, decide
+from imitate.distributions.actions import Distribution, TanhNormal, decide
 from imitate.nets import dense, saving
 from imitate.nets.action_heads import CategoricalHead, action_head, linear_of
 from imitate.nets.body import Body
@@ -185,11 +185,19 @@ class Actor(nn.Module):
         return self.head.of(out, mask), memories
 
     def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        """Draw an action from uniforms [M, N, noise]; take the mode without them."""
-        if not self.recurrent:
-            return decide(self.distribution(obs), noise), None, {}
-        features, memory = self.body(self.prepare(obs), memory)
-        return decide(self.head.of(linear_of(self.head)(features), action_mask(obs)), noise), memory, {}
+        """Draw an action from uniforms [M, N, noise]; take the mode without them.
+
+        With a squashed action goes its `draw` before the tanh [M, N, A], by which alone its density can be told.
+        """
+        if self.recurrent:
+            features, memory = self.body(self.prepare(obs), memory)
+            distribution: Distribution = self.head.of(linear_of(self.head)(features), action_mask(obs))
+        else:
+            distribution, memory = self.distribution(obs), None
+        if noise is None or not isinstance(distribution, TanhNormal):
+            return decide(distribution, noise), memory, {}
+        action, draw = distribution.sample_and_draw(noise)
+        return action, memory, {"draw": draw}
 
     def outputs(self, x: Tensor) -> list[Tensor]:
         """What each layer of a `plain` actor makes of prepared observations, for `gradients`; the last are logits."""
