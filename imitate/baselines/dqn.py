@@ -224,9 +224,9 @@ class DQN:
         metrics = self.learner(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
-        unknown = self.replay.update_priorities(batch.index, metrics.pop("priority"))
+        priority = metrics.pop("priority")
         if self.config.priority > 0:
-            metrics["unknown_priorities"] = unknown
+            metrics["unknown_priorities"] = self.replay.update_priorities(batch.index, priority)
         self.target.update()
         return metrics
 

@@ -90,8 +90,8 @@ class Learner(Generic[Batch]):
         members, device = len(self.parameters[0]), self.parameters[0].device
         self.flat = _laid_out(self.parameters)
         self._modules, self._parts = list(modules), Parts(modules)
-        self._learn = [(p, p.requires_grad) for module in modules for p in module.parameters()]
-        self._places = self._places_now()
+        self._all = [p for module in modules for p in module.parameters()]
+        self._layout = self._layout_now()
         self.lr = per_member(lr, "lr", members, device)
         self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
         self.decays = bool(self.weight_decay.any())
@@ -103,8 +103,7 @@ class Learner(Generic[Batch]):
 
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] or [M, B] of the loss before it."""
-        moved = self._places_now() != self._places or any(p.requires_grad != learns for p, learns in self._learn)
-        if moved or not self._parts.unchanged():
+        if self._layout_now() != self._layout or not self._parts.unchanged():
             raise RuntimeError(
                 "learner: its parameters were moved away, replaced, frozen, added or removed, as by `.to(...)`, "
                 "`load_state_dict(assign=True)`, `requires_grad_(...)` or a learner of other modules made since; make "
@@ -112,9 +111,10 @@ class Learner(Generic[Batch]):
             )
         return self._update(batch) if self._recorded and touched(self._modules) else self._captured(batch)
 
-    def _places_now(self) -> list[int]:
+    def _layout_now(self) -> tuple[list[int], list[bool]]:
+        """Where the parameters are in `flat`, and which of all learn."""
         start = self.flat.data_ptr()
-        return [p.data_ptr() - start for p in self.parameters]
+        return [p.data_ptr() - start for p in self.parameters], [p.requires_grad for p in self._all]
 
     def _update(self, batch: Batch) -> Metrics:
         written = None

@@ -36,10 +36,9 @@ def search(priority: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """
     sums = priority.sum(-1).double()
     total = sums.cumsum(1)
-    target = share * total[:, -1:]
     # Rounding must not lead past the last block that holds something, nor past the last priority of the block.
-    last = torch.searchsorted(total, total[:, -1:].contiguous())
-    block = torch.searchsorted(total, target, right=True).minimum(last)
+    target = share.clamp(max=1 - 2**-53) * total[:, -1:]
+    block = torch.searchsorted(total, target, right=True)
     rest = (target - (total - sums).gather(1, block)) / sums.gather(1, block)
     found = priority[torch.arange(len(priority), device=priority.device).unsqueeze(1), block]
     inner = found.double().cumsum(-1)

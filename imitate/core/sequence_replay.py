@@ -311,12 +311,12 @@ class SequenceReplay:
         """
         known = error.isfinite()
         if self.alpha > 0:
-            priority = torch.where(known, bounded((error.abs() + 1e-6).pow(self.alpha)), self.largest)
+            priority = torch.where(known, bounded(error.abs().add_(1e-6).pow_(self.alpha)), self.largest)
             there = index // self.num_envs >= self.oldest.gather(1, index % self.num_envs)
             position, table = index % (self.slots * self.num_envs), self._blocks.flatten(1)
             table.scatter_(1, position, torch.where(there, priority, table.gather(1, position)))
             self.largest.copy_(self.largest.maximum(priority.amax(1, keepdim=True)))
-        return (~known).sum(1).float()
+        return known.shape[1] - known.sum(1, dtype=torch.float32)
 
     def _steps(self, used: int) -> dict[str, Tensor]:
         """The first slots of what is kept of a step beside its observations, [M, used, N, ...]."""
