@@ -33,14 +33,6 @@ class Stream:
         """Uniforms in [0, 1) of the given shape: multiples of 2⁻²⁴, of 2⁻⁵³ in float64."""
         return torch.rand(*shape, generator=self.generator, device=self.generator.device, dtype=dtype)
 
-    def integers(self, bound: Tensor | int, *shape: int) -> Tensor:
-        """Integers in [0, bound) (int64) of the given shape, to which `bound` broadcasts, all equally often.
-
-        They come from uniforms of 53 bits. By those of 24 some of ten million numbers would come twice as often as
-        others, and of more than 2²⁴ some never.
-        """
-        return integers(bound, self.uniform(*shape, dtype=torch.float64))
-
     def state_dict(self) -> dict[str, Any]:
         """The generator's state as bytes."""
         return {"state": self.generator.get_state()}
@@ -81,7 +73,8 @@ def bernoulli(probability: Tensor | float, uniform: Tensor) -> Tensor:
 def integers(bound: Tensor | int, uniform: Tensor) -> Tensor:
     """Integers in [0, bound) (int64), from uniforms; `bound` broadcasts against `uniform`.
 
-    Uniforms of b bits reach each of them ⌊2ᵇ/bound⌋ or ⌈2ᵇ/bound⌉ times: of many draw by `Stream.integers`.
+    Uniforms of b bits reach each of them ⌊2ᵇ/bound⌋ or ⌈2ᵇ/bound⌉ times. By the 24 of float32 some of ten million come
+    twice as often as others, so what there may be many of is drawn by uniforms in float64.
     """
     # A uniform of 1 − 2⁻⁵³ times a large bound may round up to the bound itself: clamp.
     bound = torch.as_tensor(bound, device=uniform.device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
-from imitate.core.noise import Stream
+from imitate.core.noise import Stream, integers
 from imitate.core.types import Obs, parts
 
 __all__ = ["AT_ONCE", "Dataset", "Examples"]
@@ -92,7 +92,8 @@ class Dataset:
         """
         if self._examples is None or self._lacking:
             raise ValueError("demonstrations: a member has no examples to learn from.")
-        index = self.stream.integers(self.size.unsqueeze(1), self.members, batch_size)
+        uniform = self.stream.uniform(self.members, batch_size, dtype=torch.float64)
+        index = integers(self.size.unsqueeze(1), uniform)
         return tree.map(lambda x: _rows(x, index), self._examples)
 
     def batches(self, batch_size: int, count: int) -> Iterator[Examples]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from imitate.core import memory, tree
 from imitate.core.actions import choices, width
 from imitate.core.frames import Frames
-from imitate.core.noise import Stream
+from imitate.core.noise import Stream, integers
 from imitate.core.packing import Packing
 from imitate.core.priorities import blocks, bounded, search
 from imitate.core.replay import AT_ONCE
@@ -245,9 +245,8 @@ class SequenceReplay:
         """
         if len(self) == 0:
             raise ValueError("replay: no complete window to sample from; add rollouts first.")
-        shape = len(self.gamma), batch_size
         if self.alpha > 0:
-            within = self.stream.uniform(*shape, dtype=torch.float64)
+            within = self._uniform(batch_size)
             strata = torch.arange(batch_size, device=within.device) + within
             position, priority = search(self._blocks, strata / batch_size)
             newest = int(self.written) - 1
@@ -256,11 +255,16 @@ class SequenceReplay:
             weight = priority.pow(-beta)
             weight = weight / weight.amax(1, keepdim=True)
         else:
-            env = self.stream.integers(self.num_envs, *shape)
+            env = integers(self.num_envs, self._uniform(batch_size))
             oldest = self.oldest.gather(1, env)
-            step = oldest + self.stream.integers(int(self.written) - self.n_step + 1 - oldest, *shape)
-            index, weight = step * self.num_envs + env, torch.ones(shape, device=env.device)
+            step = oldest + integers(int(self.written) - self.n_step + 1 - oldest, self._uniform(batch_size))
+            index = step * self.num_envs + env
+            weight = torch.ones_like(index, dtype=torch.float32)
         return self._windows(index, weight)
+
+    def _uniform(self, batch_size: int) -> Tensor:
+        """Uniforms [M, B], finer than any replay is large."""
+        return self.stream.uniform(len(self.gamma), batch_size, dtype=torch.float64)
 
     def batches(self, batch_size: int, count: int, beta: float = 1.0) -> Iterator[Sample]:
         """`count` batches in turn, as of `sample`.

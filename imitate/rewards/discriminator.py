@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from imitate.core.actions import clip, observed, unit, unmasked, width
 from imitate.core.config import Count, NonNegative, check
 from imitate.core.learner import Learner, PerMember
-from imitate.core.noise import Stream
+from imitate.core.noise import Stream, integers
 from imitate.core.replay import Dataset, Examples
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics, Obs, Rollout, fold, mean_metrics, unfold
@@ -109,7 +110,7 @@ class Discriminator:
 
     def _pair(self, own: Examples) -> _Pair:
         members, size = own.action.shape[:2]
-        index = self.stream.integers(size, members, self.config.batch_size)
+        index = integers(size, self.stream.uniform(members, self.config.batch_size, dtype=torch.float64))
         return _Pair(self.data.sample(self.config.batch_size), own.at(index))
 
     def _loss(self, pair: _Pair) -> tuple[Tensor, Metrics]:

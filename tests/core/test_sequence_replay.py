@@ -394,18 +394,20 @@ def test_no_window_joins_episodes_that_look_alike(alpha):
 def test_drawing_is_finer_than_a_replay_is_large(num_envs):
     """Each environment and each step of it is a draw of its own, by all bits of a float64."""
     replay = replay_of(4, num_envs=num_envs)
-    asked = []
+    handed = []
 
-    class Asked:
-        def integers(self, bound, *shape):
-            asked.append(bound)
-            return torch.zeros(shape, dtype=torch.int64)
+    class Handed:
+        def uniform(self, *shape, dtype=torch.float32):
+            assert dtype == torch.float64
+            handed.append(Stream(len(handed), "replay").uniform(*shape, dtype=dtype))
+            return handed[-1]
 
     replay.written.fill_(10)
     replay.oldest.fill_(6)
-    replay.stream = Asked()
-    assert torch.equal(replay.sample(5).index, torch.full((M, 5), 6 * num_envs))
-    assert asked[0] == num_envs and (asked[1] == 4).all()
+    replay.stream = Handed()
+    index = replay.sample(500).index
+    assert torch.equal(index % num_envs, (handed[0] * num_envs).long())
+    assert torch.equal(index // num_envs, 6 + (handed[1] * 4).long())
 
 
 UNKNOWN = (float("nan"), float("inf"), -float("inf"))

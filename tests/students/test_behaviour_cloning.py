@@ -123,7 +123,7 @@ def test_a_member_that_is_done_stays_what_it_would_be_alone(monkeypatch):
     """Members run out of patience at different times; the others go on, and do not change its best parameters."""
     place, data = source(Walk()), noisy(Walk(), episodes=6)
     config = BehaviourCloningConfig(
-        updates=400, batch_size=16, lr=(0.2, 0.05, 1e-3), validation=0.3, validate_every=4, patience=2
+        updates=400, batch_size=16, lr=(0.5, 0.02, 1e-2), validation=0.3, validate_every=4, patience=2
     )
     student = nets.policy(place, (16,))
     alone = [student.member(m) for m in range(M)]
