@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array, iterate
 from numpy.typing import NDArray
 
+from imitate.core.arrays import as_number
 from imitate.core.errors import WorkerError
 from imitate.core.single_env import AnyEnv, frames_of, mask_of, name_of, time_limit_of
 
@@ -235,7 +236,8 @@ def _reset(env: AnyEnv, seed: int | None, options: dict[str, Any] | None) -> tup
 
 def _step(env: AnyEnv, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
     obs, reward, terminated, truncated, info = env.step(action)
-    reward, terminated, truncated, info = float(reward), bool(terminated), bool(truncated), _told(env, info)
+    reward, terminated, truncated = as_number(reward, "reward"), bool(terminated), bool(truncated)
+    info = _told(env, info)
     if terminated or truncated:
         final, info = copy.deepcopy((obs, info))  # `reset` may write into them
         obs, begun = env.reset()
