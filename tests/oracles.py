@@ -144,8 +144,8 @@ class Recorded:
     def __init__(self, stream):
         self.stream, self.handed = stream, []
 
-    def uniform(self, *shape):
-        self.handed.append(self.stream.uniform(*shape))
+    def uniform(self, *shape, dtype=torch.float32):
+        self.handed.append(self.stream.uniform(*shape, dtype=dtype))
         return self.handed[-1].clone()
 
 
@@ -155,10 +155,10 @@ class Sliced:
     def __init__(self, stream, members, member):
         self.stream, self.members, self.member = stream, members, member
 
-    def uniform(self, *shape):
+    def uniform(self, *shape, dtype=torch.float32):
         axis = shape.index(1) if len(shape) < 4 else 1  # [T, M, N, width] of a rollout, else [M, ...]
         assert shape[axis] == 1
-        whole = self.stream.uniform(*shape[:axis], self.members, *shape[axis + 1 :])
+        whole = self.stream.uniform(*shape[:axis], self.members, *shape[axis + 1 :], dtype=dtype)
         return whole.narrow(axis, self.member, 1).clone()
 
 

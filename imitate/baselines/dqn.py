@@ -166,7 +166,7 @@ class DQN:
         self.learner = Learner(
             self.policy.estimators,
             self._loss,
-            gradient=self._gradient if self.policy.plain and not self.terms else None,
+            gradient=None if self.terms else self._gradient,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
         )
@@ -230,7 +230,9 @@ class DQN:
         metrics = self.learner(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
-        self.replay.update_priorities(batch.index, metrics.pop("priority"))
+        priority = metrics.pop("priority")
+        if self.config.priority > 0:
+            metrics["unknown_priorities"] = self.replay.update_priorities(batch.index, priority)
         self.target.update()
         return metrics
 
@@ -255,8 +257,10 @@ class DQN:
             metrics |= {name: term.mean(1) for name, term in each.items()}
         return (batch.weight * error + extra).mean(1), metrics
 
-    def _gradient(self, batch: Sample) -> tuple[Tensor, Metrics, list[Tensor]]:
-        """The same with its gradient written out, for means and quantiles by multilayer perceptrons."""
+    def _gradient(self, batch: Sample) -> tuple[Tensor, Metrics, list[Tensor]] | None:
+        """The same with its gradient written out, for means and quantiles by multilayer perceptrons; else None."""
+        if not self.policy.plain:
+            return None
         target = self._target(batch)
         weight = batch.weight / self.config.batch_size
         taken, error, grads = self.policy.returns_and_gradients(batch.obs, batch.action, target, weight)

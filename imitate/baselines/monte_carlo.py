@@ -13,7 +13,7 @@ from imitate.core import tree
 from imitate.core.config import Count, checked
 from imitate.core.learner import numbers
 from imitate.core.progress import Progress
-from imitate.core.types import Metrics, Source, Transition, fold
+from imitate.core.types import Metrics, Rollout, Source, fold
 from imitate.core.wrappers import without_mask
 from imitate.losses.returns import lambda_returns
 from imitate.losses.tabular import soft_value
@@ -106,19 +106,20 @@ class _Window:
         number, device = torch.zeros(shape, dtype=torch.int64, device=spec.device), spec.device
         # Before the first step there is nothing: one-step episodes that ended long ago.
         over = torch.ones(shape, dtype=torch.bool, device=device)
-        self.steps = Transition(number, number.clone(), torch.zeros(shape, device=device), number.clone(), over, ~over)
+        reward = torch.zeros(shape, device=device)
+        self.steps = Rollout(number, number.clone(), reward, number.clone(), over, ~over, starts=over.clone())
 
-    def slide(self, new: Transition) -> Transition:
+    def slide(self, new: Rollout) -> Rollout:
         """Append a rollout, the oldest steps making room."""
         self.steps = joined(tree.map(lambda x: x[len(new.reward) :], self.steps), new)
         return self.steps
 
     def state_dict(self) -> dict[str, Any]:
         """All its steps."""
-        return {name: value for name, value in vars(self.steps).items() if name != "extras"}
+        return {name: value for name, value in vars(self.steps).items() if isinstance(value, Tensor)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore."""
         if state["reward"].shape != self.steps.reward.shape:
             raise RuntimeError(f"window of {tuple(state['reward'].shape)}, not {tuple(self.steps.reward.shape)}")
-        self.steps = Transition(**{name: value.to(self.steps.reward.device) for name, value in state.items()})
+        self.steps = Rollout(**{name: value.to(self.steps.reward.device) for name, value in state.items()})

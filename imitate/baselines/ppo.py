@@ -19,7 +19,7 @@ from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Memory, Metrics, Obs, Rollout, Source, fold, mean_metrics, parts, unfold
-from imitate.distributions.actions import Distribution
+from imitate.distributions.actions import Distribution, TanhNormal
 from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
 from imitate.nets.actor import Actor, Architecture, fresh
@@ -91,6 +91,7 @@ class _Batch:
 
     obs: Obs
     action: Tensor
+    draw: Tensor | None  # what a squashed action was before the tanh
     log_prob: Tensor
     advantage: Tensor
     target: Tensor
@@ -155,11 +156,10 @@ class PPO:
         self.hyper = numbers(config, spec, "gamma", "lam", "clip", "entropy", "value", "lr")
         self.hyper.epsilon = self.hyper.clip.clone()
         self.terms = Terms(terms, spec)
-        plain = self.policy.plain and self.critic.plain and not self.terms
         self.learner = Learner(
             [self.policy, self.critic],
             self._loss,
-            gradient=self._gradient if plain else None,
+            gradient=None if self.terms else self._gradient,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,
@@ -201,12 +201,13 @@ class PPO:
         else:
             value, next_value = self.critic(x), self.critic(next_x)
             distribution = self.policy.on_features(x, action_mask(obs))
-        reward = rollout.reward if self.reward_scale is None else self.reward_scale(rollout.reward, rollout.done)
+        reward = rollout.reward if self.reward_scale is None else self.reward_scale(rollout)
         gamma, lam = self.hyper.gamma * ~rollout.terminated, self.hyper.lam * ~rollout.truncated
         target = fold(lambda_returns(reward, gamma, unfold(next_value, time), lam))
         explained = 1 - (target - value).var(1) / (target.var(1) + 1e-8)
         extras = self.terms.prepare(rollout, int(self.progress.steps))
-        batch = _Batch(obs, action, distribution.log_prob(action), target - value, target, extras)
+        draw = fold(rollout.extras.get("draw"))
+        batch = _Batch(obs, action, draw, _log_prob(distribution, action, draw), target - value, target, extras)
         if self.recurrent:
             batch = replace(batch, starts=fold(rollout.starts))
             batch = tree.map(lambda leaf: leaf.unflatten(1, (time, -1)).transpose(1, 2).flatten(1, 2), batch)
@@ -251,15 +252,18 @@ class PPO:
 
     def _loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
         distribution, value = self._evaluate(batch)
-        log_ratio, entropy = distribution.log_prob(batch.action) - batch.log_prob, distribution.entropy()
+        log_ratio = _log_prob(distribution, batch.action, batch.draw) - batch.log_prob
+        entropy = distribution.entropy()
         surrogate = clipped_surrogate(log_ratio, batch.advantage, self.hyper.epsilon) - self.hyper.entropy * entropy
         value_error = (value - batch.target).square()
         extra, metrics = self.terms(batch, distribution)
         metrics |= {"entropy": entropy.detach(), "value_error": value_error.detach(), "log_ratio": log_ratio.detach()}
         return (surrogate + self.hyper.value * value_error + extra).mean(1), metrics
 
-    def _gradient(self, batch: _Batch) -> tuple[Tensor, Metrics, list[Tensor]]:
-        """The same with its gradient written out, for choices by multilayer perceptrons."""
+    def _gradient(self, batch: _Batch) -> tuple[Tensor, Metrics, list[Tensor]] | None:
+        """The same with its gradient written out, for choices by multilayer perceptrons; None for others."""
+        if not (self.policy.plain and self.critic.plain):
+            return None
         x, hyper = self.policy.prepare(batch.obs), self.hyper
         actor_out, critic_out = self.policy.outputs(x), self.critic.outputs(x)
         found = categorical_surrogate(
@@ -280,6 +284,13 @@ class PPO:
         return {**mean_metrics(updates), "kl": kl.mean((0, 2)), "clipped": clipped.mean((0, 2))}
 
 
+def _log_prob(distribution: Distribution, action: Tensor, draw: Tensor | None) -> Tensor:
+    """Log-probability of an action, by its draw where that was recorded."""
+    if draw is not None and isinstance(distribution, TanhNormal):
+        return distribution.log_prob_of_draw(draw)
+    return distribution.log_prob(action)
+
+
 class RewardScale:
     """Divides rewards by the running standard deviation of the discounted return, per member.
 
@@ -292,11 +303,11 @@ class RewardScale:
         self.statistics = RunningNorm(spec.members, ()).to(spec.device)
         self.so_far = torch.zeros(spec.members, spec.num_envs, device=spec.device)
 
-    def __call__(self, reward: Tensor, done: Tensor) -> Tensor:
-        """Update with a rollout, rewards and episode ends [T, M, N], and scale its rewards."""
-        started = torch.cat([torch.zeros_like(done[:1]), done[:-1]])
-        returns = discounted_returns_so_far(reward, self.gamma * ~started, self.so_far)
-        self.so_far.copy_(returns[-1] * ~done[-1])
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """Update with a rollout, and scale its rewards [T, M, N]."""
+        reward = rollout.reward
+        returns = discounted_returns_so_far(reward, self.gamma * ~rollout.starts, self.so_far)
+        self.so_far.copy_(returns[-1])
         self.statistics.update(fold(returns))
         return (reward * (self.statistics.var + 1e-8).rsqrt()).clamp(-10, 10)
 

@@ -22,7 +22,7 @@ from imitate.core.config import checked
 from imitate.core.learner import numbers
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
-from imitate.core.types import Metrics, Source, Transition
+from imitate.core.types import Metrics, Rollout, Source
 from imitate.core.wrappers import without_mask
 from imitate.losses.tabular import double_value, greedy_value, is_greedy, td_error
 
@@ -61,7 +61,7 @@ class QLearning:
         self.progress.advance(len(errors) * self.source.spec.num_envs)
         return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
-    def _learn(self, now: Transition) -> Tensor:
+    def _learn(self, now: Rollout) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
         next_value = greedy_value(self.policy.at(now.next_obs))
         error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, table.gather(1, pair))
@@ -105,7 +105,7 @@ class QLambda:
         self.progress.advance(len(errors) * self.source.spec.num_envs)
         return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
-    def _learn(self, now: Transition) -> Tensor:
+    def _learn(self, now: Rollout) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
         decay = self.hyper.gamma * self.hyper.lam * is_greedy(self.policy.at(now.obs), now.action)
         next_value = greedy_value(self.policy.at(now.next_obs))
@@ -152,7 +152,7 @@ class DoubleQLearning:
         self.progress.advance(len(errors) * self.source.spec.num_envs)
         return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
-    def _learn(self, now: Transition, coin: Tensor) -> Tensor:
+    def _learn(self, now: Rollout, coin: Tensor) -> Tensor:
         table, (states, actions) = self.tables.flatten(1), self.policy.q.shape[1:]
         learner = coin.long()
         pair = (learner * states + now.obs) * actions + now.action

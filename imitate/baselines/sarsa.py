@@ -5,7 +5,7 @@ Letters: T time, M members, N environments of one member, S states, A actions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from imitate.baselines.tabular import (
     TabularConfig,
     TraceConfig,
     Traces,
+    bare,
     fresh_policy,
     joined,
     metrics,
@@ -27,7 +28,7 @@ from imitate.core.config import Count, NonNegative, Share, check, checked
 from imitate.core.learner import PerMember, numbers, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
-from imitate.core.types import Metrics, Policy, Source, Transition
+from imitate.core.types import Metrics, Policy, Rollout, Source
 from imitate.core.wrappers import without_mask
 from imitate.losses.tabular import soft_value, td_error
 from imitate_envs.base import Discrete
@@ -86,7 +87,7 @@ class Sarsa:
         self.progress.advance(len(new.reward) * self.source.spec.num_envs)
         return metrics(errors, new.reward, epsilon=self.exploration.epsilon)
 
-    def _learn(self, now: Transition, next_action: Tensor) -> Tensor:
+    def _learn(self, now: Rollout, next_action: Tensor) -> Tensor:
         table, actions = self.policy.q.flatten(1), self.policy.action.n
         driver = self.exploration.driver
         instead, _, _ = driver.act(
@@ -106,21 +107,21 @@ class _Waiting:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.step: Transition | None = None
+        self.step: Rollout | None = None
 
-    def swap(self, new: Transition) -> tuple[Transition, Tensor]:
+    def swap(self, new: Rollout) -> tuple[Rollout, Tensor]:
         """Steps [T, M, N] and the actions taken after them; the last step of `new` waits in their place."""
-        both = replace(new, extras={}) if self.step is None else joined(self.step, new)
+        both = bare(new) if self.step is None else joined(self.step, new)
         self.step = tree.map(lambda x: x[-1:].clone(), both)
         return tree.map(lambda x: x[:-1], both), both.action[1:]
 
     def state_dict(self) -> dict[str, Any]:
         """The step, if there is one."""
-        return {} if self.step is None else {k: v for k, v in vars(self.step).items() if k != "extras"}
+        return {} if self.step is None else {k: v for k, v in vars(self.step).items() if isinstance(v, Tensor)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore."""
-        self.step = Transition(**{k: v.to(self.device) for k, v in state.items()}) if state else None
+        self.step = Rollout(**{k: v.to(self.device) for k, v in state.items()}) if state else None
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class ExpectedSarsa:
         self.progress.advance(len(errors) * self.source.spec.num_envs)
         return metrics(errors, rollout.reward, epsilon=self.exploration.epsilon)
 
-    def _learn(self, now: Transition) -> Tensor:
+    def _learn(self, now: Rollout) -> Tensor:
         table, pair = self.policy.q.flatten(1), now.obs * self.policy.action.n + now.action
         next_value = soft_value(self.policy.at(now.next_obs), self.target_epsilon.unsqueeze(1))
         error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, table.gather(1, pair))
@@ -243,12 +244,12 @@ class TDLambda:
 
     def step(self) -> Metrics:
         """Collect one rollout and learn from its steps."""
-        rollout = self.source.collect(self.policy, self.config.rollout).steps
+        rollout = self.source.collect(self.policy, self.config.rollout)
         errors = [self._learn(now) for now in moments(rollout)]
         self.progress.advance(len(errors) * self.source.spec.num_envs)
         return metrics(errors, rollout.reward)
 
-    def _learn(self, now: Transition) -> Tensor:
+    def _learn(self, now: Rollout) -> Tensor:
         value, next_value = (self.values.gather(1, state) for state in (now.obs, now.next_obs))
         error = td_error(now.reward, self.hyper.gamma * ~now.terminated, next_value, value)
         trace = self.traces.at(now, now.obs, self.hyper.gamma * self.hyper.lam)

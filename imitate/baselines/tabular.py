@@ -24,7 +24,7 @@ from imitate.core.learner import PerMember, per_member
 from imitate.core.progress import Progress
 from imitate.core.room import admit, admit_steps
 from imitate.core.spec import Spec
-from imitate.core.types import Metrics, Source, Transition
+from imitate.core.types import Metrics, Rollout, Source
 from imitate.losses.tabular import decayed_trace, deposit, step_size
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate.policies import Mixture, Random
@@ -35,11 +35,11 @@ __all__ = [
     "StepSizes",
     "TabularConfig",
     "TraceConfig",
+    "bare",
     "fresh_policy",
     "joined",
     "metrics",
     "moments",
-    "successor",
 ]
 
 
@@ -178,12 +178,12 @@ class Exploration:
         self.epsilon = self.first.clone()
         self.driver = Mixture(Random(spec.action), policy, self.epsilon)
 
-    def collect(self, progress: Progress, more: int = 0) -> Transition:
+    def collect(self, progress: Progress, more: int = 0) -> Rollout:
         """Steps of T + `more` of each environment, with the ε that is due now."""
         horizon = self.config.explore * self.config.steps
         left = max(0.0, 1 - int(progress.steps) / horizon) if horizon > 0 else 0.0
         self.epsilon.copy_(self.last + left * (self.first - self.last))
-        return self.source.collect(self.driver, self.config.rollout + more).steps
+        return self.source.collect(self.driver, self.config.rollout + more)
 
     def state_dict(self) -> dict[str, Any]:
         """The present ε."""
@@ -197,8 +197,7 @@ class Exploration:
 class Traces:
     """Eligibility of all entries of a table for errors to come, by environment, [M, N, K].
 
-    They end with an episode, and where a resume begins new ones without saying so: nothing goes on in another state
-    than the last step ended in.
+    They begin anew with an episode, also with one that a resume begins before the last one ended.
 
     Args:
         spec: Of the source.
@@ -209,50 +208,42 @@ class Traces:
         size = 4 * spec.members * spec.num_envs * entries
         admit("the traces", size, {"members": spec.members, "num_envs": spec.num_envs}, spec.device)
         self.trace = torch.zeros(spec.members, spec.num_envs, entries, device=spec.device)
-        self.successor = torch.full(self.trace.shape[:2], -1, device=spec.device)
 
-    def at(self, now: Transition, entry: Tensor, decay: Tensor) -> Tensor:
+    def at(self, now: Rollout, entry: Tensor, decay: Tensor) -> Tensor:
         """The traces at a step [M, N], after a visit of an entry [M, N] and decay by γλ [M, N] or [M, 1]."""
-        self.trace.copy_(decayed_trace(self.trace, entry, decay * (now.obs == self.successor)))
-        self.successor.copy_(successor(now))
+        self.trace.copy_(decayed_trace(self.trace, entry, decay * ~now.starts))
         return self.trace
 
     def state_dict(self) -> dict[str, Any]:
-        """Both."""
-        return {"trace": self.trace, "successor": self.successor}
+        """The traces."""
+        return {"trace": self.trace}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, in place."""
-        for name, value in self.state_dict().items():
-            if state[name].shape != value.shape:
-                raise RuntimeError(f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}")
-            value.copy_(state[name])
+        if state["trace"].shape != self.trace.shape:
+            raise RuntimeError(f"trace is {tuple(state['trace'].shape)}, not {tuple(self.trace.shape)}")
+        self.trace.copy_(state["trace"])
 
 
-def moments(steps: Transition) -> list[Transition]:
+def bare(rollout: Rollout) -> Rollout:
+    """A rollout of states alone: without extras and memory."""
+    return replace(rollout, extras={}, memory=None)
+
+
+def moments(rollout: Rollout) -> list[Rollout]:
     """The steps [M, N] of [T, M, N]."""
-    return [tree.map(lambda x: x[t], steps) for t in range(len(steps.reward))]  # noqa: B023
+    return [tree.map(lambda x: x[t], bare(rollout)) for t in range(len(rollout.reward))]  # noqa: B023
 
 
-def successor(now: Transition) -> Tensor:
-    """The states [M, N] in which the episodes of a step go on, −1 where they are over: a trace lasts until one differs.
+def joined(before: Rollout, new: Rollout) -> Rollout:
+    """The steps of `before` and behind them those of `new`, [T, M, N] both and `bare`.
 
-    After a resume Gymnasium's environments are in new episodes, of which no end tells.
+    Where `new` begins an episode before the last one ended, as after a resume with Gymnasium's environments, the last
+    step of that counts as cut by the clock.
     """
-    return torch.where(now.done, -1, now.next_obs)
-
-
-def joined(before: Transition, new: Transition) -> Transition:
-    """The steps of `before` and behind them those of `new`, [T, M, N] both, without extras.
-
-    Where these do not go on in the states in which those end, as after a resume with Gymnasium's environments, the last
-    step before counts as cut by the clock.
-    """
-    broken = ~before.done[-1] & (before.next_obs[-1] != new.obs[0])
+    broken = ~before.done[-1] & new.starts[0]
     truncated = torch.cat([before.truncated[:-1], (before.truncated[-1] | broken).unsqueeze(0)])
-    return tree.map(
-        lambda a, b: torch.cat([a, b]), replace(before, truncated=truncated, extras={}), replace(new, extras={})
-    )
+    return tree.map(lambda a, b: torch.cat([a, b]), replace(before, truncated=truncated), bare(new))
 
 
 def metrics(errors: list[Tensor], reward: Tensor, **more: Tensor) -> Metrics:

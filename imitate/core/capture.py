@@ -4,7 +4,8 @@ On a GPU a step of small networks costs what it launches. A recording launches e
 the function computes: the same kernels on the same numbers. What can be recorded is a function of a tree of tensors
 that draws no random numbers (they are an input), waits for no result and keeps no count of its own in Python; tensors
 that it finds elsewhere, such as parameters, it may change in place, and others may change in place between two calls.
-Anything else runs eagerly, and `path` says why.
+Anything else runs eagerly, and `path` says why. So do learners and rollouts while a module of theirs has a hook, a
+parametrisation or a `forward` of its own, which a recording would not call.
 
 Numbers are exactly those of float32 unless `torch.set_float32_matmul_precision("high")` is called before a run: TF32
 is faster on large networks and rounds the factors to 10 bits. `IMITATE_CAPTURE=0` in the environment, or `disabled()`,

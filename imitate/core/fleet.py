@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
@@ -115,7 +116,9 @@ class Together:
             seed = list(seeds)
         elif is_ale(envs):
             seed = np.asarray(seeds)
-        self._obs, self._infos = self._envs.reset(seed=seed)
+        obs, infos = self._envs.reset(seed=seed)
+        told: dict[str, Any] = {key: infos[key] for key in ("action_mask", "_action_mask") if key in infos}
+        self._obs, self._infos = copy.deepcopy((obs, told))
 
     def has_masks(self) -> bool:
         """Whether they say which actions are valid; known after a reset."""
@@ -130,15 +133,20 @@ class Together:
     ) -> Step:
         """One step of all; what comes back of those that are not alive means nothing."""
         obs, reward, terminated, truncated, infos = self._envs.step(actions)
-        terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
+        observations.write(out, obs, None)
+        terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         done, last = terminated | truncated, []
+        paid = as_array(reward, "reward").flatten()  # a copy
+        if paid.size != len(done):
+            raise ValueError(
+                f"reward: of shape {np.shape(reward)}; one for each of {len(done)} environments is needed."
+            )
         if done.any():
             last = self._last(observations, infos, done)
-        observations.write(out, obs, self._masks(observations, infos))
-        paid = as_array(reward, "reward")
-        if paid.size != len(done):
-            raise ValueError(f"reward: of shape {paid.shape}; one for each of {len(done)} environments is needed.")
-        return Step(paid.reshape(-1), terminated, truncated, last)
+        masks = self._masks(observations, infos)  # a method of the environment may be called for them
+        if masks is not None:
+            out[-1][...] = masks
+        return Step(paid, terminated, truncated, last)
 
     def _last(self, observations: Observations, infos: dict[str, Any], done: Flags) -> list[list[Array]]:
         """The observations before auto-reset of the environments that are done.
@@ -184,12 +192,33 @@ class Together:
         return np.stack([_whole_mask(mask, count, self._name) for mask in masks])
 
 
+class _Copied(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment whose observations and masks are its own: Gymnasium resets it before it looks at the last ones."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        return copy.deepcopy(obs), _with_own_mask(info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return copy.deepcopy(obs), reward, terminated, truncated, _with_own_mask(info)
+
+
+def _with_own_mask(info: dict[str, Any]) -> dict[str, Any]:
+    return {**info, "action_mask": copy.deepcopy(info["action_mask"])} if "action_mask" in info else info
+
+
 Fleet = Each | Together
 
 
 def fleet(envs: AnyVectorEnv, name: str) -> Fleet:
     """A plain SyncVectorEnv is only a list of environments; any other one steps itself."""
-    return Each(envs.envs, name) if type(envs) is SyncVectorEnv else Together(envs, name)
+    if type(envs) is SyncVectorEnv:
+        return Each(envs.envs, name)
+    inner = envs.unwrapped
+    if isinstance(inner, SyncVectorEnv):
+        inner.envs = [env if isinstance(env, _Copied) else _Copied(env) for env in inner.envs]
+    return Together(envs, name)
 
 
 def is_ale(envs: AnyVectorEnv) -> bool:

@@ -37,6 +37,8 @@ class GymnasiumSource:
     They must auto-reset in the mode SAME_STEP: `next_obs` is then the true last observation of an episode, and no row
     of a rollout joins two. Sub-environment m·N + n belongs to member m. A plain SyncVectorEnv is stepped environment by
     environment, so nobody else should step it. A step that Gymnasium calls both terminated and truncated is terminated.
+    What they hand over is copied at once, for it may be their own memory. Only of an AsyncVectorEnv of Gymnasium's,
+    whose processes reset before they send, it is too late for the last observation: `imitate.make` has its own.
 
     Observations are trees of tensors as `Observations` says. Actions reach the environment as `Actions` says: counted
     from its own start, in its own shape and type, a Box clipped to its bounds and, where it holds integers, rounded.

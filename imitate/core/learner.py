@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from imitate.core.capture import capture
+from imitate.core.capture import Captured, capture
 from imitate.core.config import checked
+from imitate.core.parts import Parts, touched
 from imitate.core.room import admit
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics
@@ -49,9 +50,10 @@ class Learner(Generic[Batch]):
     The parameters of all modules become views of one tensor [M, P], so clipping and the optimiser are a handful of
     operations however many layers there are. Where another learner has laid the same parameters out in this order they
     stay where they are and both move them; otherwise they are laid out anew, and the learner that they were taken from
-    raises at its next step. Members cannot touch each other: their losses are summed and their gradients are disjoint.
-    On a GPU a step is recorded as one CUDA graph, see `imitate.core.capture`: whatever the loss uses and
-    changes between steps must be a tensor, changed in place.
+    raises at its next step. It also raises where a parameter was moved, replaced, frozen, added or removed. Members
+    cannot touch each other: their losses are summed and their gradients are disjoint. On a GPU a step is recorded as
+    one CUDA graph, see `imitate.core.capture`: whatever the loss uses and changes between steps must be a tensor,
+    changed in place.
 
     Source: Kingma & Ba (2015), algorithm 1; with `weight_decay` Loshchilov & Hutter (2019), algorithm 2.
 
@@ -59,8 +61,8 @@ class Learner(Generic[Batch]):
         modules: Member-axis modules, trained together.
         loss: Batch -> loss of each member [M], and metrics [M] to report.
         gradient: Batch -> loss [M] or [M, B], metrics, and one gradient a parameter in the order of `parameters`, where
-            the algorithm has it written out; autograd finds it otherwise, at a cost that on small networks exceeds
-            theirs.
+            the algorithm has it written out; or None, where the modules are not those that it knows. Autograd then
+            finds it, at a cost that on small networks exceeds theirs.
         lr: Learning rate. `learner.lr` is a tensor [M]: change it in place.
         max_grad_norm: Bound on the norm of each member's whole gradient.
         weight_decay: Decoupled weight decay.
@@ -68,7 +70,7 @@ class Learner(Generic[Batch]):
         epsilon: Added to the root of the second moment.
 
     Raises:
-        RuntimeError: At a step: the parameters are no longer where they were.
+        RuntimeError: At a step: the modules have other parameters than they had, or have them elsewhere.
     """
 
     @checked
@@ -77,7 +79,7 @@ class Learner(Generic[Batch]):
         modules: Sequence[nn.Module],
         loss: Callable[[Batch], tuple[Tensor, Metrics]],
         *,
-        gradient: Callable[[Batch], tuple[Tensor, Metrics, Sequence[Tensor]]] | None = None,
+        gradient: Callable[[Batch], tuple[Tensor, Metrics, Sequence[Tensor]] | None] | None = None,
         lr: PerMember | Tensor,
         max_grad_norm: float | None = None,
         weight_decay: PerMember = 0.0,
@@ -93,7 +95,9 @@ class Learner(Generic[Batch]):
         # Of float32: a gradient, two moments and a step.
         admit("gradients and moments", 16 * count, {"members": members, "hidden": widest}, device)
         self.flat = _laid_out(self.parameters)
-        self._places = [p.data_ptr() for p in self.parameters]
+        self._modules, self._parts = list(modules), Parts(modules)
+        self._all = [p for module in modules for p in module.parameters()]
+        self._layout = self._layout_now()
         self.lr = per_member(lr, "lr", members, device)
         self.weight_decay = per_member(weight_decay, "weight_decay", members, device)
         self.decays = bool(self.weight_decay.any())
@@ -101,20 +105,30 @@ class Learner(Generic[Batch]):
         self.count = torch.zeros((), device=device)  # steps so far; the fused kernel wants a float
         self._ones = torch.ones(members, device=device)
         self._captured = capture(self._update, device)
+        self._recorded = isinstance(self._captured, Captured)
 
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] or [M, B] of the loss before it."""
-        if [p.data_ptr() for p in self.parameters] != self._places:
+        if self._layout_now() != self._layout or not self._parts.unchanged():
             raise RuntimeError(
-                "learner: its parameters were moved away, by `.to(...)` or by a learner of other modules made since; "
-                "make a learner after whatever moves its parameters."
+                "learner: its parameters were moved away, replaced, frozen, added or removed, as by `.to(...)`, "
+                "`load_state_dict(assign=True)`, `requires_grad_(...)` or a learner of other modules made since; make "
+                "a learner after whatever changes its parameters."
             )
-        return self._captured(batch)
+        return self._update(batch) if self._recorded and touched(self._modules) else self._captured(batch)
+
+    def _layout_now(self) -> tuple[list[int], list[bool]]:
+        """Where the parameters are in `flat`, and which of all learn."""
+        start = self.flat.data_ptr()
+        return [p.data_ptr() - start for p in self.parameters], [p.requires_grad for p in self._all]
 
     def _update(self, batch: Batch) -> Metrics:
+        written = None
         if self.gradient is not None:
             with torch.no_grad():
-                loss, metrics, grads = self.gradient(batch)
+                written = self.gradient(batch)
+        if written is not None:
+            loss, metrics, grads = written
         else:
             loss, metrics = self.loss(batch)
             if loss.shape != self.lr.shape:

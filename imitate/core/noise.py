@@ -31,9 +31,9 @@ class Stream:
         where = "cpu" if self.device.type == "meta" else self.device
         self.generator = torch.Generator(where).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
-    def uniform(self, *shape: int) -> Tensor:
-        """Uniforms in [0, 1) of the given shape."""
-        return torch.rand(*shape, generator=self.generator, device=self.device)
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Uniforms in [0, 1) of the given shape: multiples of 2⁻²⁴, of 2⁻⁵³ in float64."""
+        return torch.rand(*shape, generator=self.generator, device=self.device, dtype=dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state as bytes."""
@@ -73,7 +73,11 @@ def bernoulli(probability: Tensor | float, uniform: Tensor) -> Tensor:
 
 
 def integers(bound: Tensor | int, uniform: Tensor) -> Tensor:
-    """Integers in [0, bound) (int64), from uniforms; `bound` broadcasts against `uniform`."""
-    # A uniform of 1 − 2⁻²⁴ times a large bound rounds up to the bound itself in float32: clamp.
+    """Integers in [0, bound) (int64), from uniforms; `bound` broadcasts against `uniform`.
+
+    Uniforms of b bits reach each of them ⌊2ᵇ/bound⌋ or ⌈2ᵇ/bound⌉ times. By the 24 of float32 some of ten million come
+    twice as often as others, so what there may be many of is drawn by uniforms in float64.
+    """
+    # A uniform of 1 − 2⁻⁵³ times a large bound may round up to the bound itself: clamp.
     bound = torch.as_tensor(bound, device=uniform.device)
     return (uniform.double() * bound).long().minimum(bound - 1)

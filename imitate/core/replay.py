@@ -92,7 +92,8 @@ class Dataset:
         """
         if self._examples is None or self._lacking:
             raise ValueError("demonstrations: a member has no examples to learn from.")
-        index = integers(self.size.unsqueeze(1), self.stream.uniform(self.members, batch_size))
+        uniform = self.stream.uniform(self.members, batch_size, dtype=torch.float64)
+        index = integers(self.size.unsqueeze(1), uniform)
         return tree.map(lambda x: _rows(x, index), self._examples)
 
     def batches(self, batch_size: int, count: int) -> Iterator[Examples]:

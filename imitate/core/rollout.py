@@ -19,6 +19,7 @@ from imitate.core.capture import capture
 from imitate.core.compiled import Compiled
 from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.parts import touched
 from imitate.core.room import admit
 from imitate.core.scan import scan
 from imitate.core.spec import Spec
@@ -132,6 +133,7 @@ class TensorSource:
         self.dynamics, self.decisions = Stream(seed, "env", device), Stream(seed, "policy", device)
         self._driver: Policy = _NOBODY
         self._saved_memory: list[Tensor] = []
+        self._eager: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
         self._scan: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
         noise = torch.zeros(1, 1, env.reset_noise, device=self.device)
         each = noise.nbytes + sum(leaf.nbytes for leaf in tree.leaves(begin(env, _NOBODY, noise)))
@@ -176,14 +178,16 @@ class TensorSource:
                 memory = tree.map(lambda _: next(saved), memory)
                 self._saved_memory = []
             self.carry = Carry(self.carry.state, self.carry.obs, self.carry.elapsed, memory)
-            self._driver, rollout = policy, partial(_rollout, self.env, policy)
+            self._driver, self._eager = policy, partial(_rollout, self.env, policy)
+            rollout = self._eager
             if self.compile:
                 self._stretch = Compiled(rollout)
                 rollout = partial(_stretches, self._stretch)
             self._scan = capture(rollout, self.device)
         drawn = draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
         memory, first = self.carry.memory, self.carry.elapsed == 0
-        self.carry, seen = self._scan((self.carry, drawn))
+        fast = self._scan is not self._eager and not touched(policy)
+        self.carry, seen = (self._scan if fast else self._eager)((self.carry, drawn))
         starts = torch.cat([first.unsqueeze(0), seen.done[:-1]])
         return Rollout(**vars(seen), starts=starts, memory=memory)
 

@@ -18,9 +18,9 @@ from imitate.core import memory, tree
 from imitate.core.actions import choices, width
 from imitate.core.config import checked
 from imitate.core.frames import Frames
-from imitate.core.noise import Stream
+from imitate.core.noise import Stream, integers
 from imitate.core.packing import Packing
-from imitate.core.priorities import blocks, search
+from imitate.core.priorities import blocks, bounded, search
 from imitate.core.replay import AT_ONCE
 from imitate.core.types import Obs, Rollout, Source, parts
 from imitate_envs.base import Discrete
@@ -100,17 +100,12 @@ class SequenceReplay:
         shape = (members, self.slots * num_envs)
         whole = () if isinstance(spec.action, Discrete) else (width(spec.action),)
         action = torch.empty(0, *whole, dtype=torch.int64 if choices(spec.action) else torch.float32)
-        self.bytes = members * (
+        self._bytes = members * (
             num_envs * (rows + 1) * _size(self.packing.shape, self.packing.dtype, spec.frames)
             + shape[1] * (_size(action.shape[1:], action.dtype) + 4 + 1 + 8)
             + (shape[1] * 4 if alpha > 0 else 0)
         )
-        free = memory.available(device)
-        if free is not None and self.bytes > free:
-            raise ValueError(
-                f"capacity: {capacity:,} transitions of {members} members take {memory.mebibytes(self.bytes)}, but "
-                f"{device} has {memory.mebibytes(free)} free; about {int(capacity * free / self.bytes):,} would fit."
-            )
+        self._require(self._bytes, f"capacity: {capacity:,} transitions of {members} members take", capacity)
         self.frames = Frames(members, num_envs, rows, self.packing.shape, self.packing.dtype, device, stack=spec.frames)
         self.action = action.new_zeros(*shape, *action.shape[1:], device=device)
         self.kept: dict[str, Tensor | None] = dict.fromkeys(keep)  # made at the first rollout, which tells their shapes
@@ -126,6 +121,25 @@ class SequenceReplay:
         self._envs = torch.arange(num_envs, device=device)
         self._ahead = torch.arange(n_step, device=device) * num_envs
         self._gammas = gamma.unsqueeze(1) ** torch.arange(n_step + 1, device=device)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes; that of extras counts from the first rollout on, which tells their shapes."""
+        return self._bytes + sum(room.nbytes for room in self.kept.values() if room is not None)
+
+    def _require(self, needed: int, what: str, capacity: int) -> None:
+        """Refuse what does not fit into memory.
+
+        Raises:
+            ValueError: It does not.
+        """
+        device = self.gamma.device
+        free = memory.available(device)
+        if free is not None and needed > free:
+            raise ValueError(
+                f"{what} {memory.mebibytes(needed)}, but {device} has {memory.mebibytes(free)} free; "
+                f"about {int(capacity * free / needed):,} would fit."
+            )
 
     def __len__(self) -> int:
         """Steps of a member that can be sampled; the most, where short episodes leave less room."""
@@ -169,13 +183,16 @@ class SequenceReplay:
         for start in range(0, time, self.frames.room()):
             part = slice(start, start + self.frames.room())
             number, whole = self.frames.write(obs[part], next_obs[part])
-            self._close(whole[0])
+            self._close(whole[0] | rollout.starts[part][0])
             self._forget(len(number))
             kept = {name: rollout.extras[name][part] for name in self.kept}
             self._write(number, rollout.action[part], rollout.reward[part], ended[part], kept)
 
     def _close(self, whole: Tensor) -> None:
-        """Truncate the last step of each [M, N] that does not go on, as after a source was resumed: no window joins."""
+        """Truncate the last step of each [M, N] that does not go on, as after a source was resumed: no window joins.
+
+        Its last observation is its own, even where the next one is not.
+        """
         if self.written > 0:
             last = self.ended.view(-1, self.slots, self.num_envs)[:, (int(self.written) - 1) % self.slots]
             last.masked_fill_(whole & (last == 0), 2)
@@ -216,7 +233,10 @@ class SequenceReplay:
         """Where an extra is kept, [M, S·N, ...]; made as `like` [..., N, *shape] is."""
         room = self.kept[name]
         if room is None:
-            room = self.kept[name] = like.new_zeros(*self.reward.shape, *like.shape[3:])
+            members, capacity = self.reward.shape
+            needed = members * capacity * _size(like.shape[3:], like.dtype)
+            self._require(needed, f"keep: '{name}' of {capacity:,} transitions of {members} members takes", capacity)
+            room = self.kept[name] = like.new_zeros(members, capacity, *like.shape[3:])
         return room
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Sample:
@@ -227,22 +247,26 @@ class SequenceReplay:
         """
         if len(self) == 0:
             raise ValueError("replay: no complete window to sample from; add rollouts first.")
-        uniform = self.stream.uniform(len(self.gamma), batch_size).double()
         if self.alpha > 0:
-            strata = (torch.arange(batch_size, device=uniform.device) + uniform) / batch_size
-            position, priority = search(self._blocks, strata)
+            within = self._uniform(batch_size)
+            strata = torch.arange(batch_size, device=within.device) + within
+            position, priority = search(self._blocks, strata / batch_size)
             newest = int(self.written) - 1
             step = newest - (newest - position // self.num_envs) % self.slots
             index = step * self.num_envs + position % self.num_envs
             weight = priority.pow(-beta)
             weight = weight / weight.amax(1, keepdim=True)
         else:
-            env = (uniform * self.num_envs).long()
+            env = integers(self.num_envs, self._uniform(batch_size))
             oldest = self.oldest.gather(1, env)
-            count = int(self.written) - self.n_step + 1 - oldest
-            index = (oldest + ((uniform * self.num_envs - env) * count).long()) * self.num_envs + env
-            weight = torch.ones_like(uniform, dtype=torch.float32)
+            step = oldest + integers(int(self.written) - self.n_step + 1 - oldest, self._uniform(batch_size))
+            index = step * self.num_envs + env
+            weight = torch.ones_like(index, dtype=torch.float32)
         return self._windows(index, weight)
+
+    def _uniform(self, batch_size: int) -> Tensor:
+        """Uniforms [M, B], finer than any replay is large."""
+        return self.stream.uniform(len(self.gamma), batch_size, dtype=torch.float64)
 
     def batches(self, batch_size: int, count: int, beta: float = 1.0) -> Iterator[Sample]:
         """`count` batches in turn, as of `sample`.
@@ -282,17 +306,23 @@ class SequenceReplay:
         kept = {name: at(x) for name, x in self.kept.items() if x is not None}
         return Sample(obs, at(self.action), reward, discount * (end != 1), next_obs, weight, index, kept)
 
-    def update_priorities(self, index: Tensor, error: Tensor) -> None:
+    def update_priorities(self, index: Tensor, error: Tensor) -> Tensor:
         """Set the priorities of sampled steps [M, B] to their absolute errors, plus 10⁻⁶.
 
-        Steps that have made room since they were sampled are left out.
+        Steps that have made room since they were sampled are left out. Instead of an error that is not finite a step
+        gets the largest priority so far, as a new one does.
+
+        Returns:
+            How many errors were not finite, [M].
         """
+        known = error.isfinite()
         if self.alpha > 0:
-            priority = (error.abs() + 1e-6).pow(self.alpha)
+            priority = torch.where(known, bounded(error.abs().add_(1e-6).pow_(self.alpha)), self.largest)
             there = index // self.num_envs >= self.oldest.gather(1, index % self.num_envs)
             position, table = index % (self.slots * self.num_envs), self._blocks.flatten(1)
             table.scatter_(1, position, torch.where(there, priority, table.gather(1, position)))
             self.largest.copy_(self.largest.maximum(priority.amax(1, keepdim=True)))
+        return known.shape[1] - known.sum(1, dtype=torch.float32)
 
     def _steps(self, used: int) -> dict[str, Tensor]:
         """The first slots of what is kept of a step beside its observations, [M, used, N, ...]."""
@@ -328,6 +358,8 @@ class SequenceReplay:
         for name, value in mine.items():
             if saved[name].shape != value.shape:
                 raise RuntimeError(f"{name} is {tuple(saved[name].shape)}, not {tuple(value.shape)}")
+        if not state["priority"].isfinite().all():
+            raise RuntimeError("a priority is not finite")
         self.frames.load_state_dict(state["frames"])  # it refuses before it changes anything
         for name, value in mine.items():
             value.copy_(saved[name])

@@ -88,7 +88,10 @@ class UntilReturn:
     @torch.no_grad()
     def watch(self, rollout: Rollout) -> None:
         """Count the returns of the episodes that end in a rollout."""
-        for reward, done in zip(rollout.reward, rollout.done, strict=True):
+        for reward, done, starts in zip(rollout.reward, rollout.done, rollout.starts, strict=True):
+            self.under_way.masked_fill_(
+                starts, 0.0
+            )  # also of an episode that a resume begins before the last one ended
             self.under_way += reward
             ended = done.sum(1)
             found = (self.under_way * done).sum(1) / ended.clamp(min=1)

@@ -50,7 +50,10 @@ def require_distinct(envs: AnyVectorEnv, argument: str, *others: AnyVectorEnv) -
         ValueError: There is one.
     """
     each = [
-        id(env) for one in (envs, *others) if isinstance(one.unwrapped, SyncVectorEnv) for env in one.unwrapped.envs
+        id(env.unwrapped)
+        for one in (envs, *others)
+        if isinstance(one.unwrapped, SyncVectorEnv)
+        for env in one.unwrapped.envs
     ]
     if len(set(each)) < len(each):
         raise ValueError(f"{argument}: the function gave one environment twice; each call must build a fresh one.")

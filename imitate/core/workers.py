@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array, iterate
 from numpy.typing import NDArray
 
+from imitate.core.arrays import as_number
 from imitate.core.errors import WorkerError
 from imitate.core.single_env import AnyEnv, frames_of, mask_of, name_of, time_limit_of
 
@@ -49,7 +50,7 @@ class _Facts:
 class Workers(VectorEnv[Any, Any, Array]):
     """B environments in B processes that auto-reset in mode SAME_STEP.
 
-    Observations are copied before an environment is called again, and masks from a method `action_masks()` come as
+    What an environment gives is copied before it is called again, and masks from a method `action_masks()` come as
     `infos["action_mask"]`. After a fault all processes are killed, and the environments are closed.
 
     Args:
@@ -235,12 +236,13 @@ def _reset(env: AnyEnv, seed: int | None, options: dict[str, Any] | None) -> tup
 
 def _step(env: AnyEnv, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
     obs, reward, terminated, truncated, info = env.step(action)
+    reward, terminated, truncated = as_number(reward, "reward"), bool(terminated), bool(truncated)
     info = _told(env, info)
     if terminated or truncated:
-        final = copy.deepcopy(obs)  # `reset` may write into it
+        final, info = copy.deepcopy((obs, info))  # `reset` may write into them
         obs, begun = env.reset()
         info = {"final_obs": final, "final_info": info, **_told(env, begun)}
-    return _packed(obs), reward, bool(terminated), bool(truncated), info
+    return _packed(obs), reward, terminated, truncated, info
 
 
 def _told(env: AnyEnv, info: dict[str, Any]) -> dict[str, Any]:

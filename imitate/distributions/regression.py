@@ -45,7 +45,7 @@ def categorical_projection(
     if atoms.is_cuda:  # sums in any order are not the same twice; all pairs are cheap there
         distance = (atoms.unsqueeze(-2) - support.unsqueeze(-1)).abs() / spacing  # [..., Z, P]
         return ((1 - distance).clamp(min=0) * probs.unsqueeze(-2)).sum(-1)
-    index = ((atoms - support[0]) / spacing).long().clamp_(max=len(support) - 2)
+    index = ((atoms - support[0]) / spacing).long().clamp_(0, len(support) - 2)  # a NaN is −2⁶³ there
     upper = probs * ((atoms - support[index]) / spacing).clamp_(0, 1)  # from the point below: small numbers round less
     shared = probs.new_zeros(*atoms.shape[:-1], len(support))
     return shared.scatter_add_(-1, index, probs - upper).scatter_add_(-1, index + 1, upper)

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from imitate.core import tree
 from imitate.core.actions import action_mask, unmasked, width
 from imitate.core.config import check, checked
 from imitate.core.noise import Stream
+from imitate.core.parts import Parts
 from imitate.core.types import Memory, Obs, Source, fold, unfold
-from imitate.distributions.actions import Distribution, decide
+from imitate.distributions.actions import Distribution, TanhNormal, decide
 from imitate.nets import dense, saving
 from imitate.nets.action_heads import CategoricalHead, action_head, linear_of
 from imitate.nets.body import Body
@@ -122,11 +122,13 @@ class Actor(nn.Module):
             scaled=architecture.scaled,
             init=init,
         )
+        self.noise = width(action)
+        self.to(init.device)
         # Where nothing but affine maps follow on each other they are one operation: weight, bias, weight, …
         chained = network is None and self.body.flat
         self._chain = [*self.body.chain, *linear_of(self.head).parameters()] if chained else []
-        self.noise = width(action)
-        self.to(init.device)
+        self._logits = isinstance(self.head, CategoricalHead) and unmasked(observation) is observation
+        self._parts = Parts([self])
 
     @property
     def device(self) -> torch.device:
@@ -149,12 +151,7 @@ class Actor(nn.Module):
 
         Whatever a subclass, a hook or a parametrisation changes, only autograd sees.
         """
-        exact = type(self) is Actor and type(self.body) is Body and type(self.head) is CategoricalHead
-        changed = any(
-            module._forward_hooks or module._forward_pre_hooks or is_parametrized(module) for module in self.modules()
-        )
-        known = self.body.activation in dense.FUSED and action_mask_free(self.observation)
-        return exact and bool(self._chain) and known and not changed and all(p.requires_grad for p in self._chain)
+        return self._logits and dense.written(self, Actor, self._parts, self._chain, self.body.activation)
 
     def memory(self, *shape: int) -> Memory:
         """Nothing remembered; None without a memory."""
@@ -170,7 +167,7 @@ class Actor(nn.Module):
 
     def on_features(self, x: Any, mask: Tensor | None = None) -> Distribution:
         """The distribution at prepared observations [M, B, ...], of what a mask [M, B, choices] admits."""
-        if self._chain:
+        if self._chain and self._parts.untouched():
             return self.head.of(dense.dense(x, self._chain, self.body.activation), mask)
         if self.network is not None:
             # A copy, for a network of the user's may work in place, and this may be what a source collected.
@@ -201,11 +198,19 @@ class Actor(nn.Module):
         return self.head.of(out, mask), memories
 
     def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
-        """Draw an action from uniforms [M, N, noise]; take the mode without them."""
-        if not self.recurrent:
-            return decide(self.distribution(obs), noise), None, {}
-        features, memory = self.body(self.prepare(obs), memory)
-        return decide(self.head.of(linear_of(self.head)(features), action_mask(obs)), noise), memory, {}
+        """Draw an action from uniforms [M, N, noise]; take the mode without them.
+
+        With a squashed action goes its `draw` before the tanh [M, N, A], by which alone its density can be told.
+        """
+        if self.recurrent:
+            features, memory = self.body(self.prepare(obs), memory)
+            distribution: Distribution = self.head.of(linear_of(self.head)(features), action_mask(obs))
+        else:
+            distribution, memory = self.distribution(obs), None
+        if noise is None or not isinstance(distribution, TanhNormal):
+            return decide(distribution, noise), memory, {}
+        action, draw = distribution.sample_and_draw(noise)
+        return action, memory, {"draw": draw}
 
     def outputs(self, x: Tensor) -> list[Tensor]:
         """What each layer of a `plain` actor makes of prepared observations, for `gradients`; the last are logits."""
@@ -231,11 +236,6 @@ class Actor(nn.Module):
     def save(self, directory: Path | str) -> None:
         """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
         saving.write(self, directory, custom_network=self.network is not None)
-
-
-def action_mask_free(observation: Space) -> bool:
-    """Whether observations of a space carry no mask."""
-    return unmasked(observation) is observation
 
 
 @checked

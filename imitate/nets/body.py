@@ -16,6 +16,7 @@ from imitate.core import tree
 from imitate.core.actions import observed, unmasked
 from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.parts import Parts
 from imitate.core.types import Memory, Obs, fold, unfold
 from imitate.nets import dense
 from imitate.nets.convolution import Convolutions
@@ -112,8 +113,9 @@ class Body(nn.Module):
         if lstm:
             self.cell = LSTM(members, widths[-1], lstm, init=init)
         self.width = gru or lstm or widths[-1]
-        self.chain = list(self.layers.parameters())  # weight, bias, weight, …; walking the modules costs a layer
         self.to(init.device)
+        self.chain = list(self.layers.parameters())  # weight, bias, weight, …; walking the modules costs a layer
+        self._layers = Parts([self.layers])
 
     @property
     def flat(self) -> bool:
@@ -137,9 +139,11 @@ class Body(nn.Module):
             if self.image_layers:
                 seen = [torch.relu(layer(each)) for layer, each in zip(self.image_layers, seen, strict=True)]
             x = seen[0] if self.inputs.one_image else torch.cat([x[0], *seen], -1)
-        if not self.chain:
-            return cast(Tensor, x)
-        return self.activation(dense.dense(x, self.chain, self.activation))
+        if self.chain and self._layers.untouched():
+            return self.activation(dense.dense(x, self.chain, self.activation))
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return cast(Tensor, x)
 
     def memory(self, *shape: int) -> Memory:
         """Nothing remembered, for decisions of the shape (M, B); None without a memory."""

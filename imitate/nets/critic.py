@@ -16,6 +16,7 @@ from imitate.core import tree
 from imitate.core.actions import observed, unit, unmasked
 from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.parts import Parts
 from imitate.core.spec import Spec
 from imitate.core.types import Memory, Obs, fold, unfold
 from imitate.nets import dense
@@ -60,14 +61,14 @@ class Critic(nn.Module):
         admit_network(lambda init: shape(init=init), members, init, sizes)
         self.body = Body(observation, members, hidden=hidden, activation=activation, init=init, gru=gru, lstm=lstm)
         self.value = Linear(members, self.body.width, 1, init=init, gain=1.0)
-        self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
         self.to(init.device)
+        self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
+        self._parts = Parts([self])
 
     @property
     def plain(self) -> bool:
         """Whether `gradients` knows the gradient."""
-        known = type(self) is Critic and self.body.activation in dense.FUSED
-        return known and bool(self._chain) and all(p.requires_grad for p in self._chain)
+        return dense.written(self, Critic, self._parts, self._chain, self.body.activation)
 
     @property
     def recurrent(self) -> bool:
@@ -80,7 +81,7 @@ class Critic(nn.Module):
 
     def forward(self, x: Any, memory: Memory = None) -> Tensor:
         """Values [M, B] of prepared observations, with the memory before them if there is one."""
-        if self._chain:
+        if self._chain and self._parts.untouched():
             return dense.dense(x, self._chain, self.body.activation).squeeze(-1)
         return cast(Tensor, self.value(self.body(x, memory)[0])).squeeze(-1)
 
@@ -146,20 +147,21 @@ class ActionValue(nn.Module):
         both = Tuple((unmasked(observation), Box(centre.shape)))
         self.body = Body(both, members * critics, hidden=hidden, activation=activation, init=init, spread=True)
         self.value = Linear(members * critics, self.body.width, 1, init=init).spread(init)
-        self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
         self.to(init.device)
+        self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
+        self._parts = Parts([self])
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
         """Values [M, B, K] of actions [M, B, A] at observations [M, B, ...]."""
         x = self._prepare(obs, action)
-        if self._chain:
+        if self._chain and self._parts.untouched():
             return self._each(dense.dense(x, self._chain, self.body.activation))
         return self._each(cast(Tensor, self.value(self.body(x)[0])))
 
     def of_action(self, obs: Obs, action: Tensor) -> Tensor:
         """The same, for gradients in the action alone: none of the parameters' is computed."""
-        if not self._chain:
-            return self.forward(obs, action)
+        if not (self._chain and self._parts.untouched()):
+            return cast(Tensor, self(obs, action))
         frozen = [p.detach() for p in self._chain]
         return self._each(dense.dense(self._prepare(obs, action), frozen, self.body.activation))
 

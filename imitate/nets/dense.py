@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from imitate.core.parts import Parts
 from imitate_envs.base import constant
 
-__all__ = ["FUSED", "affine", "dense", "gradients", "outputs"]
+__all__ = ["FUSED", "affine", "dense", "gradients", "outputs", "written"]
 
 Activate = Callable[[Tensor, Tensor, Tensor], Tensor]
 Derivative = Callable[[Tensor, Tensor, Tensor], None]
@@ -115,6 +116,32 @@ def gradients(
             derivative(grad, x, grad)
     by_input = torch.bmm(grad, weights[0].mT) if wrt_input else None
     return by_parameter[::-1], by_input
+
+
+def written(
+    module: nn.Module,
+    kind: type[nn.Module],
+    parts: Parts,
+    parameters: Sequence[Tensor],
+    activation: Callable[[Tensor], Tensor],
+) -> bool:
+    """Whether a module is a chain and nothing else, so that `gradients` is its gradient.
+
+    Args:
+        module: The module.
+        kind: The class that knows the gradient; subclasses and objects with methods of their own may compute anything.
+        parts: What the module was made of.
+        parameters: Of its chain, all of which must learn; a hook on one changes its gradient.
+        activation: Of its chain.
+    """
+    return (
+        type(module) is kind
+        and activation in FUSED
+        and len(parameters) > 0
+        and all(p.requires_grad and not p._backward_hooks for p in parameters)
+        and parts.untouched()
+        and vars(module).keys().isdisjoint(vars(kind))
+    )
 
 
 class _Dense(torch.autograd.Function):

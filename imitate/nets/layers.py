@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from imitate.core.config import checked
 from imitate.core.noise import Stream, integers
+from imitate.core.parts import Parts
 from imitate.core.room import admit
 from imitate.nets import dense
 from imitate.nets.convolution import orthogonal
@@ -111,23 +112,15 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList([*layers, Linear(members, widths[-1], outputs, init=init, gain=last_gain)])
         self.activation = ACTIVATIONS[activation]
         self._chain = list(self.parameters())  # weight, bias, weight, …; walking the modules costs as much as a layer
+        self._parts = Parts([self.layers])
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of each member on its own batch."""
-        return dense.dense(x, self._chain, self.activation)
-
-    @property
-    def plain(self) -> bool:
-        """Whether `gradients` knows the gradient: the activation is one of `dense.FUSED`, and nothing is frozen."""
-        return self.activation in dense.FUSED and all(p.requires_grad for p in self._chain)
-
-    def outputs(self, x: Tensor) -> list[Tensor]:
-        """The input and what each layer makes of it, for `gradients`; the activation must be one of `dense.FUSED`."""
-        return dense.outputs(x, self._chain, self.activation)
-
-    def gradients(self, found: list[Tensor], grad: Tensor) -> list[Tensor]:
-        """Gradients of all parameters in their order, given what `outputs` found and that of the last output."""
-        return dense.gradients(found, self._chain[::2], grad, self.activation)[0]
+        if self._parts.untouched():
+            return dense.dense(x, self._chain, self.activation)
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return cast(Tensor, self.layers[-1](x))
 
 
 class RunningNorm(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from imitate.core.actions import action_mask, unmasked
 from imitate.core.config import check, checked
 from imitate.core.noise import Stream
+from imitate.core.parts import Parts
 from imitate.core.types import Obs
 from imitate.distributions.actions import Categorical, decide
 from imitate.distributions.returns import EnsembleReturn, ExpectedReturn, QuantileReturn, ReturnDistribution
@@ -123,15 +124,16 @@ class QNetwork(nn.Module):
             noisy=architecture.noisy,
             init=init,
         )
-        # Where nothing but affine maps follow on each other they are one operation: weight, bias, weight, …
-        chained = self.body.flat and self.head.affine
-        self._chain = [*self.body.chain, *self.head.parameters()] if chained else []
         self.prior = None
         if isinstance(architecture.head, Ensemble) and architecture.head.prior > 0:
             head = Ensemble(architecture.head.count)
             alike = replace(architecture, head=head, dueling=False, noisy=False, normalise=False)
             self.prior = QNetwork(observation, action, members, alike, init).requires_grad_(False)
         self.to(init.device)
+        # Where nothing but affine maps follow on each other they are one operation: weight, bias, weight, …
+        chained = self.body.flat and self.head.affine
+        self._chain = [*self.body.chain, *self.head.parameters()] if chained else []
+        self._parts = Parts([self])
 
     @property
     def estimators(self) -> Sequence[nn.Module]:
@@ -159,8 +161,8 @@ class QNetwork(nn.Module):
     @property
     def plain(self) -> bool:
         """Whether `returns_and_gradients` knows the gradient: multilayer perceptrons for means and quantiles."""
-        known = isinstance(self.architecture.head, Scalar | Quantiles) and self.body.activation in dense.FUSED
-        return known and type(self) is QNetwork and bool(self._chain) and all(p.requires_grad for p in self._chain)
+        known = isinstance(self.architecture.head, Scalar | Quantiles)
+        return known and dense.written(self, QNetwork, self._parts, self._chain, self.body.activation)
 
     def observe(self, obs: Obs) -> None:
         """Let the normaliser, if there is one, learn from observations [M, B, ...]."""
@@ -183,7 +185,7 @@ class QNetwork(nn.Module):
 
     def _learnt(self, x: Any, noise: Tensor | None) -> ReturnDistribution:
         """What the weights say at prepared observations."""
-        if self._chain:
+        if self._chain and self._parts.untouched():
             out = dense.dense(x, self._chain, self.body.activation)
             return cast(FixedHead, self.head.kind).returns(out.unflatten(-1, (self.head.actions, -1)), self.head.points)
         return cast(ReturnDistribution, self.head(self.body(x)[0], noise))

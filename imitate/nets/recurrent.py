@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.parts import Parts
 from imitate.core.types import fold, unfold
 from imitate.nets.layers import Linear
 from imitate.nets.measure import admit_network
@@ -46,6 +47,7 @@ class GRU(nn.Module):
         self.hidden = hidden
         self.inward = _gates(3, members, inputs, hidden, init)
         self.recurrent = _gates(3, members, hidden, hidden, init)
+        self._parts = Parts([self.recurrent])
 
     def memory(self, *shape: int) -> Tensor:
         """Nothing remembered: zeros [M, B, H]."""
@@ -65,6 +67,12 @@ class GRU(nn.Module):
             starts: Where an episode begins, [T, M, B] (bool): there the memory is zero before the step.
         """
         inward = unfold(self.inward(fold(x)), len(x))  # one product for all steps
+        if not self._parts.untouched():
+            states = []
+            for t, gates in enumerate(inward):
+                h = self.step(gates, h if starts is None else h.masked_fill(starts[t].unsqueeze(-1), 0.0))
+                states.append(h)
+            return torch.stack(states)
         goes_on = torch.ones_like(h[..., :1]).expand(len(x), -1, -1, -1) if starts is None else ~starts.unsqueeze(-1)
         recurrent = self.recurrent
         parts = inward, h, recurrent.weight, recurrent.bias, goes_on.to(h)

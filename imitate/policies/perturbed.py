@@ -42,4 +42,5 @@ class Perturbed:
             return self.policy.act(obs, None, memory)
         own, extra = noise.split([self.policy.noise, self.width], dim=-1)
         action, memory, extras = self.policy.act(obs, own, memory)
+        extras.pop("draw", None)  # of the action before it was displaced
         return action + self.scale.reshape(-1, 1, 1) * normal(extra), memory, extras

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -112,7 +113,7 @@ class Discriminator:
 
     def _pair(self, own: Examples) -> _Pair:
         members, size = own.action.shape[:2]
-        index = integers(size, self.stream.uniform(members, self.config.batch_size))
+        index = integers(size, self.stream.uniform(members, self.config.batch_size, dtype=torch.float64))
         return _Pair(self.data.sample(self.config.batch_size), own.at(index))
 
     def _loss(self, pair: _Pair) -> tuple[Tensor, Metrics]:

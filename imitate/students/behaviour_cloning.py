@@ -160,11 +160,13 @@ def imitator(
         error, spread = loss(distribution, batch.action), distribution.entropy()
         return (error - weight * spread).mean(1), {"error": error.detach(), "entropy": spread.detach()}
 
-    def gradient(batch: Examples) -> tuple[Tensor, Metrics, list[Tensor]]:
+    def gradient(batch: Examples) -> tuple[Tensor, Metrics, list[Tensor]] | None:
+        if not student.plain:
+            return None
         found = student.outputs(student.prepare(batch.obs))
         error, spread, grad = categorical_likelihood(found[-1], batch.action, weight)
         grads = student.gradients(found, grad / error.shape[1])
         return error - weight * spread, {"error": error, "entropy": spread}, grads
 
-    known = student.plain and loss is negative_log_likelihood
-    return Learner([student], objective, gradient=gradient if known else None, lr=lr, weight_decay=weight_decay)
+    known = gradient if loss is negative_log_likelihood else None
+    return Learner([student], objective, gradient=known, lr=lr, weight_decay=weight_decay)

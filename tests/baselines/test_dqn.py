@@ -214,3 +214,43 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=f"{name}: .*, not {value}"):
             make(**{name: value})
+
+
+class Broken:
+    """A reward of one environment of member 1 that is no number, once."""
+
+    def __init__(self, value):
+        self.value, self.calls = value, 0
+
+    def __call__(self, rollout):
+        self.calls += 1
+        reward = rollout.reward.clone()
+        if self.calls == 6:
+            reward[1, 1, 0] = self.value
+        return reward
+
+    def learn(self, rollout):
+        return {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_ends_the_run_with_its_member(kind, value):
+    """By the message about the loss, and by no index that was made of it."""
+    options, head = KINDS[kind]
+    source = imitate.core.wrappers.Relabelled(imitate.make("CartPole-v1", num_envs=2, members=2), Broken(value))
+    algorithm = DQN(source, DQNConfig(**{**SMALL, "steps": 400, **options}), head=head)
+    reports = imitate.run(algorithm, report_every=8)
+    with pytest.raises(FloatingPointError, match=r"\(member 1\)"):
+        list(reports)
+
+
+def test_replaced_priorities_are_counted():
+    algorithm = make("all")
+    for _ in range(3):
+        algorithm.step()
+    assert algorithm.step()["unknown_priorities"].tolist() == [0, 0]
+    algorithm.replay.reward[1] = float("nan")
+    well, sick = algorithm.step()["unknown_priorities"].tolist()
+    assert well == 0 and 1 <= sick <= 8
+    assert "unknown_priorities" not in make("dqn").step()

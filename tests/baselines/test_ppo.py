@@ -4,12 +4,13 @@ import math
 import pytest
 import torch
 
+import imitate
 from imitate.baselines import PPO, PPOConfig
 from imitate.baselines.ppo import RewardScale
 from imitate.core import checkpoint, rollout, tree
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
-from imitate.core.types import Stateful
+from imitate.core.types import Rollout, Stateful
 from imitate.nets import policy as make_policy
 from imitate.policies import Greedy
 from tests import oracles
@@ -125,6 +126,30 @@ def test_minibatches_are_a_permutation_of_each_member():
     assert not torch.equal(*orders)
 
 
+@pytest.mark.parametrize("gru", [0, 4])
+def test_a_squashed_policy_learns_from_its_draws(gru):
+    """Of an action on a bound alone nobody can say how likely it was: by its draw the ratio is exact."""
+    config = dataclasses.replace(SMALL, squash=True, gru=gru, hidden=(8,))
+    mine = ppo(Reach(), config=config)
+
+    def set_(*outputs):  # loc and log scale: nearly all draws are squashed to a bound
+        with torch.no_grad():
+            mine.policy.head.linear.bias.copy_(torch.tensor(outputs))
+
+    def before_the_tanh():
+        said, _ = mine._evaluate(batch)
+        return torch.distributions.Normal(said.loc.double(), said.scale.double()).log_prob(batch.draw.double()).sum(-1)
+
+    set_(9.0, 9.0, 2.0, 2.0)
+    rollout = mine.source.collect(mine.policy, config.rollout)
+    assert (rollout.action == rollout.action.amax((0, 1, 2))).float().mean() > 0.3
+    batch, _ = mine._prepare(rollout)
+    then = before_the_tanh()
+    set_(8.0, 8.0, 1.5, 1.5)
+    now, metrics = before_the_tanh(), mine._loss(batch)[1]
+    torch.testing.assert_close(metrics["log_ratio"].double(), now - then, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("entropy", [0.0, 0.02])
 def test_the_gradient_written_out_is_that_of_autograd(activation, entropy):
@@ -148,16 +173,21 @@ def test_the_gradient_written_out_is_that_of_autograd(activation, entropy):
 
 
 def test_other_networks_and_actions_go_by_autograd():
-    assert ppo().learner.gradient is not None
-    assert ppo(config=dataclasses.replace(SMALL, activation="elu")).learner.gradient is None
-    assert ppo(Reach()).learner.gradient is None
+    def written(one):
+        batch, _ = one._prepare(one.source.collect(one.policy, 8))
+        with torch.no_grad():
+            return one._gradient(one._minibatches(batch)[0]) is not None
+
+    assert written(ppo())
+    assert not written(ppo(config=dataclasses.replace(SMALL, activation="elu")))
+    assert not written(ppo(Reach()))
     given = ppo().policy  # its activation is fused, that of the critic beside it is not
     mixed = ppo(config=dataclasses.replace(SMALL, activation="elu"), policy=given)
-    assert mixed.learner.gradient is None
+    assert not written(mixed)
     given = ppo().policy
     given.body.layers[0].weight.requires_grad_(False)
     frozen = ppo(policy=given)
-    assert frozen.learner.gradient is None
+    assert not written(frozen)
     before = given.body.layers[0].weight.clone()
     for one in (mixed, frozen):
         assert one.step()["loss"].isfinite().all()
@@ -426,14 +456,39 @@ def test_reward_scale_is_vecnormalize_over_rollouts():
     for i in range(3):
         generator = torch.Generator().manual_seed(i)
         reward = torch.randn(5, 2, 4, generator=generator) * torch.tensor([1.0, 100.0]).reshape(2, 1)
-        done = torch.rand(5, 2, 4, generator=generator) < 0.3
+        starts = torch.rand(5, 2, 4, generator=generator) < 0.3
         for t in range(5):
-            running = 0.9 * running + reward[t]
+            running = 0.9 * running * ~starts[t] + reward[t]
             returns.append(running)
-            running = running * ~done[t]
-        found = scale(reward, done)
+        nothing = torch.zeros_like(starts)
+        found = scale(Rollout(reward, reward, reward, reward, nothing, nothing, starts=starts))
         std = torch.stack(returns).transpose(0, 1).flatten(1).std(1, correction=0)
         torch.testing.assert_close(found, (reward / std.reshape(2, 1)).clamp(-10, 10), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gru", [0, 4])
+def test_a_resume_in_new_episodes_joins_no_two_of_them(gru):
+    """Gymnasium's environments begin anew: returns under way and memories are those of the new episodes alone."""
+    config = dataclasses.replace(FULL, gru=gru, normalise_obs=False)
+
+    def fresh():
+        return PPO(imitate.make("CartPole-v1", num_envs=4, members=2, native=False), config)
+
+    first = fresh()
+    first.step()
+    state = checkpoint.state_of(first)
+    assert first.reward_scale.so_far.abs().min() > 0  # an episode was under way everywhere
+    resumed, cut = fresh(), fresh()
+    for one in (resumed, cut):
+        checkpoint.load_state(one, tree.map(torch.clone, state))
+    cut.reward_scale.so_far.zero_()
+    if gru:
+        assert cut.critic_memory.tree.any()
+        cut.critic_memory.tree = torch.zeros_like(cut.critic_memory.tree)
+    for _ in range(2):
+        resumed.step()
+        cut.step()
+    assert equal(resumed, cut)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,35 @@ class OneArray(gymnasium.Env):
         return self.o, 1.0, False, bool(self.o[0] >= 3), {}
 
 
+class OneOfEach(gymnasium.Env):
+    """Gives the same arrays every time, for the observation, the mask, the reward and the ends."""
+
+    observation_space, action_space = spaces.Dict({"x": BOX}), spaces.Discrete(3)
+
+    def __init__(self, mask=True):
+        self.obs = {"x": np.zeros(1, np.float32)}
+        self.info = {"action_mask": [1, 1, 1]} if mask else {}
+        self.reward, self.over = np.zeros(()), np.zeros((), np.bool_)
+
+    def show(self, t):
+        self.obs["x"][:] = t
+        self.reward[...] = t
+        self.over[...] = t >= 3
+        if self.info:
+            self.info["action_mask"][:] = mask_at(t).astype(int).tolist()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        self.show(0)
+        return self.obs, self.info
+
+    def step(self, action):
+        self.t += 1
+        self.show(self.t)
+        return self.obs, self.reward, self.over, np.False_, self.info
+
+
 class Preallocated(VectorEnv):
     """`final_obs` is right when step returns; its memory is used again at the next end."""
 

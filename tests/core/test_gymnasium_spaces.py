@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from imitate.core import tree
 from imitate.core.gymnasium import GymnasiumSource
+from imitate.core.workers import Workers
 from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
-from tests.core.gymnasium_envs import BOX, NESTED, ZERO, Always, OneArray, Preallocated, Show, nested, together, vector
+from tests.core.gymnasium_envs import (
+    BOX,
+    NESTED,
+    ZERO,
+    Always,
+    OneArray,
+    OneOfEach,
+    Preallocated,
+    Show,
+    mask_at,
+    nested,
+    together,
+    vector,
+)
+
+SAME_STEP = AutoresetMode.SAME_STEP
 
 
 @pytest.mark.parametrize("build", [vector, together], ids=["each", "together"])
@@ -177,7 +196,19 @@ class Borrowed(Show):
         return self.shared
 
 
-@pytest.mark.parametrize("make", [Preallocated, lambda: vector(OneArray, 2)], ids=["VectorEnv", "one array"])
+HANDS_OVER = {
+    "VectorEnv": Preallocated,
+    "one array": lambda n=2: vector(OneArray, n),
+    "one array behind a wrapper": lambda n=2: together(OneArray, n),
+    "one array in a vector of another class": lambda n=2: Vector([OneArray] * n, autoreset_mode=SAME_STEP),
+}
+
+
+class Vector(SyncVectorEnv):
+    pass
+
+
+@pytest.mark.parametrize("make", HANDS_OVER.values(), ids=HANDS_OVER)
 def test_what_is_handed_over_is_copied(make):
     source = GymnasiumSource(make())
     seen = source.collect(Always(ZERO), 7)
@@ -196,7 +227,52 @@ def test_environments_may_share_an_array():
     assert seen.next_obs[:, 0, :, 0].T.tolist() == [[11, 12, 13] * 2, [21, 22, 23] * 2]
 
 
-@pytest.mark.parametrize("build", [lambda n: vector(OneArray, n), Preallocated], ids=["one array", "VectorEnv"])
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("build", [vector, together, lambda make_one, n: Workers([make_one] * n, 60.0)])
+def test_all_of_it_is_copied(build, mask):
+    """Rewards, ends and masks too, in dicts and lists; each step shows its number everywhere."""
+    make = partial(build, partial(OneOfEach, mask))
+    source = GymnasiumSource(make(2), make_envs=make)
+    seen = source.collect(Always(ZERO), 8)
+    obs, next_obs = (each["observation"] if mask else each for each in (seen.obs, seen.next_obs))
+    assert obs["x"][:, 0, 1, 0].tolist() == [0, 1, 2] * 2 + [0, 1]
+    assert next_obs["x"][:, 0, 1, 0].tolist() == seen.reward[:, 0, 1].tolist() == [1, 2, 3] * 2 + [1, 2]
+    assert seen.terminated[:, 0, 1].tolist() == [False, False, True] * 2 + [False] * 2
+    if mask:
+        masks = [mask_at(t).astype(int).tolist() for t in range(4)]
+        assert seen.obs["action_mask"][:, 0, 1].tolist() == masks[:3] * 2 + masks[:2]
+        assert seen.next_obs["action_mask"][:, 0, 1].tolist() == masks[1:] * 2 + masks[1:3]
+    assert source.play(Always(ZERO), 2, 0).tolist() == [[6.0, 6.0]]
+    source.close()
+
+
+class Reset(Preallocated):
+    """Uses its memory again as soon as it is asked anything more, rewards and ends too."""
+
+    def reset(self, **options):
+        self.masks = np.ones((2, 2), np.int8)
+        return super().reset()[0], {"action_mask": self.masks}
+
+    def step(self, actions):
+        obs, reward, terminated, truncated, infos = super().step(actions)
+        self.given = reward, terminated, truncated
+        return obs, reward, terminated, truncated, infos
+
+    def action_masks(self):
+        for each in (self.x, *getattr(self, "given", ())):
+            each[...] = 9
+        return np.ones((2, 2), np.bool_)
+
+
+def test_what_is_asked_later_does_not_change_what_was_given():
+    source = GymnasiumSource(Reset())
+    seen = source.collect(Always(ZERO), 1)
+    assert seen.obs["observation"].flatten().tolist() == [0, 0]
+    assert seen.next_obs["observation"].flatten().tolist() == [1, 1]
+    assert seen.reward.flatten().tolist() == [1, 1] and not seen.done.any()
+
+
+@pytest.mark.parametrize("build", HANDS_OVER.values(), ids=HANDS_OVER)
 def test_what_is_shown_in_a_play_is_copied(build):
     policy = Always(ZERO)
     assert GymnasiumSource(build(2), make_envs=build).play(policy, 2, 0).tolist() == [[3.0, 3.0]]

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from imitate.core import tree
 from imitate.core.learner import Learner, per_member
@@ -375,21 +376,56 @@ def test_a_learner_of_more_modules_takes_the_parameters_over():
         alone(batch())
 
 
-@pytest.mark.parametrize("move", [lambda module: module.double(), lambda module: module.to(torch.float64).float()])
-def test_a_learner_whose_parameters_were_moved_says_so(move):
+def zero_(x):
+    return nn.Parameter(torch.zeros_like(x))
+
+
+CHANGES = {
+    "another type": lambda m: m.double(),
+    "another type and back": lambda m: m.to(torch.float64).float(),
+    "another device": lambda m: m.to("meta"),
+    "its memory": lambda m: setattr(m.layers[0].weight, "data", m.layers[0].weight.detach().clone()),
+    "assigned": lambda m: setattr(m.layers[0], "weight", zero_(m.layers[0].weight)),
+    "assigned by a file": lambda m: m.load_state_dict(population(seed=9).state_dict(), assign=True),
+    "another layer": lambda m: m.layers.__setitem__(1, population(seed=9).layers[1]),
+    "one more": lambda m: m.register_parameter("more", nn.Parameter(torch.zeros(M, 1))),
+    "one more layer": lambda m: m.layers.append(population().layers[1]),
+    "one less": lambda m: delattr(m.layers[0], "bias"),
+    "one switched off": lambda m: setattr(m.layers[0], "bias", None),
+    "frozen": lambda m: m.layers[0].requires_grad_(False),
+    "thawed": lambda m: m.layers[1].bias.requires_grad_(True),
+    "parametrised": lambda m: parametrize.register_parametrization(m.layers[0], "weight", nn.Tanh()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("written", [False, True])
+def test_a_learner_whose_parameters_were_changed_says_so(change, written):
     module = population()
-    learner = Learner([module], regression(module), lr=0.1)
+    module.layers[1].bias.requires_grad_(False)
+
+    def gradient(data):
+        return torch.zeros(M), {}, [torch.zeros_like(p) for p in learner.parameters]
+
+    learner = Learner([module], regression(module), gradient=gradient if written else None, lr=0.1)
     learner(batch())
-    learner.loss = lambda data: pytest.fail("it went on")
-    move(module)
+    learner.loss = learner.gradient = lambda data: pytest.fail("it went on")
+    change(module)
     with pytest.raises(RuntimeError, match=MOVED):
         learner(batch())
+
+
+def test_a_copy_of_a_learner_has_no_parameters_to_move():
+    module = population()
+    copied = copy.deepcopy(Learner([module], regression(module), lr=0.1))
+    with pytest.raises(RuntimeError, match=MOVED):
+        copied(batch())
 
 
 def test_what_leaves_parameters_in_place_is_no_move():
     module = population()
     learner = Learner([module], regression(module), lr=0.1)
-    module.to("cpu").float().requires_grad_(True)
+    module.to("cpu").float().requires_grad_(True).eval().share_memory()
     module.load_state_dict(population(seed=9).state_dict())
     before = flat(module).detach().clone()
     learner(batch())

@@ -131,6 +131,34 @@ def test_integers_stay_below_their_bound(bound):
     assert bound * LAST - 1 < int(drawn[1]) < bound
 
 
+def first_of_each(bound, bits):
+    """The first uniform of so many bits, as a whole number, that belongs to each integer below a bound."""
+    return torch.tensor([-(-(i * 2**bits) // bound) for i in range(1, bound)])
+
+
+def test_every_integer_has_as_many_uniforms_as_any_other():
+    """`integers` rises with its uniform: where it goes from one number to the next tells how many each of them has.
+
+    By 24 bits some of a million have 6 % more than others, and some of ten million twice as many; by 53 bits none has.
+    """
+    bound = 1_000_003
+    few = first_of_each(bound, 24)
+    assert torch.equal(integers(bound, few.double() * 2.0**-24), torch.arange(1, bound))
+    assert torch.equal(integers(bound, (few - 1).double() * 2.0**-24), torch.arange(bound - 1))
+    assert set(few.diff().tolist()) == {16, 17}
+    many = first_of_each(bound, 53)
+    # The product is rounded to 2⁻³³, which is the step of the uniforms: one to either side.
+    assert torch.equal(integers(bound, (many + 1).double() * 2.0**-53), torch.arange(1, bound))
+    assert torch.equal(integers(bound, (many - 2).double() * 2.0**-53), torch.arange(bound - 1))
+    assert (many.diff().double() * bound / 2**53 - 1).abs().max() + 4 * bound / 2**53 < 1e-9
+
+
+def test_a_stream_draws_integers_by_53_bits():
+    uniform = Stream(0, "replay").uniform(4_000, dtype=torch.float64)
+    low = integers(2**53, uniform) % 64  # what 24 bits would leave at 0
+    assert scipy.stats.chisquare(low.bincount(minlength=64).numpy()).pvalue > 0.001
+
+
 def test_integers_are_uniform_and_take_a_bound_each():
     assert integers(4, grid(400)).bincount().tolist() == [100] * 4
     assert integers(torch.tensor([[2], [10]]), torch.tensor([[0.6], [0.6]])).tolist() == [[1], [6]]

@@ -9,6 +9,7 @@ import torch
 from imitate.core import memory, tree
 from imitate.core.checkpoint import read, write
 from imitate.core.noise import Stream
+from imitate.core.priorities import blocks, search
 from imitate.core.sequence_replay import SequenceReplay
 from imitate.core.spec import Spec
 from imitate.core.types import Rollout
@@ -373,6 +374,105 @@ def test_no_window_joins_what_a_restarted_source_began_with_what_it_left():
             assert drawn.discount[m, b].item() == pytest.approx(float(GAMMA[m]) ** (last - t + 1))
             end = (5_000 if last > 3 else 0) + 100.0 * (last % 4) + 10 * m + n + 100
             assert drawn.next_obs[m, b].item() == end
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_no_window_joins_episodes_that_look_alike(alpha):
+    """A restarted source says that an episode starts, though what it shows is what the last one ended with."""
+    replay = replay_of(20, n_step=3, alpha=alpha)
+    alike = torch.zeros(4, M, N, 1)
+    never, starts = torch.zeros(4, M, N, dtype=torch.bool), torch.zeros(4, M, N, dtype=torch.bool)
+    starts[0] = True
+    for _ in range(2):
+        replay.add(Rollout(alike, alike[..., 0].long(), torch.ones(4, M, N), alike, never, never, starts=starts))
+    drawn = replay.sample(300)
+    steps = (3 - drawn.index // N % 4 + 1).clamp(max=3)  # to the end of a rollout
+    torch.testing.assert_close(drawn.discount, GAMMA.unsqueeze(1) ** steps)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 64])
+def test_drawing_is_finer_than_a_replay_is_large(num_envs):
+    """Each environment and each step of it is a draw of its own, by all bits of a float64."""
+    replay = replay_of(4, num_envs=num_envs)
+    handed = []
+
+    class Handed:
+        def uniform(self, *shape, dtype=torch.float32):
+            assert dtype == torch.float64
+            handed.append(Stream(len(handed), "replay").uniform(*shape, dtype=dtype))
+            return handed[-1]
+
+    replay.written.fill_(10)
+    replay.oldest.fill_(6)
+    replay.stream = Handed()
+    index = replay.sample(500).index
+    assert torch.equal(index % num_envs, (handed[0] * num_envs).long())
+    assert torch.equal(index // num_envs, 6 + (handed[1] * 4).long())
+
+
+UNKNOWN = (float("nan"), float("inf"), -float("inf"))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.6, 1.0, 9.0])
+def test_errors_that_are_no_numbers_are_replaced_and_counted(alpha):
+    replay = replay_of(200, alpha=alpha)
+    replay.add(rollout(0, 150))
+    index = torch.arange(8).expand(M, 8)
+    error = torch.tensor([[*UNKNOWN, 2.0, 0.0, -3.0, 1e-30, 3e38], [1.0] * 8])
+    assert replay.update_priorities(index, error).tolist() == [3, 0]
+    table = replay.priority[:, :8]
+    assert table.isfinite().all() and (table > 0).all()
+    assert (table[0, :3] == 1).all()  # the largest before, as of a new step
+    assert table[0, 4] <= table[0, 3] < table[0, 5] < table[0, 7]
+    for _ in range(3):
+        drawn = replay.sample(64, beta=1.0)
+        assert drawn.weight.isfinite().all() and drawn.weight.amax() == 1
+        assert (drawn.index < 150 * N).all() and (drawn.index >= 0).all()
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-38, 3e38])
+def test_priorities_of_one_extreme_are_all_drawn(error):
+    """Sums neither overflow nor vanish, however many there are, and none is drawn that is not there."""
+    replay = replay_of(400, alpha=20.0)
+    replay.add(rollout(0, 300))
+    everything = torch.arange(300 * N).expand(M, -1)
+    replay.update_priorities(everything, torch.full(everything.shape, error))
+    drawn = replay.sample(300 * N)
+    assert torch.equal(drawn.index, everything)  # one in each stratum
+    torch.testing.assert_close(drawn.weight, torch.ones_like(drawn.weight))
+
+
+@pytest.mark.parametrize("count", [1, 255, 257, 1000])
+def test_the_search_stays_inside_of_what_there_is(count):
+    """Also at a share of 1, which rounding makes of the last stratum, with nothing behind the last priority."""
+    table = blocks(1, 2_000)
+    table.flatten(1)[:, 100 : 100 + count] = 1e-30
+    place, priority = search(table, torch.tensor([[0.0, 0.5, 1 - 2**-53, 1.0]], dtype=torch.float64))
+    assert place[0, 0] == 100 and (place[0, 2:] == 99 + count).all()
+    assert (priority > 0).all()
+
+
+def test_a_state_with_priorities_that_are_no_numbers_is_refused():
+    replay = replay_of(8, alpha=0.5)
+    replay.add(rollout(0, 4))
+    state = tree.map(torch.clone, replay.state_dict())
+    state["priority"][0, 0] = float("nan")
+    with pytest.raises(RuntimeError, match="a priority is not finite"):
+        replay_of(8, alpha=0.5).load_state_dict(state)
+
+
+def test_memory_is_told_with_what_is_kept(monkeypatch):
+    replay = replay_of(8, keep=("dropped", "wide"))
+    before, seen = replay.bytes, rollout(0, 4)
+    seen = replace(seen, extras={**seen.extras, "wide": torch.zeros(4, M, N, 5, dtype=torch.float64)})
+    replay.add(seen)
+    assert replay.bytes - before == M * 8 * N * (4 + 5 * 8)
+    assert f"({replay.bytes / (M * 8 * N):,.0f} bytes each)" in str(replay)
+    monkeypatch.setattr(memory, "available", lambda device: before if device == torch.device("cpu") else None)
+    small = replay_of(8, keep=("wide",))
+    monkeypatch.setattr(memory, "available", lambda device: 100)
+    with pytest.raises(ValueError, match=r"^keep: 'wide' of 24 transitions of 2 members takes 0 MiB, but cpu has"):
+        small.add(seen)
 
 
 def test_memory_is_told_and_what_does_not_fit_is_refused(monkeypatch):

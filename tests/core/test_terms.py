@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,16 @@ def test_until_return_goes_on_where_it_was():
         second.watch(one)
     assert torch.equal(second(0), straight(0))
     assert not torch.equal(first(0), straight(0))
+
+
+def test_until_return_does_not_join_episodes_that_a_resume_cut():
+    reward, nothing = torch.ones(3, M, N), torch.zeros(3, M, N, dtype=torch.bool)
+    ends, starts = nothing.clone(), nothing.clone()
+    ends[-1] = starts[0] = True
+    schedule = UntilReturn(5.0, SPEC)
+    schedule.watch(rollout(reward, nothing))
+    schedule.watch(replace(rollout(reward, ends), starts=starts))
+    assert schedule.mean.tolist() == [3.0] * M
 
 
 def test_bad_until_return():
@@ -379,7 +390,7 @@ def test_dqn_learns_what_a_heavy_term_says():
     with torch.no_grad():
         teacher.head.linear.weight.mul_(100)
     mine, alone = dqn(terms=[Distil(teacher, 10.0)], lr=1e-2), dqn(lr=1e-2)
-    for _ in range(40):
+    for _ in range(80):
         mine.step(), alone.step()
     obs = torch.rand(M, 200, 2) - 0.5
     agrees = [

@@ -7,6 +7,7 @@ import torch.distributions as td
 
 from imitate.core import tree
 from imitate.distributions.actions import Categorical, Normal, TanhNormal
+from imitate.nets.action_heads import LOG_STD
 from tests.oracles import stream
 
 LOW, HIGH = torch.tensor([-1.0, -0.5], dtype=torch.float64), torch.tensor([3.0, 0.25], dtype=torch.float64)
@@ -109,15 +110,94 @@ def test_a_squashed_density_integrates_to_one_with_its_entropy_and_kl(row, dimen
     )
 
 
-@pytest.mark.parametrize(
-    ("scale", "tolerance"), [(1e-3, 1e-6), (0.5, 1e-4), (1.0, 1e-4), (2.0, 0.01), (math.e**2, 0.4)]
-)
-def test_entropy_of_a_squashed_gaussian_by_its_width(scale, tolerance):
-    """The quadrature is good where policies are, and still a few per cent at the largest width that one may have."""
-    d = squashed(scale=scale)
-    x = d.loc + d.scale * td.Normal(0, 1).icdf(grid(20_000)).reshape(-1, 1, 1)
-    slope = 2 * (math.log(2) - x - torch.nn.functional.softplus(-2 * x)) + ((HIGH - LOW) / 2).log()
-    torch.testing.assert_close(d.entropy(), d.base.entropy() + slope.mean(0).sum(-1), rtol=0, atol=tolerance)
+LEAST, MOST = (math.exp(bound) for bound in LOG_STD)
+LOCS = (-20.0, -9.0, -3.0, -1.0, -0.3, -1e-3, 0.0, 0.1, 0.7, 2.0, 4.5, 8.0, 20.0)
+
+
+def unit_box(scale, dtype):
+    """Squashed Gaussians [13, 1] in [-1, 1], of one scale and every loc."""
+    loc = torch.tensor(LOCS, dtype=dtype).unsqueeze(1)
+    low = -torch.ones_like(loc)
+    return TanhNormal(loc.requires_grad_(), torch.full_like(loc, scale).detach().requires_grad_(), low, -low)
+
+
+def log_slope(x):
+    return 2 * (math.log(2) - x - torch.nn.functional.softplus(-2 * x))
+
+
+@pytest.mark.parametrize("scale", [LEAST, 1e-4, 0.03, 0.3, 0.7499, 0.7501, 1.0, 1.7, 3.0, 4.0, MOST, 15.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.float32, 2e-5)])
+def test_entropy_of_a_squashed_gaussian_by_its_width(scale, dtype, tolerance):
+    """Against the trapezoidal rule, whose error is below 10⁻⁹ here, over all that a policy may have and beyond.
+
+    Float32 rounds numbers up to 64, and so a dimension by some 10⁻⁶.
+    """
+    d = unit_box(scale, dtype)
+    z = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
+    density = torch.exp(-0.5 * z.square())
+    exact = (log_slope(d.loc.double() + d.scale.double() * z) * density).sum(-1) / density.sum()
+    torch.testing.assert_close(d.entropy().double(), d.base.entropy().double() + exact, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.5, 1.0, 4.0, MOST])
+def test_density_of_ones_own_samples_is_exact(scale):
+    """However wide; also by the draw alone, when the sample has been rounded to a bound and stored."""
+    d = unit_box(scale, torch.float32)
+    noise = torch.linspace(0, 1 - 2**-24, 500).reshape(-1, 1, 1).expand(-1, len(LOCS), 1)
+    action, draw = d.sample_and_draw(noise)
+    x = draw.double()
+    exact = td.Normal(d.loc.double(), d.scale.double()).log_prob(x) - log_slope(x)
+    for found in (d.log_prob(action), d.log_prob_of_draw(draw), d.sample_and_log_prob(noise)[1]):
+        # Of a rounded x the log-density is off by |z|/scale times its rounding, beside that of its own digits.
+        error = 5.5 / scale * 2**-23 * x.abs() + 1e-5 * exact.abs() + 1e-4
+        assert ((found.double() - exact[..., 0]).abs() <= error[..., 0]).all()
+    assert (action.abs() == 1).any() == (scale > 0.9 or max(LOCS) + 5 * scale > 9)
+    assert torch.equal(d.sample(noise), action)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0, MOST])
+def test_density_of_an_action_from_elsewhere_is_as_good_as_it_says(scale):
+    d = unit_box(scale, torch.float32)
+    x = torch.linspace(-12, 12, 4_001, dtype=torch.float64).reshape(-1, 1, 1)
+    action = x.tanh().float().expand(-1, len(LOCS), 1)
+    base = td.Normal(d.loc.double(), d.scale.double())
+    exact = base.log_prob(x) - log_slope(x)
+    off = (d.log_prob(action).double() - exact[..., 0]).abs()
+    bound = 0.01 * ((x - d.loc).abs() / d.scale**2 + 2) + 0.5 * (0.01 / d.scale) ** 2 + 1e-4  # and of second order
+    assert (off <= bound[..., 0])[x.flatten().abs() <= 6.9].all()
+    edges = d.log_prob(torch.tensor([1 - 1e-6, 1.0, 1.5]).reshape(3, 1, 1).expand(-1, len(LOCS), 1))
+    edge = d.log_prob_of_draw(torch.full_like(d.loc, 0.5 * math.log(1e6)))
+    torch.testing.assert_close(edges, edge.expand(3, -1), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [LEAST, 1e-4, 0.5, 0.75, 1.0, MOST])
+def test_gradients_of_a_squashed_gaussian_are_finite(scale):
+    d = unit_box(scale, torch.float32)
+    other = unit_box(MOST if scale < 1 else LEAST, torch.float32)
+    noise = torch.tensor([0.0, 0.5, 1 - 2**-24]).reshape(-1, 1, 1).expand(-1, len(LOCS), 1)
+    action = d.sample(noise).detach()
+    found = {
+        "own": d.log_prob_of_draw(d.sample_and_draw(noise)[1].detach()),
+        "elsewhere": d.log_prob(torch.cat([action, 1.0 - action, torch.ones_like(action)])),
+        "sampled": d.sample_and_log_prob(noise)[1],
+        "action": d.sample(noise),
+        "mode": d.mode,
+        "entropy": d.entropy(),
+        "kl": d.kl(other) + other.kl(d),
+    }
+    for name, value in found.items():
+        assert value.isfinite().all(), name
+        leaves = [d.loc] if name == "mode" else [d.loc, d.scale]
+        assert all(g.isfinite().all() for g in torch.autograd.grad(value.sum(), leaves)), name
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.1, 0.7), (-3.3, 1e-3), (100.0, 100.7), (-1e6, 1e-6)])
+def test_a_squashed_action_is_never_beyond_a_bound(low, high):
+    loc = torch.linspace(-60, 60, 2_001).unsqueeze(1)
+    d = TanhNormal(loc, torch.ones_like(loc), torch.full_like(loc, low), torch.full_like(loc, high))
+    assert (d.mode >= d.low).all() and (d.mode <= d.high).all()
+    assert (d.mode.diff(dim=0) >= 0).all()
+    assert d.mode[0] == d.low[0] and d.mode[-1] == d.high[-1]
 
 
 @pytest.mark.parametrize("loc", [-30.0, 0.0, 30.0])
@@ -137,7 +217,7 @@ def test_log_prob_recovers_a_squashed_sample_in_float32():
     exact = td.Normal(d.loc.double(), d.scale.double()).log_prob(x.double()) - (
         2 * (math.log(2) - x.double() - torch.nn.functional.softplus(-2 * x.double())) + ((HIGH - LOW) / 2).log()
     )
-    torch.testing.assert_close(d.log_prob(d.sample(noise)).double(), exact.sum(-1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(d.log_prob(d.sample(noise).clone()).double(), exact.sum(-1), rtol=1e-3, atol=1e-3)
 
 
 def test_categorical_frequencies():

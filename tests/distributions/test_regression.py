@@ -83,3 +83,10 @@ def test_a_perfect_estimate_of_a_point_costs_nothing_and_more_targets_do_not_cou
     assert quantile_huber(values, tau, torch.full((1, 9), 2.0)).item() == 0
     target = torch.randn(1, 3)
     torch.testing.assert_close(quantile_huber(values, tau, target), quantile_huber(values, tau, target.repeat(1, 5)))
+
+
+def test_an_atom_that_is_no_number_spoils_its_own_row_alone():
+    """By a loss that is not finite the run then ends, and not by an index."""
+    atoms = torch.tensor([[0.0, float("nan")], [0.0, 1.0]])
+    found = categorical_projection(torch.full((2, 2), 0.5), atoms, SUPPORT)
+    assert found[0].isnan().any() and found[1].isfinite().all()

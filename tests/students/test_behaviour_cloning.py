@@ -123,7 +123,7 @@ def test_a_member_that_is_done_stays_what_it_would_be_alone(monkeypatch):
     """Members run out of patience at different times; the others go on, and do not change its best parameters."""
     place, data = source(Walk()), noisy(Walk(), episodes=6)
     config = BehaviourCloningConfig(
-        updates=400, batch_size=16, lr=(0.2, 0.05, 1e-3), validation=0.3, validate_every=4, patience=2
+        updates=400, batch_size=16, lr=(0.5, 0.02, 1e-2), validation=0.3, validate_every=4, patience=2
     )
     student = nets.policy(place, (16,))
     alone = [student.member(m) for m in range(M)]
@@ -252,7 +252,7 @@ def test_each_member_ends_with_its_best_parameters():
     place = source(Walk())
     student = nets.policy(place, (64,), activation="relu")
     config = BehaviourCloningConfig(
-        updates=300, batch_size=32, lr=(0.01, 0.03, 0.1), validation=0.3, validate_every=10, patience=100
+        updates=300, batch_size=32, lr=(0.008, 0.03, 0.1), validation=0.3, validate_every=5, patience=100
     )
     bc = BehaviourCloning(place, noisy(Walk(), episodes=6), student, config)
     errors, looks = [], []
@@ -266,7 +266,7 @@ def test_each_member_ends_with_its_best_parameters():
     while not bc.progress.finished:
         errors.append(bc.step()["held_out"])
     errors = torch.stack(errors)
-    assert len(errors) == 30
+    assert len(errors) == 60
     best = errors.argmin(0)
     for m in range(M):
         assert errors[-1, m] > errors[best[m], m] * 1.5, "it is to get worse"
