@@ -6,7 +6,8 @@ Letters: T time, M members, N environments of one member, B = M·N, E episodes, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from imitate.core import tree, vector_env
 from imitate.core.actions import choices
-from imitate.core.fleet import AnyVectorEnv, Fleet, fleet
+from imitate.core.fleet import AnyVectorEnv, Fleet, Step, fleet
 from imitate.core.noise import Stream
 from imitate.core.spec import Spec
 from imitate.core.translation import Actions, Observations
@@ -26,6 +27,7 @@ from imitate_envs.base import Dict, Space
 
 __all__ = ["GymnasiumSource"]
 
+Array = NDArray[Any]
 _WAVE = 32  # most environments of one member that play at once
 _BLOCK = 64  # steps whose noise `play` draws at once
 
@@ -144,11 +146,37 @@ class GymnasiumSource:
         """Show the beginning of episodes, whoever drove before."""
         self._last = self._observations.room(self.members, self.num_envs)
         self._fleet.show(self._observations, arrays(self._last))
+        self._require_finite(arrays(self._last))
         self._starts = torch.ones(self.members, self.num_envs, dtype=torch.bool, device=self.device)
         self._driver: Policy | None = None
         self._memory: Memory = None
 
-    def _inward(self, array: NDArray[Any]) -> Tensor:
+    def _require_finite(self, obs: Sequence[Array], step: Step | None = None) -> None:
+        """Refuse what is not finite before anybody acts on it, learns from it or keeps it.
+
+        Args:
+            obs: Leaves of what the environments show, [B, ...].
+            step: The step that led there.
+
+        Raises:
+            FloatingPointError: Something is not.
+        """
+        everyone = range(len(obs[0]))
+        shown: list[tuple[str, Sequence[int], Array]] = [("an observation", everyone, leaf) for leaf in obs]
+        if step is not None:
+            shown.append(("a reward", everyone, step.reward))
+            ended = np.flatnonzero(step.terminated | step.truncated).tolist()
+            shown += [("a last observation", ended, np.stack(leaf)) for leaf in zip(*step.last, strict=True)]
+        for what, who, values in shown:
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                first = who[int(np.isfinite(values).reshape(len(values), -1).all(1).argmin())]
+                member = first * self.members // len(everyone)
+                raise FloatingPointError(
+                    f"env: environment {first} of '{self.id}' (member {member}) gave {what} that is not finite; "
+                    "mend the environment, or put a wrapper around it."
+                )
+
+    def _inward(self, array: Array) -> Tensor:
         """[T, B] -> [T, M, N], on the device."""
         return torch.from_numpy(array).view(-1, self.members, self.num_envs).to(self.device)
 
@@ -173,8 +201,9 @@ class GymnasiumSource:
             action, self._memory, extras = policy.act(window.obs(t), noise[t], self._memory)
             decided.append((action, extras))
             step = self._fleet.step(self._observations, window.rows(t + 1), self._actions.outward(action))
-            window.send(t + 1)
             reward[t], terminated[t], truncated[t] = step.reward, step.terminated, step.truncated
+            self._require_finite(window.rows(t + 1), replace(step, reward=reward[t]))
+            window.send(t + 1)
             if step.last:
                 last += step.last
                 if self._memory is not None:
@@ -246,7 +275,9 @@ class GymnasiumSource:
             action, memory, _ = policy.act(obs, noise[t % _BLOCK], memory)
             leaves = [leaf.clone() for leaf in leaves]  # the policy may remember what it saw
             step = playing.step(self._observations, arrays(leaves), self._actions.outward(action), alive)
-            total += np.where(alive, step.reward, 0)
+            gained = np.where(alive, step.reward, 0)
+            self._require_finite(arrays(leaves), replace(step, reward=gained))
+            total += gained
             alive &= ~(step.terminated | step.truncated)
             t += 1
         return torch.from_numpy(total.reshape(counts.shape)).float()

@@ -17,6 +17,7 @@ from imitate.core import tree
 from imitate.core.actions import clip
 from imitate.core.capture import capture
 from imitate.core.compiled import Compiled
+from imitate.core.finite import finite
 from imitate.core.noise import Stream
 from imitate.core.scan import scan
 from imitate.core.spec import Spec
@@ -109,6 +110,9 @@ class TensorSource:
         device: Where everything lives.
         compile: Run through `torch.compile`: some ten seconds at the beginning for each policy and length of a rollout,
             and equal within rounding only. It is fastest where 8 divides that length.
+
+    Attributes:
+        finite: Whether all transitions so far were finite, a bool of each member [M]; `run` looks at it in each report.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class TensorSource:
         self.env, self.id, self.num_envs, self.members, self.seed = env, id, num_envs, members, seed
         self.device, self.compile = torch.device(device), compile
         self.dynamics, self.decisions = Stream(seed, "env", device), Stream(seed, "policy", device)
+        self.finite = torch.ones(members, dtype=torch.bool, device=device)
         self._driver: Policy = _NOBODY
         self._saved_memory: list[Tensor] = []
         self._scan: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
@@ -177,6 +182,7 @@ class TensorSource:
         drawn = draw(self.env, policy, self.decisions, self.dynamics, steps, self.members, self.num_envs)
         memory, first = self.carry.memory, self.carry.elapsed == 0
         self.carry, seen = self._scan((self.carry, drawn))
+        self.finite &= finite((seen.obs, seen.action, seen.reward, seen.next_obs), 1)
         starts = torch.cat([first.unsqueeze(0), seen.done[:-1]])
         return Rollout(**vars(seen), starts=starts, memory=memory)
 

@@ -265,7 +265,7 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_checkpoint(tmp_
         found.extend(r.steps for r in run(algorithm, checkpoint=tmp_path, report_every=10, checkpoint_every=30))
     assert found == [10, 20, 30, 40, 50]
     assert "\n" not in str(caught.value)
-    assert "last good checkpoint" in str(caught.value)
+    assert "The last good checkpoint, of step 30, is kept." in str(caught.value)
     assert steps_of(tmp_path) == 30
     fresh = Fake()
     load_checkpoint(fresh, tmp_path)
@@ -310,15 +310,15 @@ def test_reports_of_a_resumed_run_come_where_they_would_have_come(tmp_path):
     assert [report.steps for report in reports] == [60, 90, 100]
 
 
-def test_a_finished_run_has_nothing_left_and_a_new_one_begins_anew(tmp_path):
+def test_a_finished_run_has_nothing_left_and_a_new_one_is_refused(tmp_path):
     list(run(Fake(), checkpoint=tmp_path, report_every=50))
     assert list(run(Fake(), checkpoint=tmp_path, resume=True)) == []
-    assert [row["steps"] for row in table(tmp_path)] == ["50", "100"]
     algorithm = Fake()
-    reports = run(algorithm, checkpoint=tmp_path, report_every=20)
-    assert next(reports).steps == 20
-    reports.close()
-    assert [row["steps"] for row in table(tmp_path)] == ["20"]
+    with pytest.raises(ValueError, match="holds a run already; pass resume=True to go on with it, or another folder"):
+        next(run(algorithm, checkpoint=tmp_path))
+    assert int(algorithm.progress.steps) == 0
+    assert [row["steps"] for row in table(tmp_path)] == ["50", "100"]
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_resume_without_a_checkpoint_begins(tmp_path):
