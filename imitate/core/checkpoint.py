@@ -4,6 +4,8 @@ A record `NAME` is `NAME.json` and the tensor file that it names. The tensor fil
 name and is written first; replacing the JSON is the one step that commits, so a crash leaves the old record or the
 new one. Several records are committed together by a journal: it holds all their JSON for as long as it takes to put
 that in its places. Whoever reads looks there first, so that nobody ever sees one record new and another old.
+
+The last of them may remember those before, whose tensor files then stay: until they are settled there is a way back.
 """
 
 from __future__ import annotations
@@ -24,7 +26,20 @@ from torch import Tensor
 from imitate.core import tree
 from imitate.core.types import Stateful
 
-__all__ = ["commit", "describe", "exists", "load_state", "parts", "read", "recover", "replace", "state_of", "write"]
+__all__ = [
+    "commit",
+    "describe",
+    "exists",
+    "load_state",
+    "parts",
+    "read",
+    "recover",
+    "replace",
+    "revert",
+    "settle",
+    "state_of",
+    "write",
+]
 
 FORMAT = 1
 JOURNAL = "commit.json"
@@ -121,11 +136,17 @@ def write(directory: Path | str, name: str, state: dict[str, Any], description: 
     commit(directory, {name: (state, description)})
 
 
-def commit(directory: Path | str, records: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
+def commit(
+    directory: Path | str, records: Mapping[str, tuple[dict[str, Any], dict[str, Any]]], *, revertible: bool = False
+) -> None:
     """Write records, each a state and its description as in `write`, all of them or none.
 
-    The tensor files of the records before are deleted at the end. Who writes into one folder takes turns:
-    see `imitate.core.lock`.
+    Who writes into one folder takes turns: see `imitate.core.lock`.
+
+    Args:
+        directory: Made if absent.
+        records: By name.
+        revertible: Keep those of the same names that were there, for `revert`, until they are settled.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -139,6 +160,9 @@ def commit(directory: Path | str, records: Mapping[str, tuple[dict[str, Any], di
         tensor_file = f"{name}-{digest[:12]}.safetensors"
         staged.replace(directory / tensor_file)
         documents[name] = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
+    if revertible and all(exists(directory, name) for name in records):
+        last = documents[list(records)[-1]]
+        last["before"] = {name: _without_before(describe(directory, name)) for name in records}
     if len(documents) > 1:  # no single replacement puts two files in their places
         replace(directory / JOURNAL, _encoded(documents))
     _place(directory, documents)
@@ -158,8 +182,32 @@ def recover(directory: Path | str, *names: str) -> None:
     for path in directory.iterdir():
         if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
             path.unlink(missing_ok=True)
-    for name in names:
-        _sweep(directory, name, str(describe(directory, name)["tensors"]) if exists(directory, name) else "")
+    _sweep(directory, *names)
+
+
+def settle(directory: Path | str, *names: str) -> None:
+    """Give up the records that were there before those of these names."""
+    _sweep(Path(directory), *names, revertible=False)
+
+
+def revert(directory: Path | str, name: str) -> bool:
+    """Put what was there before the last commit in its places again; whether there was anything.
+
+    Args:
+        directory: Where.
+        name: The last record of that commit, which remembers it.
+    """
+    directory = Path(directory)
+    before: dict[str, dict[str, Any]] = describe(directory, name).get("before", {})
+    if not before or not all((directory / str(document["tensors"])).is_file() for document in before.values()):
+        return False
+    replace(directory / JOURNAL, _encoded(before))
+    _place(directory, before)
+    return True
+
+
+def _without_before(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "before"}
 
 
 def _finish(directory: Path) -> None:
@@ -174,15 +222,19 @@ def _place(directory: Path, documents: Mapping[str, dict[str, Any]]) -> None:
     for name, document in documents.items():
         replace(directory / f"{name}.json", _encoded(document))
     (directory / JOURNAL).unlink(missing_ok=True)
-    for name, document in documents.items():
-        _sweep(directory, name, document["tensors"])
+    _sweep(directory, *documents)
 
 
-def _sweep(directory: Path, name: str, keep: str) -> None:
-    """Delete the tensor files of a record but one."""
-    for path in directory.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
-        if path.name != keep:
-            path.unlink(missing_ok=True)
+def _sweep(directory: Path, *names: str, revertible: bool = True) -> None:
+    """Delete the tensor files of records that these do not need, themselves or to be reverted."""
+    needing = [describe(directory, name) for name in names if exists(directory, name)]
+    if revertible:
+        needing += [before for document in needing for before in document.get("before", {}).values()]
+    needed = {document["tensors"] for document in needing}
+    for name in names:
+        for path in directory.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
@@ -230,24 +282,13 @@ def _pieces(x: Tensor) -> Iterator[Tensor]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file: whoever reads it, whenever, finds the old content or the new one, also after the power failed."""
+    """Write a file: whoever reads it, whenever, finds the old content or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    """Have the names in a folder written out, where the system lets a folder be opened."""
-    if os.name == "posix":
-        folder = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _hash(path: Path) -> str:

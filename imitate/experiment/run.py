@@ -32,6 +32,7 @@ from imitate.experiment.log import Log, Progress
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_RECORDS = ("policy", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,11 @@ def run(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_alone(folder))
+            stack.enter_context(_kept(folder))
             owed = _begun(algorithm, folder, resume, changed)
             if about is not None:
                 records.replace(folder / "run.json", (json.dumps(about, indent=2) + "\n").encode())
-        start = int(algorithm.progress.steps)
+        start = began = int(algorithm.progress.steps)
         total = algorithm.progress.budget if steps is None else steps
         clock = _Clock(start)
         due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
@@ -170,34 +172,35 @@ def run(
             )
             now = int(algorithm.progress.steps)
             if pending and (stop or due("report", now)):
-                metrics = _read(pending, clock, algorithm, folder)
+                metrics = _read(pending, clock, algorithm, began)
                 evaluate = evaluate_every is not None and (
                     due("evaluation", now) or (stop and not interrupted.is_set())
                 )
                 labels = float(algorithm.progress.labels.double().mean())
                 rate = clock.rate(now, algorithm.source.spec.members)
                 report = Report(now, clock.seconds, rate, labels, metrics)
-                if folder is not None and (stop or due("checkpoint", now)):
-                    # First, with what it owes: an evaluation may be long, and interrupted.
-                    _commit(algorithm, folder, owed=_as_json(report, evaluate))
-                pending = []
+                if folder is not None:
+                    records.settle(folder, *_RECORDS)  # the run has gone on well from the checkpoint
+                    if stop or due("checkpoint", now):
+                        # First, with what it owes: an evaluation may be long, and interrupted.
+                        # The next iteration tells whether there is a way on from here; until then there is one back.
+                        owes = {"owed": _as_json(report, evaluate)}
+                        _commit(algorithm, folder, owes, revertible=not algorithm.progress.finished)
+                pending, began = [], now
                 yield told(report, evaluate)
             if stop:
                 break
-            try:
-                with clock:
-                    pending.append(algorithm.step())
-            except FloatingPointError as error:
-                raise FloatingPointError(f"{error} {_kept(folder)}") from error
+            with clock:
+                pending.append(algorithm.step())
             bar.advance(int(algorithm.progress.steps))
 
 
 def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
     """Write everything that changes during a run with its config, and the policy by itself: both, or none."""
-    _commit(algorithm, folder)
+    _commit(algorithm, folder, {})
 
 
-def _commit(algorithm: Algorithm, folder: Path | str, **more: Any) -> None:
+def _commit(algorithm: Algorithm, folder: Path | str, more: Mapping[str, Any], *, revertible: bool = False) -> None:
     policy = algorithm.policy
     description = {
         "algorithm": type(algorithm).__name__,
@@ -211,7 +214,7 @@ def _commit(algorithm: Algorithm, folder: Path | str, **more: Any) -> None:
         both = {"policy": policy.record(), **both}
     elif hasattr(policy, "save"):  # one of somebody else's, before the checkpoint: it may be new, and never old
         policy.save(folder)
-    records.commit(folder, both)
+    records.commit(folder, both, revertible=revertible)
 
 
 @contextmanager
@@ -231,7 +234,7 @@ def _begun(algorithm: Algorithm, folder: Path, resume: bool, changed: Collection
     Raises:
         ValueError: There is a run that is not to be resumed, or it cannot be.
     """
-    records.recover(folder, "policy", "checkpoint")
+    records.recover(folder, *_RECORDS)
     if not records.exists(folder, "checkpoint"):
         return None
     if not resume:
@@ -244,8 +247,8 @@ def _begun(algorithm: Algorithm, folder: Path, resume: bool, changed: Collection
         return None
     try:
         metrics = {str(name): np.array(values, np.float64) for name, values in owed["metrics"].items()}
-        numbers = [float(owed[name]) for name in ("seconds", "steps_per_second", "labels")]
-        return Report(int(algorithm.progress.steps), *numbers, metrics), bool(owed["evaluate"])
+        seconds, rate, labels = (float(owed[name]) for name in ("seconds", "steps_per_second", "labels"))
+        return Report(int(algorithm.progress.steps), seconds, rate, labels, metrics), bool(owed["evaluate"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"checkpoint: '{folder}' owes a report that is none ({error}).") from error
 
@@ -293,10 +296,26 @@ def _options(algorithm: Algorithm) -> dict[str, Any]:
     return {name: plain(part) for name, part in parts.items() if part is not None}
 
 
-def _read(
-    pending: list[Metrics], clock: _Clock, algorithm: Algorithm, folder: Path | None
-) -> dict[str, NDArray[np.float64]]:
-    """Metrics since the last report as numpy, after making sure that nothing was lost on the way: the only syncs."""
+class _DivergedError(FloatingPointError):
+    """What is learnt is not finite.
+
+    Args:
+        reason: What is not.
+        steps: How far the run has come.
+        leads: A step from which the very next iteration led there, if that is known.
+    """
+
+    def __init__(self, reason: str, steps: int, leads: int | None) -> None:
+        super().__init__(f"{reason} before step {steps:,}: lower the learning rate, or look at the data.")
+        self.leads = leads
+
+
+def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm, began: int) -> dict[str, NDArray[np.float64]]:
+    """Metrics since the last report as numpy, after making sure that nothing was lost on the way: the only syncs.
+
+    Raises:
+        FloatingPointError: Something is not finite.
+    """
     with clock:
         values = {
             name: torch.stack([m[name] for m in pending if name in m]).double().cpu().numpy()
@@ -307,25 +326,33 @@ def _read(
     if bad.any():
         first = int(bad.any(1).argmax())
         members = ", ".join(map(str, np.flatnonzero(bad[first])))
-        raise FloatingPointError(
-            f"loss or gradient is not finite at iteration {first + 1} of the {len(bad)} before step "
-            f"{int(algorithm.progress.steps):,} (member {members}): lower the learning rate, or look at the data. "
-            f"{_kept(folder)}"
-        )
+        reason = f"loss or gradient is not finite (member {members}) at iteration {first + 1} of the {len(bad)}"
+        raise _DivergedError(reason, int(algorithm.progress.steps), began if first == 0 else None)
     found = flaw(algorithm)
     if found is not None:
-        raise FloatingPointError(
-            f"{found} at step {int(algorithm.progress.steps):,}: lower the learning rate, or look at the data. "
-            f"{_kept(folder)}"
-        )
+        raise _DivergedError(found, int(algorithm.progress.steps), None)
     return {name: value.mean(0) for name, value in values.items()}
 
 
-def _kept(folder: Path | None) -> str:
-    """What there is to go on from, in a sentence."""
-    if folder is None or not records.exists(folder, "checkpoint"):
-        return "No checkpoint was written yet."
-    return f"The last good checkpoint, of step {records.describe(folder, 'checkpoint')['steps']:,}, is kept."
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Let an error about what is not finite say what there is to go on from.
+
+    The checkpoint is not good if the very next iteration was lost: then the one before it takes its place.
+    """
+    try:
+        yield
+    except FloatingPointError as error:
+        if not records.exists(folder, "checkpoint"):
+            raise FloatingPointError(f"{error} No checkpoint was written yet.") from error
+        step = records.describe(folder, "checkpoint")["steps"]
+        if isinstance(error, _DivergedError) and error.leads == step:
+            if not records.revert(folder, "checkpoint"):
+                raise FloatingPointError(
+                    f"{error} The only checkpoint, of step {step:,}, is kept; if it leads there again, begin anew."
+                ) from error
+            step = records.describe(folder, "checkpoint")["steps"]
+        raise FloatingPointError(f"{error} The last good checkpoint, of step {step:,}, is kept.") from error
 
 
 class _Due:
