@@ -17,8 +17,8 @@ from imitate.core.types import Stateful
 
 __all__ = ["LARGEST", "Watched", "finite", "flaw"]
 
-# Of a weight. Two layers multiply two of them, and errors and gradient norms take squares: those still fit float32.
-LARGEST = torch.finfo(torch.float32).max ** 0.25
+# Of a weight. Two layers multiply two of them, and errors and gradient norms take squares: float32 ends at 3.4·10³⁸.
+LARGEST = 4e9
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ def _numbers(thing: Any, known: set[int] | None = None, prefix: str = "") -> Ite
             weights = {key for key, _ in value.named_parameters()}
             for key, x in value.state_dict().items():
                 limit = LARGEST if key in weights else _most(x)
-                yield from _floating(_Number(f"{path}.{key}", x, limit, f"is beyond ±{limit:.1e}, or not a number"))
+                yield from _floating(_Number(f"{path}.{key}", x, limit, f"is beyond ±{limit:.2g}, or not a number"))
         elif isinstance(value, Tensor):
             yield from _floating(_Number(path, value, torch.inf, "is not a number"))  # the best error so far may be ∞
         elif not isinstance(value, Stateful):
