@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,7 @@ KINDS = {
     "clone": f"clone {TAUGHT} --demonstrations 1 --updates 12 --validate-every 3",
 }
 EVERY = {"ppo": 64, "dqn": 64, "sac": 32, "dagger": 32, "distill": 64, "clone": 3}
+CHAIN = 5
 CLOCKS = {"seconds", "steps_per_second"}
 
 
@@ -232,24 +233,24 @@ class Trial:
 
 
 def kill(options: Options, place: Path) -> dict[str, Any]:
-    """`options.times` kills at random moments: each run is killed and resumed until it comes to its end."""
-    moments, faults, kills, runs = random.Random(options.seed), Counter[str](), Counter[str](), 0
+    """`options.times` kills at random moments, up to `CHAIN` of them in one run before it may come to its end."""
+    moments, faults, kills, late, runs = random.Random(options.seed), Counter[str](), Counter[str](), 0, 0
     trials = [Trial(kind, place) for kind in options.kinds]
     while sum(kills.values()) < options.times:
         trial = trials[runs % len(trials)]
         runs += 1
         trial.begin()
-        while sum(kills.values()) < options.times:
+        for _ in range(min(CHAIN, options.times - sum(kills.values()))):
             child = trial.start()
             time.sleep(moments.uniform(0, trial.seconds))
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)  # one that has ended by itself is there until it is waited for
             if ended(child) != -signal.SIGKILL:
                 break
             kills[trial.kind] += 1
+            late += checkpoint.exists(trial.folder, "checkpoint")
             note(faults, trial.kind, f"kill {sum(kills.values())}", left(trial.folder))
         note(faults, trial.kind, f"run {runs}", trial.verdict())
-    return {"kills": dict(kills), "runs": runs, "faults": dict(faults)}
+    return {"kills": dict(kills), "behind_a_checkpoint": late, "runs": runs, "faults": dict(faults)}
 
 
 def points(options: Options, place: Path) -> dict[str, Any]:

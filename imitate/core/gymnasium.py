@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from imitate.core import tree, vector_env
 from imitate.core.actions import choices
-from imitate.core.fleet import AnyVectorEnv, Fleet, Step, fleet
+from imitate.core.fleet import AnyVectorEnv, Fleet, fleet
 from imitate.core.noise import Stream
 from imitate.core.spec import Spec
 from imitate.core.translation import Actions, Observations
@@ -146,35 +145,32 @@ class GymnasiumSource:
         """Show the beginning of episodes, whoever drove before."""
         self._last = self._observations.room(self.members, self.num_envs)
         self._fleet.show(self._observations, arrays(self._last))
-        self._require_finite(arrays(self._last))
+        for leaf in arrays(self._last):
+            self._require_finite("an observation", leaf)
         self._starts = torch.ones(self.members, self.num_envs, dtype=torch.bool, device=self.device)
         self._driver: Policy | None = None
         self._memory: Memory = None
 
-    def _require_finite(self, obs: Sequence[Array], step: Step | None = None) -> None:
-        """Refuse what is not finite before anybody acts on it, learns from it or keeps it.
+    def _require_finite(self, what: str, values: Array, who: Sequence[int] | None = None, count: int = 0) -> None:
+        """Refuse what is not finite before anybody learns from it or keeps it.
 
         Args:
-            obs: Leaves of what the environments show, [B, ...].
-            step: The step that led there.
+            what: They are.
+            values: Of each environment, [B, ...].
+            who: Their numbers, if they are not all.
+            count: Of all, if they are not.
 
         Raises:
             FloatingPointError: Something is not.
         """
-        everyone = range(len(obs[0]))
-        shown: list[tuple[str, Sequence[int], Array]] = [("an observation", everyone, leaf) for leaf in obs]
-        if step is not None:
-            shown.append(("a reward", everyone, step.reward))
-            ended = np.flatnonzero(step.terminated | step.truncated).tolist()
-            shown += [("a last observation", ended, np.stack(leaf)) for leaf in zip(*step.last, strict=True)]
-        for what, who, values in shown:
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                first = who[int(np.isfinite(values).reshape(len(values), -1).all(1).argmin())]
-                member = first * self.members // len(everyone)
-                raise FloatingPointError(
-                    f"env: environment {first} of '{self.id}' (member {member}) gave {what} that is not finite; "
-                    "mend the environment, or put a wrapper around it."
-                )
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        first = int(np.isfinite(values).reshape(len(values), -1).all(1).argmin())
+        first, count = (first, len(values)) if who is None else (who[first], count)
+        raise FloatingPointError(
+            f"env: environment {first} of '{self.id}' (member {first * self.members // count}) gave {what} that is not "
+            "finite; mend the environment, or put a wrapper around it."
+        )
 
     def _inward(self, array: Array) -> Tensor:
         """[T, B] -> [T, M, N], on the device."""
@@ -202,7 +198,8 @@ class GymnasiumSource:
             decided.append((action, extras))
             step = self._fleet.step(self._observations, window.rows(t + 1), self._actions.outward(action))
             reward[t], terminated[t], truncated[t] = step.reward, step.terminated, step.truncated
-            self._require_finite(window.rows(t + 1), replace(step, reward=reward[t]))
+            for leaf in window.rows(t + 1):  # before anybody acts on it
+                self._require_finite("an observation", leaf)
             window.send(t + 1)
             if step.last:
                 last += step.last
@@ -212,6 +209,10 @@ class GymnasiumSource:
         self.taken += steps
         self._last = window.last()
         done = terminated | truncated
+        self._require_finite("a reward", reward.T)
+        ended = (np.flatnonzero(done) % self.envs.num_envs).tolist()
+        for column in zip(*last, strict=True):
+            self._require_finite("a last observation", np.stack(column), ended, self.envs.num_envs)
         over = self._inward(done)
         starts, self._starts = torch.cat([self._starts[None], over[:-1]]), over[-1]
         actions, all_extras = tree.stack(decided)
@@ -275,11 +276,12 @@ class GymnasiumSource:
             action, memory, _ = policy.act(obs, noise[t % _BLOCK], memory)
             leaves = [leaf.clone() for leaf in leaves]  # the policy may remember what it saw
             step = playing.step(self._observations, arrays(leaves), self._actions.outward(action), alive)
-            gained = np.where(alive, step.reward, 0)
-            self._require_finite(arrays(leaves), replace(step, reward=gained))
-            total += gained
+            for leaf in arrays(leaves):
+                self._require_finite("an observation", leaf)
+            total += np.where(alive, step.reward, 0)
             alive &= ~(step.terminated | step.truncated)
             t += 1
+        self._require_finite("a reward", total)
         return torch.from_numpy(total.reshape(counts.shape)).float()
 
     def _open(self, count: int) -> AnyVectorEnv:
