@@ -2,6 +2,7 @@
 
     python -m benchmarks.crash kill --times 300     # kill -9 at random moments, again and again until the run ends
     python -m benchmarks.crash points               # kill -9 before every file operation of a short run
+    python -m benchmarks.crash read --times 1000    # loads beside a run that writes a checkpoint in each iteration
 
 Every run is the command line itself in a forked child of a process that has imported everything. What a killed run has
 left is read, `--resume` goes on, and the folder in the end is compared with that of a run that nobody killed: run.json,
@@ -59,15 +60,15 @@ class Options:
     """What to try.
 
     Args:
-        what: "kill" at random, or "points" for each file operation.
-        times: Of random kills.
+        what: "kill" at random, "points" for each file operation, or "read" beside a run.
+        times: Of random kills, or of loads.
         kinds: Of runs.
         every: Only every so many-th file operation, from the first on.
         seed: Of the moments.
         out: Where the figures go; nowhere if None.
     """
 
-    what: tyro.conf.Positional[Literal["kill", "points"]]
+    what: tyro.conf.Positional[Literal["kill", "points", "read"]]
     times: int = 300
     kinds: tuple[str, ...] = tuple(KINDS)
     every: int = 1
@@ -275,6 +276,26 @@ def points(options: Options, place: Path) -> dict[str, Any]:
     return {"points": dict(tried), "every": options.every, "faults": dict(faults)}
 
 
+def read(options: Options, place: Path) -> dict[str, Any]:
+    """`options.times` loads of policy and checkpoint while a run writes both as often as it can."""
+    folder, faults, generations, done = place / "run", Counter[str](), set[str](), 0
+    often = f"{KINDS['ppo']} {FEW} --steps 100000000 --evaluate-every 32 --out {folder}"
+    writer = forked(lambda: command(often.split()), place / "said")
+    while not checkpoint.exists(folder, "checkpoint"):
+        time.sleep(0.01)
+    while done < options.times:
+        done += 1
+        try:
+            imitate.load(folder)
+            generations.add(checkpoint.read(folder, "checkpoint")[1]["sha256"])
+        except (OSError, ValueError) as error:
+            note(faults, "ppo", f"load {done}", [f"unreadable ({error})"])
+    os.kill(writer, signal.SIGKILL)
+    if ended(writer) != -signal.SIGKILL:
+        note(faults, "ppo", "writer", ["ended"])
+    return {"loads": done, "generations": len(generations), "faults": dict(faults)}
+
+
 def note(faults: Counter[str], kind: str, where: str, found: Any) -> None:
     """Count faults, and say them."""
     for fault in found:
@@ -299,7 +320,7 @@ def main(options: Options) -> int:
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says that it leaves out what it is told to
     begin = time.monotonic()
     with workplace() as place:
-        found = {"kill": kill, "points": points}[options.what](options, place)
+        found = {"kill": kill, "points": points, "read": read}[options.what](options, place)
     found |= {"seed": options.seed, "seconds": round(time.monotonic() - begin), "versions": versions()}
     print(json.dumps({name: part for name, part in found.items() if name != "versions"}))
     if options.out is not None:
