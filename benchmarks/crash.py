@@ -288,7 +288,7 @@ def read(options: Options, place: Path) -> dict[str, Any]:
         try:
             imitate.load(folder)
             generations.add(checkpoint.read(folder, "checkpoint")[1]["sha256"])
-        except (OSError, ValueError) as error:
+        except Exception as error:
             note(faults, "ppo", f"load {done}", [f"unreadable ({error})"])
     os.kill(writer, signal.SIGKILL)
     if ended(writer) != -signal.SIGKILL:

@@ -352,7 +352,7 @@ def _tensors(path: Path, description: dict[str, Any], device: torch.device | str
         raise ValueError(f"'{tensor_file}' is truncated or was changed: it does not match '{path}'.")
     try:
         tensors = load_file(tensor_file)  # mapped, not read: a large state is copied once, into its place
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError) as error:  # the second if it has just been deleted
         raise ValueError(f"'{tensor_file}' is not a safetensors file: {error}") from error
     return tree.unflatten({key: value.to(device) for key, value in tensors.items()})
 

@@ -199,17 +199,18 @@ def test_a_commit_is_reverted_until_it_is_settled(tmp_path):
     assert values(tmp_path) == [4, 4]
 
 
-def test_a_reader_beside_a_writer_reads_what_it_has_written_since(tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", ["_tensors", "_hash", "load_file"])
+def test_a_reader_beside_a_writer_reads_what_it_has_written_since(tmp_path, monkeypatch, moment):
     write(tmp_path, "run", state(1.0), {"steps": 1})
-    tensors, left = checkpoint._tensors, [2.0, 3.0]
+    original, left = getattr(checkpoint, moment), [2.0, 3.0]
 
     def slow(*args):
-        if left:  # the record is another one by the time that its tensors are read
+        if left:  # the record is another one by now
             value = left.pop(0)
             write(tmp_path, "run", state(value), {"steps": int(value)})
-        return tensors(*args)
+        return original(*args)
 
-    monkeypatch.setattr(checkpoint, "_tensors", slow)
+    monkeypatch.setattr(checkpoint, moment, slow)
     found, description = read(tmp_path, "run")
     assert (float(found["deep"]["er"]["x"][0, 0]), description["steps"]) == (3, 3)
 
