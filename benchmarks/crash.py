@@ -273,6 +273,7 @@ def points(options: Options, place: Path) -> dict[str, Any]:
             tried[kind] += 1
             note(faults, kind, f"point {number}", [*left(trial.folder), *trial.verdict()])
             number += options.every
+        print(f"{kind}: {tried[kind]} points", file=sys.stderr, flush=True)
     return {"points": dict(tried), "every": options.every, "faults": dict(faults)}
 
 

@@ -41,8 +41,7 @@ class Log:
         if self.start == 0:
             self._csv.unlink(missing_ok=True)
         elif self._csv.exists():
-            with self._csv.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if float(row["steps"]) <= self.start]
+            self.rows = [row for row in _rows(self._csv) if float(row["steps"]) <= self.start]
         return self
 
     @property
@@ -80,6 +79,22 @@ class Log:
     ) -> None:
         if self.events is not None:
             self.events.close()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that `Log` wrote.
+
+    Raises:
+        ValueError: Somebody else wrote it.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        if all(None not in row and None not in row.values() and math.isfinite(float(row["steps"])) for row in rows):
+            return rows
+    except (KeyError, ValueError, csv.Error):
+        pass
+    raise ValueError(f"'{path}' is no table of a run's steps; move it away to go on without the rows so far.")
 
 
 def _text(value: float) -> str:

@@ -354,6 +354,20 @@ def test_what_a_checkpoint_owes_may_be_damaged(tmp_path):
             list(run(Fake(), checkpoint=tmp_path, resume=True))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"a,b\n1,2\n", b"steps,b\nabc,2\n", b"b,steps\n1\n", b"steps,b\n1,2,3\n", b"steps\n\xff\n", b"steps\nnan\n"],
+)
+def test_a_table_that_is_none_is_named(tmp_path, content):
+    list(run(Fake(), steps=50, checkpoint=tmp_path))
+    (tmp_path / "progress.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"progress\.csv' is no table of a run's steps; move it away"):
+        list(run(Fake(), checkpoint=tmp_path, resume=True))
+    (tmp_path / "progress.csv").unlink()
+    list(run(Fake(), checkpoint=tmp_path, resume=True))
+    assert [row["steps"] for row in table(tmp_path)] == [str(step) for step in range(50, 101, 10)]
+
+
 def test_a_row_that_is_there_is_not_owed(tmp_path):
     reports = run(Fake(), checkpoint=tmp_path, report_every=20)
     assert [next(reports).steps for _ in range(2)] == [20, 40]
