@@ -32,7 +32,10 @@ def locked(folder: Path) -> Iterator[None]:
         if not _acquired(file):
             owner = os.read(file, 20).decode("ascii", "replace").strip()
             os.close(file)
-            raise ValueError(f"another run writes into '{folder}' (process {owner or 'unknown'})")
+            raise ValueError(
+                f"checkpoint: another run writes into '{folder}' (process {owner or 'unknown'}); wait for its end, or "
+                "take another folder."
+            )
         if _is(path, file):
             break
         os.close(file)  # its owner has deleted it meanwhile: the next one at this path counts

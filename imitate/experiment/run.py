@@ -142,7 +142,7 @@ def run(
         owed = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_alone(folder))
+            stack.enter_context(locked(folder))
             stack.enter_context(_kept(folder))
             owed = _begun(algorithm, folder, resume, changed)
             if about is not None:
@@ -215,17 +215,6 @@ def _commit(algorithm: Algorithm, folder: Path | str, more: Mapping[str, Any], *
     elif hasattr(policy, "save"):  # one of somebody else's, before the checkpoint: it may be new, and never old
         policy.save(folder)
     records.commit(folder, both, revertible=revertible)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder))
-        except ValueError as error:
-            raise ValueError(f"checkpoint: {error}; wait for its end, or take another folder.") from None
-        yield
 
 
 def _begun(algorithm: Algorithm, folder: Path, resume: bool, changed: Collection[str]) -> tuple[Report, bool] | None:
