@@ -5,7 +5,6 @@ What takes long to import is imported where it is used: a mistyped option is tol
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from imitate.cli.resuming import document_of, folder
+from imitate.cli.resuming import document_of, folder, learning_rate
 from imitate.core.config import Count
 
 if TYPE_CHECKING:
@@ -104,13 +103,15 @@ class Common:
         """Run an algorithm to its end and say where the results are.
 
         Raises:
+            FloatingPointError: Something is not finite; the line says how to go on.
             KeyboardInterrupt: It was interrupted; its checkpoint is written.
         """
         from imitate.core.capture import paths
-        from imitate.experiment.run import load_checkpoint, run
+        from imitate.core.checkpoint import exists
+        from imitate.experiment.run import run
 
         out = self.out or folder(name, algorithm.source.spec.id)
-        begun = (out / "checkpoint.json").exists()
+        begun = exists(out, "checkpoint")
         if self.change and not (begun and self.resume):
             raise ValueError("change: only a run that is resumed has something to change; pass --resume and its --out.")
         if begun and not self.resume:
@@ -124,12 +125,6 @@ class Common:
             **options,
         }
         document = document_of(out, about, [one.partition("=")[0].replace("-", "_") for one in self.change])
-        if begun:
-            # Also what was changed before: a run that was killed at once has it in run.json, and not in a checkpoint.
-            ever = {change["option"] for change in document.get("changes", ())}
-            load_checkpoint(algorithm, out, changed=ever)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "run.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
         for note in getattr(algorithm, "notes", ()):
             say(f"{name}: {note}")
         rounding = _rounding(algorithm)
@@ -137,15 +132,27 @@ class Common:
             say(f"{name}: {rounding}")
         every = max(1, algorithm.progress.budget // 10) if self.evaluate_every is None else self.evaluate_every
         last = None
-        for report in run(
-            algorithm,
-            evaluate_every=every,
-            episodes=self.episodes,
-            teacher=teacher,
-            checkpoint=out,
-            progress=True,
-        ):
-            last = report
+        try:
+            for report in run(
+                algorithm,
+                evaluate_every=every,
+                episodes=self.episodes,
+                teacher=teacher,
+                checkpoint=out,
+                resume=self.resume,
+                # Also what was changed before: a run that was killed at once has it in run.json, not in a checkpoint.
+                changed={change["option"] for change in document.get("changes", ())},
+                about=document,
+                progress=True,
+            ):
+                last = report
+        except FloatingPointError as error:
+            rate = learning_rate(getattr(algorithm, "config", None))
+            raise FloatingPointError(
+                f"{error} --resume --out {out} --change {rate}=VALUE goes on from there with another learning rate."
+                if exists(out, "checkpoint")
+                else f"{error} Begin again with another --{rate}."
+            ) from error
         for part, path in paths(algorithm).items():  # on a GPU, or compiled
             say(f"{name}: {part}: {path}")
         if last is not None and last.evaluation is not None:
@@ -251,12 +258,14 @@ def must_exist(what: str, name: str) -> None:
         FileNotFoundError: There is no such file or directory.
         ValueError: There is no policy in the folder yet.
     """
+    from imitate.core.checkpoint import exists
+
     path = Path(name)
     if _built(name):
         return
     if not path.exists():
         raise FileNotFoundError(f"{what}: there is no file or directory '{name}'.")
-    if path.is_dir() and not (path / "policy.json").is_file():
+    if path.is_dir() and not exists(path, "policy"):
         if (path / "run.json").is_file():
             raise ValueError(f"{what}: no policy in this folder yet: '{name}'; its run has written no checkpoint.")
         raise ValueError(f"{what}: No policy.json in '{name}'.")
@@ -275,10 +284,9 @@ def members_of(name: str | None) -> int | None:
 
 
 def _description(name: str | None) -> dict[str, Any]:
-    if name is None:
-        return {}
+    from imitate.core.checkpoint import describe
+
     try:
-        document = json.loads((Path(name) / "policy.json").read_text("utf-8"))
+        return {} if name is None else describe(name, "policy")
     except (OSError, ValueError):
         return {}  # whoever loads the policy says what is wrong with it
-    return document if isinstance(document, dict) else {}

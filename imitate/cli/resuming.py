@@ -15,7 +15,7 @@ from imitate.core import tree
 from imitate.core.names import closest
 from imitate.core.options import agreed, plain
 
-__all__ = ["as_before", "changed", "document_of", "folder", "options_of", "run_before"]
+__all__ = ["as_before", "changed", "document_of", "folder", "learning_rate", "options_of", "run_before"]
 
 C = TypeVar("C")
 
@@ -54,6 +54,12 @@ def changed(config: C, changes: Sequence[str]) -> C:
         except ValueError as error:
             raise ValueError(f"change: '{text}' is no value for {name}.") from error
     return _replaced(config, tree.unflatten(values))
+
+
+def learning_rate(config: Any) -> str:
+    """What the learning rate of a config is called: lr, that of a part of it, or the step size α of a table."""
+    names = _hyper_parameters(type(config)) if is_dataclass(config) else {}
+    return next((name for last in ("lr", "alpha") for name in names if name.rpartition(".")[2] == last), "lr")
 
 
 def _hyper_parameters(kind: type[Any], prefix: str = "") -> dict[str, Any]:
@@ -136,10 +142,12 @@ def document_of(out: Path, options: Mapping[str, Any], changes: Sequence[str]) -
     Raises:
         ValueError: The folder holds a run with other options, and those are not changed by name.
     """
-    path, checkpoint = out / "run.json", out / "checkpoint.json"
-    if not (path.exists() and checkpoint.exists()):
+    from imitate.core.checkpoint import describe, exists
+
+    path = out / "run.json"
+    if not (path.exists() and exists(out, "checkpoint")):
         return dict(options)
-    before, step = _json_of(path), _json_of(checkpoint).get("steps")
+    before, step = _json_of(path), describe(out, "checkpoint").get("steps")
     found = agreed(before, options, changes, refusal=f"resume: '{out}' was made with other options")
     past = list(before.get("changes", []))
     past += [

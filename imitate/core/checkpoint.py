@@ -2,7 +2,10 @@
 
 A record `NAME` is `NAME.json` and the tensor file that it names. The tensor file carries a hash of its content in its
 name and is written first; replacing the JSON is the one step that commits, so a crash leaves the old record or the
-new one.
+new one. Several records are committed together by a journal: it holds all their JSON for as long as it takes to put
+that in its places. Whoever reads looks there first, so that nobody ever sees one record new and another old.
+
+The last of them may remember those before, whose tensor files then stay: until they are settled there is a way back.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +26,23 @@ from torch import Tensor
 from imitate.core import tree
 from imitate.core.types import Stateful
 
-__all__ = ["load_state", "read", "state_of", "write"]
+__all__ = [
+    "commit",
+    "describe",
+    "exists",
+    "load_state",
+    "parts",
+    "read",
+    "recover",
+    "replace",
+    "revert",
+    "settle",
+    "state_of",
+    "write",
+]
 
 FORMAT = 1
+JOURNAL = "commit.json"
 _PIECE = 2**26  # bytes that are copied at a time
 _TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -32,7 +50,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def _stateful(thing: Any, known: set[int]) -> dict[str, Any]:
+def parts(thing: Any, known: set[int]) -> dict[str, Any]:
     """Attributes that are tensors, `Stateful` or walked in turn, each object under its first name only.
 
     Who drives a source belongs to the algorithm, and is none of the source's state.
@@ -64,7 +82,7 @@ def state_of(thing: Any, known: set[int] | None = None) -> dict[str, Any]:
         known: Identities of what is saved elsewhere.
     """
     known = {id(thing)} if known is None else known
-    found = _stateful(thing, known)
+    found = parts(thing, known)
     return {
         name: value
         if isinstance(value, Tensor)
@@ -82,7 +100,7 @@ def load_state(thing: Any, state: dict[str, Any], known: set[int] | None = None)
         ValueError: The state is of another kind of object, or of other shapes.
     """
     known = {id(thing)} if known is None else known
-    expected = _stateful(thing, known)
+    expected = parts(thing, known)
     # A part without content (a policy without parameters) leaves no trace in a file of tensors.
     unknown = set(state) - set(expected)
     if unknown:
@@ -115,20 +133,113 @@ def write(directory: Path | str, name: str, state: dict[str, Any], description: 
         state: Nested dict of tensors.
         description: What JSON can hold.
     """
+    commit(directory, {name: (state, description)})
+
+
+def commit(
+    directory: Path | str, records: Mapping[str, tuple[dict[str, Any], dict[str, Any]]], *, revertible: bool = False
+) -> None:
+    """Write records, each a state and its description as in `write`, all of them or none.
+
+    Who writes into one folder takes turns: see `imitate.core.lock`.
+
+    Args:
+        directory: Made if absent.
+        records: By name.
+        revertible: Keep those of the same names that were there, for `revert`, until they are settled.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    json.dumps(description, allow_nan=False)  # what is no JSON is found before anything is written
-    staged = directory / f".{name}.safetensors.{os.getpid()}.tmp"
-    digest = _stage(staged, dict(tree.flatten(state)))
-    tensor_file = f"{name}-{digest[:12]}.safetensors"
-    document = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
+    for _, description in records.values():
+        json.dumps(description, allow_nan=False)  # what is no JSON is found before anything is written
+    _finish(directory)
+    documents = {}
+    for name, (state, description) in records.items():
+        staged = directory / f".{name}.safetensors.{os.getpid()}.tmp"
+        digest = _stage(staged, dict(tree.flatten(state)))
+        tensor_file = f"{name}-{digest[:12]}.safetensors"
+        staged.replace(directory / tensor_file)
+        documents[name] = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
+    if revertible and all(exists(directory, name) for name in records):
+        last = documents[list(records)[-1]]
+        last["before"] = {name: _without_before(describe(directory, name)) for name in records}
+    if len(documents) > 1:  # no single replacement puts two files in their places
+        replace(directory / JOURNAL, _encoded(documents))
+    _place(directory, documents)
+
+
+def recover(directory: Path | str, *names: str) -> None:
+    """Finish what a killed process has begun in a folder, and sweep what it has left.
+
+    A commit is finished or was none. Temporary files, and tensor files that none of the records `names` needs, go.
+    Only for whoever is the one that writes there.
+
+    Raises:
+        ValueError: A file is not ours.
+    """
+    directory = Path(directory)
+    _finish(directory)
+    for path in directory.iterdir():
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            path.unlink(missing_ok=True)
+    _sweep(directory, *names)
+
+
+def settle(directory: Path | str, *names: str) -> None:
+    """Give up the records that were there before those of these names."""
+    _sweep(Path(directory), *names, revertible=False)
+
+
+def revert(directory: Path | str, name: str) -> bool:
+    """Put what was there before the last commit in its places again; whether there was anything.
+
+    Args:
+        directory: Where.
+        name: The last record of that commit, which remembers it.
+    """
+    directory = Path(directory)
+    before: dict[str, dict[str, Any]] = describe(directory, name).get("before", {})
+    if not before or not all((directory / str(document["tensors"])).is_file() for document in before.values()):
+        return False
+    replace(directory / JOURNAL, _encoded(before))
+    _place(directory, before)
+    return True
+
+
+def _without_before(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "before"}
+
+
+def _finish(directory: Path) -> None:
+    """Put the records of a journal in their places, if there is one."""
+    documents = _journal(directory)
+    if documents:
+        _place(directory, documents)
+
+
+def _place(directory: Path, documents: Mapping[str, dict[str, Any]]) -> None:
+    """Put the JSON of records in its places, from where a journal may hold it, and delete what was there before."""
+    for name, document in documents.items():
+        replace(directory / f"{name}.json", _encoded(document))
+    (directory / JOURNAL).unlink(missing_ok=True)
+    _sweep(directory, *documents)
+
+
+def _sweep(directory: Path, *names: str, revertible: bool = True) -> None:
+    """Delete the tensor files of records that these do not need, themselves or to be reverted."""
+    needing = [describe(directory, name) for name in names if exists(directory, name)]
+    if revertible:
+        needing += [before for document in needing for before in document.get("before", {}).values()]
+    needed = {document["tensors"] for document in needing}
+    for name in names:
+        for path in directory.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
     # allow_nan=False: a NaN would make JSON that no other program reads.
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    staged.replace(directory / tensor_file)
-    _replace(directory / f"{name}.json", text.encode())
-    for old in directory.glob(f"{name}-{'?' * 12}.safetensors"):
-        if old.name != tensor_file:
-            old.unlink(missing_ok=True)
+    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _stage(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -170,7 +281,8 @@ def _pieces(x: Tensor) -> Iterator[Tensor]:
             yield from _pieces(part)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Write a file: whoever reads it, whenever, finds the old content or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
@@ -187,25 +299,52 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def exists(directory: Path | str, name: str) -> bool:
+    """Whether there is a record `name`."""
+    directory = Path(directory)
+    return name in _journal(directory) or (directory / f"{name}.json").is_file()  # in the order of `_place`
+
+
+def describe(directory: Path | str, name: str) -> dict[str, Any]:
+    """The description of the record `name`, without its tensors.
+
+    Raises:
+        FileNotFoundError: There is no such record.
+        ValueError: It is not ours.
+    """
+    directory = Path(directory)
+    path = directory / f"{name}.json"
+    committed = _journal(directory).get(name)
+    if committed is None and not path.is_file():
+        raise FileNotFoundError(f"No {name}.json in '{directory}'.")
+    description = _document(path) if committed is None else committed
+    if not isinstance(description, dict) or not {"format", "tensors", "sha256"} <= description.keys():
+        raise ValueError(f"'{path}' was not written by imitate: it names no tensor file.")
+    if description["format"] != FORMAT:
+        raise ValueError(f"'{path}' has format {description['format']}; this version reads format {FORMAT}.")
+    return description
+
+
 def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the record `name`: the nested dict of tensors, and the description.
+
+    Where another process writes it meanwhile, the tensor file may be gone before it is read; then its successor is.
 
     Raises:
         FileNotFoundError: There is no such record.
         ValueError: A file is truncated, changed, or not ours.
     """
-    path = Path(directory) / f"{name}.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"No {name}.json in '{directory}'.")
-    foreign = f"'{path}' was not written by imitate"
+    description = describe(directory, name)
     try:
-        description = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{foreign}: it is not JSON ({error}).") from error
-    if not isinstance(description, dict) or not {"format", "tensors", "sha256"} <= description.keys():
-        raise ValueError(f"{foreign}: it names no tensor file.")
-    if description["format"] != FORMAT:
-        raise ValueError(f"'{path}' has format {description['format']}; this version reads format {FORMAT}.")
+        return _tensors(Path(directory) / f"{name}.json", description, device), description
+    except (FileNotFoundError, ValueError):
+        if describe(directory, name) == description:  # nobody has written: it is damaged
+            raise
+    return read(directory, name, device)
+
+
+def _tensors(path: Path, description: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """The tensors of a record."""
     tensor_file = path.parent / Path(str(description["tensors"])).name
     if not tensor_file.is_file():
         raise ValueError(f"'{tensor_file}' is missing; '{path}' cannot be read without it.")
@@ -213,6 +352,24 @@ def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -
         raise ValueError(f"'{tensor_file}' is truncated or was changed: it does not match '{path}'.")
     try:
         tensors = load_file(tensor_file)  # mapped, not read: a large state is copied once, into its place
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError) as error:  # the second if it has just been deleted
         raise ValueError(f"'{tensor_file}' is not a safetensors file: {error}") from error
-    return tree.unflatten({key: value.to(device) for key, value in tensors.items()}), description
+    return tree.unflatten({key: value.to(device) for key, value in tensors.items()})
+
+
+def _journal(directory: Path) -> dict[str, dict[str, Any]]:
+    """The records of a commit that is not in its places yet; none in most cases."""
+    try:
+        documents = _document(directory / JOURNAL)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(documents, dict):
+        raise ValueError(f"'{directory / JOURNAL}' was not written by imitate: it holds no records.")
+    return documents
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' was not written by imitate: it is not JSON ({error}).") from error

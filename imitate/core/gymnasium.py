@@ -6,7 +6,7 @@ Letters: T time, M members, N environments of one member, B = M·N, E episodes, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from imitate_envs.base import Dict, Space
 
 __all__ = ["GymnasiumSource"]
 
+Array = NDArray[Any]
 _WAVE = 32  # most environments of one member that play at once
 _BLOCK = 64  # steps whose noise `play` draws at once
 
@@ -148,11 +149,34 @@ class GymnasiumSource:
         """Show the beginning of episodes, whoever drove before."""
         self._last = self._observations.room(self.members, self.num_envs)
         self._fleet.show(self._observations, arrays(self._last))
+        for leaf in arrays(self._last):
+            self._require_finite("an observation", leaf)
         self._starts = torch.ones(self.members, self.num_envs, dtype=torch.bool, device=self.device)
         self._driver: Policy | None = None
         self._memory: Memory = None
 
-    def _inward(self, array: NDArray[Any]) -> Tensor:
+    def _require_finite(self, what: str, values: Array, who: Sequence[int] | None = None, count: int = 0) -> None:
+        """Refuse what is not finite before anybody learns from it or keeps it.
+
+        Args:
+            what: They are.
+            values: Of each environment, [B, ...].
+            who: Their numbers, if they are not all.
+            count: Of all, if they are not.
+
+        Raises:
+            FloatingPointError: Something is not.
+        """
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        first = int(np.isfinite(values).reshape(len(values), -1).all(1).argmin())
+        first, count = (first, len(values)) if who is None else (who[first], count)
+        raise FloatingPointError(
+            f"env: environment {first} of '{self.id}' (member {first * self.members // count}) gave {what} that is not "
+            "finite; mend the environment, or put a wrapper around it."
+        )
+
+    def _inward(self, array: Array) -> Tensor:
         """[T, B] -> [T, M, N], on the device."""
         return torch.from_numpy(array).view(-1, self.members, self.num_envs).to(self.device)
 
@@ -177,8 +201,10 @@ class GymnasiumSource:
             action, self._memory, extras = policy.act(window.obs(t), noise[t], self._memory)
             decided.append((action, extras))
             step = self._fleet.step(self._observations, window.rows(t + 1), self._actions.outward(action))
-            window.send(t + 1)
             reward[t], terminated[t], truncated[t] = step.reward, step.terminated, step.truncated
+            for leaf in window.rows(t + 1):  # before anybody acts on it
+                self._require_finite("an observation", leaf)
+            window.send(t + 1)
             if step.last:
                 last += step.last
                 if self._memory is not None:
@@ -187,6 +213,10 @@ class GymnasiumSource:
         self.taken += steps
         self._last = window.last()
         done = terminated | truncated
+        self._require_finite("a reward", reward.T)
+        ended = (np.flatnonzero(done) % self.envs.num_envs).tolist()
+        for column in zip(*last, strict=True):
+            self._require_finite("a last observation", np.stack(column), ended, self.envs.num_envs)
         over = self._inward(done)
         starts, self._starts = torch.cat([self._starts[None], over[:-1]]), over[-1]
         actions, all_extras = tree.stack(decided)
@@ -250,9 +280,12 @@ class GymnasiumSource:
             action, memory, _ = policy.act(obs, noise[t % _BLOCK], memory)
             leaves = [leaf.clone() for leaf in leaves]  # the policy may remember what it saw
             step = playing.step(self._observations, arrays(leaves), self._actions.outward(action), alive)
+            for leaf in arrays(leaves):
+                self._require_finite("an observation", leaf)
             total += np.where(alive, step.reward, 0)
             alive &= ~(step.terminated | step.truncated)
             t += 1
+        self._require_finite("a reward", total)
         return torch.from_numpy(total.reshape(counts.shape)).float()
 
     def _open(self, count: int) -> AnyVectorEnv:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.finite import finite
 from imitate.core.noise import Stream, integers
 from imitate.core.types import Obs, parts
 
@@ -53,6 +54,9 @@ class Dataset:
         members: M.
         capacity: Examples kept of each member.
         stream: Where keys and the indices of `sample` come from.
+
+    Attributes:
+        finite: Whether all examples so far were finite, a bool of each member [M].
     """
 
     def __init__(self, members: int, capacity: int, stream: Stream) -> None:
@@ -61,11 +65,14 @@ class Dataset:
         self.members, self.capacity, self.stream = members, capacity, stream
         self.size = torch.zeros(members, dtype=torch.int64, device=stream.generator.device)
         self.key = torch.empty(members, 0, device=stream.generator.device)
+        self.finite = torch.ones(members, dtype=torch.bool, device=stream.generator.device)
         self._examples: Examples | None = None
         self._lacking = True  # whether a member has no examples; follows from `size`, known without a sync
 
     def add(self, examples: Examples, mask: Tensor | None = None) -> None:
         """Aggregate examples [M, B]; of those, only where `mask` [M, B] is true."""
+        well = finite(examples, 0, 1)
+        self.finite &= (well if mask is None else well | ~mask).all(1)
         key = self.stream.uniform(*examples.action.shape[:2])
         if mask is not None:
             key = torch.where(mask, key, math.inf)

@@ -18,6 +18,7 @@ from imitate.core.actions import clip
 from imitate.core.capture import capture
 from imitate.core.compiled import Compiled
 from imitate.core.config import checked
+from imitate.core.finite import finite
 from imitate.core.noise import Stream
 from imitate.core.parts import touched
 from imitate.core.room import admit
@@ -112,6 +113,9 @@ class TensorSource:
         device: Where everything lives.
         compile: Run through `torch.compile`: some ten seconds at the beginning for each policy and length of a rollout,
             and equal within rounding only. It is fastest where 8 divides that length.
+
+    Attributes:
+        finite: Whether all transitions so far were finite, a bool of each member [M]; `run` looks at it in each report.
     """
 
     @checked
@@ -131,6 +135,7 @@ class TensorSource:
         self.env, self.id, self.num_envs, self.members, self.seed = env, id, num_envs, members, seed
         self.device, self.compile = torch.device(device), compile
         self.dynamics, self.decisions = Stream(seed, "env", device), Stream(seed, "policy", device)
+        self.finite = torch.ones(members, dtype=torch.bool, device=device)
         self._driver: Policy = _NOBODY
         self._saved_memory: list[Tensor] = []
         self._eager: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
@@ -188,6 +193,7 @@ class TensorSource:
         memory, first = self.carry.memory, self.carry.elapsed == 0
         fast = self._scan is not self._eager and not touched(policy)
         self.carry, seen = (self._scan if fast else self._eager)((self.carry, drawn))
+        self.finite &= finite((seen.obs, seen.action, seen.reward, seen.next_obs), 1)
         starts = torch.cat([first.unsqueeze(0), seen.done[:-1]])
         return Rollout(**vars(seen), starts=starts, memory=memory)
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from imitate.core import memory, tree
 from imitate.core.actions import choices, width
 from imitate.core.config import checked
+from imitate.core.finite import finite
 from imitate.core.frames import Frames
 from imitate.core.noise import Stream, integers
 from imitate.core.packing import Packing
@@ -67,6 +68,9 @@ class SequenceReplay:
         keep: Extras of a rollout to keep with each step, tensors [T, M, N, ...] by name; a sample has them as `kept`.
         spare: Frames of one environment beyond S; by default S/8, and 64 at least.
 
+    Attributes:
+        finite: Whether all transitions so far were finite, a bool of each member [M].
+
     Raises:
         ValueError: The capacity holds less than one window, or more than fits into memory.
     """
@@ -112,6 +116,7 @@ class SequenceReplay:
         self.reward = torch.zeros(shape, device=device)
         self.ended = torch.zeros(shape, dtype=torch.uint8, device=device)  # 1: terminated, 2: truncated
         self.number = torch.zeros(shape, dtype=torch.int64, device=device)  # of the observation, for `Frames.read`
+        self.finite = torch.ones(members, dtype=torch.bool, device=device)
         self.written = torch.zeros((), dtype=torch.int64)  # time slots so far; on the CPU: known without a sync
         self.oldest = torch.zeros(members, num_envs, dtype=torch.int64, device=device)  # step that is still whole
         self._blocks = blocks(members, shape[1] if alpha > 0 else 0, device)
@@ -172,6 +177,8 @@ class SequenceReplay:
             if name not in rollout.extras:
                 recorded = ", ".join(sorted(rollout.extras)) or "nothing"
                 raise ValueError(f"keep: the rollout has no extra '{name}'; its driver records {recorded}.")
+        extras = [rollout.extras[name] for name in self.kept]
+        self.finite &= finite((rollout.obs, rollout.action, rollout.reward, rollout.next_obs, extras), 1)
         # Of stacks every one is looked at where that costs no sync, and on a device the first ones are.
         if self.frames.stack > 1 and (int(self.written) == 0 or store.device.type == "cpu"):
             moved = next_obs[:, :, :, :-1] == obs[:, :, :, 1:]

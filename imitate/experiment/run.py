@@ -5,12 +5,13 @@ Letters: M members.
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 
 from imitate.core import checkpoint as records
 from imitate.core.config import checked
+from imitate.core.finite import flaw
+from imitate.core.lock import locked
 from imitate.core.options import agreed, plain
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions.actions import Teacher
@@ -30,6 +33,7 @@ from imitate.experiment.log import Log, Progress
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_RECORDS = ("policy", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,14 @@ def run(
     checkpoint_every: int | None = None,
     resume: bool = False,
     changed: Collection[str] = (),
+    about: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Iterator[Report]:
     """Step an algorithm until it is finished, yielding reports.
 
     Ctrl-C (SIGINT) and SIGTERM let the iteration under way end, write the checkpoint and end the run, so that
-    `algorithm.progress.finished` is still false; a second one interrupts at once.
+    `algorithm.progress.finished` is still false; a second one interrupts at once. A run may also be killed at any time:
+    one that is resumed first yields the report that its checkpoint owes, if that was not written.
 
     Args:
         algorithm: What to run.
@@ -114,30 +120,52 @@ def run(
         checkpoint_every: Steps between checkpoints; by default at every report. One is always written at the end.
         resume: Go on from the checkpoint in the folder, if there is one.
         changed: Hyper-parameters that may differ from those of the checkpoint; see `load_checkpoint`.
+        about: What is to be known of the run, as JSON holds it: `run.json` in the folder.
         progress: A progress bar on a terminal, plain lines elsewhere.
 
     Yields:
         A report at each `report_every`.
 
     Raises:
-        FloatingPointError: A loss or its gradient is not finite. The last good checkpoint is kept.
-        ValueError: A number does not fit, or the checkpoint is of another run, or damaged.
+        FloatingPointError: A loss, its gradient, what was learnt or what an environment gave is not finite. The
+            checkpoint before, if there is one, is kept.
+        ValueError: A number does not fit, the folder holds a run and `resume` is false, another run writes there, or
+            the checkpoint is of another run, or damaged.
     """
     periods = {"evaluate_every": evaluate_every, "report_every": report_every, "checkpoint_every": checkpoint_every}
     for name, number in {**periods, "episodes": episodes}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name}: at least 1, not {number}.")
     folder = Path(checkpoint) if checkpoint is not None else None
-    if resume and folder is not None and (folder / "checkpoint.json").exists():
-        load_checkpoint(algorithm, folder, changed=changed)
     report_every = report_every or evaluate_every or 1
-    start = int(algorithm.progress.steps)
-    clock = _Clock(start)
-    due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
     evaluator = Evaluator(algorithm.source, episodes, teacher=teacher)
     pending: list[Metrics] = []
-    total = algorithm.progress.budget if steps is None else steps
-    with Log(folder, start) as log, Progress(progress, total, start) as bar, _interruptible() as interrupted:
+    with ExitStack() as stack:
+        owed = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder))
+            stack.enter_context(_kept(folder))
+            owed = _begun(algorithm, folder, resume, changed)
+            if about is not None:
+                records.replace(folder / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+        start = began = int(algorithm.progress.steps)
+        total = algorithm.progress.budget if steps is None else steps
+        clock = _Clock(start)
+        due = _Due(start, report=report_every, evaluation=evaluate_every, checkpoint=checkpoint_every or report_every)
+        log = stack.enter_context(Log(folder, start))
+        bar = stack.enter_context(Progress(progress, total, start))
+        interrupted = stack.enter_context(_interruptible())
+
+        def told(report: Report, evaluate: bool) -> Report:
+            if evaluate:
+                report = replace(report, evaluation=evaluator(algorithm.policy))
+            log.write(report.row(), report.steps)
+            bar.report(str(report), report.steps)
+            return report
+
+        if owed is not None and not log.holds(start):
+            yield told(*owed)
         while True:
             stop = (
                 algorithm.progress.finished
@@ -146,24 +174,22 @@ def run(
             )
             now = int(algorithm.progress.steps)
             if pending and (stop or due("report", now)):
-                metrics = _read(pending, clock, algorithm)
-                if folder is not None and (stop or due("checkpoint", now)):
-                    save_checkpoint(algorithm, folder)  # first: an evaluation may be long, and interrupted
-                evaluation = None
-                if evaluate_every is not None and (due("evaluation", now) or (stop and not interrupted.is_set())):
-                    evaluation = evaluator(algorithm.policy)
-                report = Report(
-                    now,
-                    clock.seconds,
-                    clock.rate(now, algorithm.source.spec.members),
-                    float(algorithm.progress.labels.double().mean()),
-                    metrics,
-                    evaluation,
+                metrics = _read(pending, clock, algorithm, began)
+                evaluate = evaluate_every is not None and (
+                    due("evaluation", now) or (stop and not interrupted.is_set())
                 )
-                log.write(report.row(), now)
-                bar.report(str(report), now)
-                pending = []
-                yield report
+                labels = float(algorithm.progress.labels.double().mean())
+                rate = clock.rate(now, algorithm.source.spec.members)
+                report = Report(now, clock.seconds, rate, labels, metrics)
+                if folder is not None:
+                    records.settle(folder, *_RECORDS)  # the run has gone on well from the checkpoint
+                    if stop or due("checkpoint", now):
+                        # First, with what it owes: an evaluation may be long, and interrupted.
+                        # The next iteration tells whether there is a way on from here; until then there is one back.
+                        owes = {"owed": _as_json(report, evaluate)}
+                        _commit(algorithm, folder, owes, revertible=not algorithm.progress.finished)
+                pending, began = [], now
+                yield told(report, evaluate)
             if stop:
                 break
             with clock:
@@ -173,17 +199,56 @@ def run(
 
 @checked
 def save_checkpoint(algorithm: Algorithm, folder: Path | str) -> None:
-    """Write everything that changes during a run with its config, and the policy by itself."""
+    """Write everything that changes during a run with its config, and the policy by itself: both, or none."""
+    _commit(algorithm, folder, {})
+
+
+def _commit(algorithm: Algorithm, folder: Path | str, more: Mapping[str, Any], *, revertible: bool = False) -> None:
+    policy = algorithm.policy
     description = {
         "algorithm": type(algorithm).__name__,
         "env": algorithm.source.spec.id,
         "steps": int(algorithm.progress.steps),
         **_options(algorithm),
+        **more,
     }
-    records.write(folder, "checkpoint", records.state_of(algorithm), description)
-    save = getattr(algorithm.policy, "save", None)
-    if save is not None:
-        save(folder)
+    both = {"checkpoint": (records.state_of(algorithm), description)}
+    if hasattr(policy, "record"):
+        both = {"policy": policy.record(), **both}
+    elif hasattr(policy, "save"):  # one of somebody else's, before the checkpoint: it may be new, and never old
+        policy.save(folder)
+    records.commit(folder, both, revertible=revertible)
+
+
+def _begun(algorithm: Algorithm, folder: Path, resume: bool, changed: Collection[str]) -> tuple[Report, bool] | None:
+    """Put an algorithm where the run in a folder is, if there is one; what that owes: a report, and its evaluation.
+
+    Raises:
+        ValueError: There is a run that is not to be resumed, or it cannot be.
+    """
+    records.recover(folder, *_RECORDS)
+    if not records.exists(folder, "checkpoint"):
+        return None
+    if not resume:
+        raise ValueError(
+            f"checkpoint: '{folder}' holds a run already; pass resume=True to go on with it, or another folder."
+        )
+    load_checkpoint(algorithm, folder, changed=changed)
+    owed = records.describe(folder, "checkpoint").get("owed")  # those of earlier versions owe nothing
+    if owed is None:
+        return None
+    try:
+        metrics = {str(name): np.array(values, np.float64) for name, values in owed["metrics"].items()}
+        seconds, rate, labels = (float(owed[name]) for name in ("seconds", "steps_per_second", "labels"))
+        return Report(int(algorithm.progress.steps), seconds, rate, labels, metrics), bool(owed["evaluate"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"checkpoint: '{folder}' owes a report that is none ({error}).") from error
+
+
+def _as_json(report: Report, evaluate: bool) -> dict[str, Any]:
+    """A report that is yet to be written, and whether it is to be evaluated."""
+    parts = {name: getattr(report, name) for name in ("seconds", "steps_per_second", "labels", "metrics")}
+    return {**{name: plain(part) for name, part in parts.items()}, "evaluate": evaluate}
 
 
 @checked
@@ -224,8 +289,26 @@ def _options(algorithm: Algorithm) -> dict[str, Any]:
     return {name: plain(part) for name, part in parts.items() if part is not None}
 
 
-def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[str, NDArray[np.float64]]:
-    """Metrics since the last report as numpy, after making sure that no loss was lost on the way: the only sync."""
+class _DivergedError(FloatingPointError):
+    """What is learnt is not finite.
+
+    Args:
+        reason: What is not.
+        steps: How far the run has come.
+        leads: A step from which the very next iteration led there, if that is known.
+    """
+
+    def __init__(self, reason: str, steps: int, leads: int | None) -> None:
+        super().__init__(f"{reason} before step {steps:,}: lower the learning rate, or look at the data.")
+        self.leads = leads
+
+
+def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm, began: int) -> dict[str, NDArray[np.float64]]:
+    """Metrics since the last report as numpy, after making sure that nothing was lost on the way: the only syncs.
+
+    Raises:
+        FloatingPointError: Something is not finite.
+    """
     with clock:
         values = {
             name: torch.stack([m[name] for m in pending if name in m]).double().cpu().numpy()
@@ -236,12 +319,33 @@ def _read(pending: list[Metrics], clock: _Clock, algorithm: Algorithm) -> dict[s
     if bad.any():
         first = int(bad.any(1).argmax())
         members = ", ".join(map(str, np.flatnonzero(bad[first])))
-        raise FloatingPointError(
-            f"loss or gradient is not finite at iteration {first + 1} of the {len(bad)} before step "
-            f"{int(algorithm.progress.steps):,} (member {members}); the last good checkpoint is kept. "
-            "Lower the learning rate, or look at the data."
-        )
+        reason = f"loss or gradient is not finite (member {members}) at iteration {first + 1} of the {len(bad)}"
+        raise _DivergedError(reason, int(algorithm.progress.steps), began if first == 0 else None)
+    found = flaw(algorithm)
+    if found is not None:
+        raise _DivergedError(found, int(algorithm.progress.steps), None)
     return {name: value.mean(0) for name, value in values.items()}
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Let an error about what is not finite say what there is to go on from.
+
+    The checkpoint is not good if the very next iteration was lost: then the one before it takes its place.
+    """
+    try:
+        yield
+    except FloatingPointError as error:
+        if not records.exists(folder, "checkpoint"):
+            raise FloatingPointError(f"{error} No checkpoint was written yet.") from error
+        step = records.describe(folder, "checkpoint")["steps"]
+        if isinstance(error, _DivergedError) and error.leads == step:
+            if not records.revert(folder, "checkpoint"):
+                raise FloatingPointError(
+                    f"{error} The only checkpoint, of step {step:,}, is kept; if it leads there again, begin anew."
+                ) from error
+            step = records.describe(folder, "checkpoint")["steps"]
+        raise FloatingPointError(f"{error} The last good checkpoint, of step {step:,}, is kept.") from error
 
 
 class _Due:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imitate.core import tree
+from imitate.core import checkpoint, tree
 from imitate.core.actions import action_mask, unmasked, width
 from imitate.core.config import check, checked
 from imitate.core.noise import Stream
@@ -233,9 +233,13 @@ class Actor(nn.Module):
         alone.load_state_dict({name: value[index].unsqueeze(0) for name, value in self.state_dict().items()})
         return alone
 
+    def record(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Weights, and what is to be known of them, as a run commits them with its checkpoint."""
+        return saving.record(self, custom_network=self.network is not None)
+
     def save(self, directory: Path | str) -> None:
         """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
-        saving.write(self, directory, custom_network=self.network is not None)
+        checkpoint.write(directory, "policy", *self.record())
 
 
 @checked

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from imitate.core import checkpoint
 from imitate.core.actions import action_mask, unmasked
 from imitate.core.config import check, checked
 from imitate.core.noise import Stream
@@ -223,9 +224,13 @@ class QNetwork(nn.Module):
 
     predict = predict  # as in Stable-Baselines3: arrays in, arrays out
 
+    def record(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Weights, and what is to be known of them, as a run commits them with its checkpoint."""
+        return saving.record(self)
+
     def save(self, directory: Path | str) -> None:
         """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
-        saving.write(self, directory)
+        checkpoint.write(directory, "policy", *self.record())
 
 
 def admitted(values: Tensor, obs: Obs) -> Tensor:

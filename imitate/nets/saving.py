@@ -14,14 +14,13 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from imitate.core import checkpoint
 from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 
-__all__ = ["space_from_json", "space_to_json", "weights_into", "write"]
+__all__ = ["record", "space_from_json", "space_to_json", "weights_into"]
 
 
 class Saved(Protocol):
-    """What `write` needs of a policy."""
+    """What `record` needs of a policy."""
 
     members: int
     env: str | None
@@ -39,8 +38,8 @@ class Saved(Protocol):
         """Its weights."""
 
 
-def write(policy: Saved, directory: Path | str, **more: Any) -> None:
-    """Write a policy: its kind, spaces, members and architecture as JSON, its weights as safetensors."""
+def record(policy: Saved, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A policy as `checkpoint.write` takes it: its weights; its kind, spaces, members and architecture."""
     description = {
         "kind": type(policy).__name__,
         "env": policy.env,
@@ -50,7 +49,7 @@ def write(policy: Saved, directory: Path | str, **more: Any) -> None:
         "architecture": architecture_to_json(policy.architecture),
         **more,
     }
-    checkpoint.write(directory, "policy", dict(policy.state_dict()), description)
+    return dict(policy.state_dict()), description
 
 
 def architecture_to_json(architecture: Any) -> dict[str, Any]:

@@ -91,15 +91,19 @@ class TabularPolicy(nn.Module):
 
     predict = predict  # as in Stable-Baselines3: arrays in, arrays out
 
-    def save(self, directory: Path | str) -> None:
-        """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
+    def record(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The table, and what is to be known of it, as a run commits them with its checkpoint."""
         description = {
             "kind": "TabularPolicy",
             "env": self.env,
             "members": self.members,
             "temperature": self.temperature,
         }
-        checkpoint.write(directory, "policy", {"q": self.q}, description)
+        return {"q": self.q}, description
+
+    def save(self, directory: Path | str) -> None:
+        """Write `policy.json` and a safetensors file; `imitate.load` reads them."""
+        checkpoint.write(directory, "policy", *self.record())
 
 
 def read_table(state: dict[str, Any], description: dict[str, Any], directory: Path | str) -> TabularPolicy:

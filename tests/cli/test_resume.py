@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import imitate
-from imitate.baselines import PPO, PPOConfig
+from imitate.baselines import PPO, PPOConfig, TabularConfig
 from imitate.cli.common import _rounding
 from imitate.cli.main import main, parse
-from imitate.cli.resuming import changed
+from imitate.cli.resuming import changed, learning_rate
 from imitate.core import checkpoint, tree
+from imitate.core.lock import locked
 from imitate.students import DAggerConfig, GAILConfig, Linear
 
 FEW = ["--members", "2", "--episodes", "2", "--device", "cpu"]
@@ -194,6 +195,49 @@ def test_a_part_of_a_config_is_changed_and_extended(tmp_path, capsys):
     assert document(tmp_path / "gail", "checkpoint")["steps"] == 192
     assert main(resume) == 0
     assert "config.ppo.lr 0.003, now 0.5" in refused(capsys, [*resume, "--ppo.lr", "0.5"])
+
+
+@pytest.mark.parametrize("command", [TRAIN, DAGGER], ids=lambda command: command[0])
+def test_the_advice_of_a_run_that_diverged_can_be_followed(tmp_path, capsys, command):
+    out = ["--out", str(tmp_path / "run")]
+    line = refused(capsys, [*command, *out, "--lr", "1e38"])
+    assert line.endswith("No checkpoint was written yet. Begin again with another --lr.")
+    assert not (tmp_path / "run" / "checkpoint.json").exists()
+    assert main([*command, *out, "--lr", "1e-3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "rate"), [(PPOConfig(), "lr"), (GAILConfig(), "ppo.lr"), (TabularConfig(), "alpha"), (None, "lr")]
+)
+def test_the_learning_rate_is_called_as_it_is(config, rate):
+    assert learning_rate(config) == rate
+
+
+def test_so_can_that_of_one_that_diverged_later(tmp_path, monkeypatch, capsys):
+    """At the last good checkpoint by the change that the line names."""
+    out, step, counts = ["--out", str(tmp_path / "run")], PPO.step, []
+
+    def diverges(self):
+        counts.append(step(self))
+        return counts[-1] | ({"loss": torch.tensor([1.0, float("inf")])} if len(counts) == 3 else {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PPO, "step", diverges)
+        assert main([*TRAIN, *out, "--evaluate-every", "64"]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    advice = f"--resume {' '.join(out)} --change lr=VALUE"
+    assert line.endswith(f"step 64, is kept. {advice} goes on from there with another learning rate.")
+    assert main(["train", "ppo", *advice.replace("VALUE", "1e-4").split()]) == 0
+    assert document(tmp_path / "run")["changes"] == [{"step": 64, "option": "lr", "before": 0.002, "now": 1e-4}]
+    assert document(tmp_path / "run", "checkpoint")["steps"] == 192
+
+
+def test_a_run_under_way_is_not_resumed_by_another(stopped, capsys):
+    before = document(stopped)
+    with locked(stopped):
+        line = refused(capsys, ["train", "ppo", "--resume", "--out", str(stopped), "--change", "lr=1"])
+    assert line.startswith(f"imitate: checkpoint: another run writes into '{stopped}' (process {os.getpid()})")
+    assert document(stopped) == before
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,116 @@ def test_a_crash_leaves_the_old_record(tmp_path, monkeypatch, suffix, moment):
     write(tmp_path, "run", state(3.0), {"steps": 3})  # and the next attempt succeeds
     assert read(tmp_path, "run")[1]["steps"] == 3
     assert len(list(tmp_path.glob("run-*.safetensors"))) == 1
+
+
+def two(value):
+    return {name: ({"x": torch.full((2,), value)}, {"steps": int(value)}) for name in ("policy", "checkpoint")}
+
+
+def values(folder):
+    """What the records `policy` and `checkpoint` hold, None where there is none."""
+    names = [name for name in ("policy", "checkpoint") if checkpoint.exists(folder, name)]
+    found = [read(folder, name) for name in names]
+    assert all(float(state["x"][0]) == description["steps"] for state, description in found)
+    return [description["steps"] for _, description in found]
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_two_records_are_committed_together_whenever_it_crashes(tmp_path, first):
+    """At every opening, replacement and deletion of a file in turn; what was begun is finished by who comes next."""
+    folder, moments = tmp_path / "run", ("open", "replace", "unlink")
+
+    def crashing(at):
+        count, undo = [0], pytest.MonkeyPatch()
+
+        def crash(original):
+            def wrapper(self, *args, **kwargs):
+                writes = original.__name__ != "open" or args[:1] == ("wb",)
+                count[0] += writes
+                if writes and count[0] == at:
+                    raise Crash
+                return original(self, *args, **kwargs)
+
+            return wrapper
+
+        for moment in moments:
+            undo.setattr(Path, moment, crash(getattr(Path, moment)))
+        try:
+            checkpoint.commit(folder, two(2.0))
+        except Crash:
+            return True
+        finally:
+            undo.undo()
+        return False
+
+    seen = []
+    for at in range(1, 100):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        if not first:
+            checkpoint.commit(folder, two(1.0))
+        crashed = crashing(at)
+        seen.append(values(folder))
+        checkpoint.recover(folder, "policy", "checkpoint")
+        assert values(folder) == seen[-1]
+        assert len(list(folder.iterdir())) == 2 * len(seen[-1])  # nothing else lies there
+        if not crashed:
+            break
+    assert at > 10
+    before = [] if first else [1, 1]
+    assert seen == sorted(seen)
+    assert [one for one in seen if one != before] == [[2, 2]] * (len(seen) - seen.count(before)) != []
+
+
+def test_a_commit_is_reverted_until_it_is_settled(tmp_path):
+    for value in (1.0, 2.0, 3.0):
+        checkpoint.commit(tmp_path, two(value), revertible=True)
+        checkpoint.recover(tmp_path, "policy", "checkpoint")  # which spares what there is to go back to
+        assert values(tmp_path) == [value, value]
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4
+    assert checkpoint.revert(tmp_path, "checkpoint")
+    assert values(tmp_path) == [2, 2]
+    assert not checkpoint.revert(tmp_path, "checkpoint")  # only one step back
+    assert len(list(tmp_path.iterdir())) == 4
+    checkpoint.commit(tmp_path, two(4.0), revertible=True)
+    checkpoint.settle(tmp_path, "policy", "checkpoint")
+    assert len(list(tmp_path.iterdir())) == 4
+    assert not checkpoint.revert(tmp_path, "checkpoint")
+    assert values(tmp_path) == [4, 4]
+
+
+@pytest.mark.parametrize("moment", ["_tensors", "_hash", "load_file"])
+def test_a_reader_beside_a_writer_reads_what_it_has_written_since(tmp_path, monkeypatch, moment):
+    write(tmp_path, "run", state(1.0), {"steps": 1})
+    original, left = getattr(checkpoint, moment), [2.0, 3.0]
+
+    def slow(*args):
+        if left:  # the record is another one by now
+            value = left.pop(0)
+            write(tmp_path, "run", state(value), {"steps": int(value)})
+        return original(*args)
+
+    monkeypatch.setattr(checkpoint, moment, slow)
+    found, description = read(tmp_path, "run")
+    assert (float(found["deep"]["er"]["x"][0, 0]), description["steps"]) == (3, 3)
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    checkpoint.commit(tmp_path, two(1.0))
+    litter = [".checkpoint.safetensors.123.tmp", ".progress.csv.7.tmp", "policy-0123456789ab.safetensors"]
+    kept = ["policy-best.safetensors", "other-0123456789ab.safetensors", "notes.tmp", ".hidden"]
+    for name in litter + kept:
+        (tmp_path / name).write_text("")
+    checkpoint.recover(tmp_path, "policy", "checkpoint")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.stat().st_size == 0) == sorted(kept)
+    assert values(tmp_path) == [1, 1]
+
+
+def test_a_foreign_journal_is_refused(tmp_path):
+    for text in ("{", "[]"):
+        (tmp_path / checkpoint.JOURNAL).write_text(text)
+        with pytest.raises(ValueError, match=r"commit\.json' was not written by imitate"):
+            read(tmp_path, "run")
 
 
 def test_a_description_that_is_no_json_leaves_the_old_record(tmp_path):

@@ -6,16 +6,18 @@ import math
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from imitate import nets
 from imitate.core.progress import Progress
 from imitate.core.rollout import TensorSource
-from imitate.experiment import Evaluation, Report, load_checkpoint, run
+from imitate.experiment import Evaluation, Report, load_checkpoint, log, run
 from imitate.experiment.evaluate import Evaluator
 from imitate.experiment.log import Log
 from tests.oracles import Walk
@@ -261,11 +263,11 @@ def nan_at(iteration, name="loss", member=1, value=math.nan):
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_checkpoint(tmp_path, name, value):
     algorithm = Fake(during=lambda i: {"grad_norm": torch.ones(M)} | (nan_at(6, name, 1, value)(i) or {}))
     found = []
-    with pytest.raises(FloatingPointError, match=r"iteration 1 of the 1 before step 60 \(member 1\)") as caught:
+    with pytest.raises(FloatingPointError, match=r"\(member 1\) at iteration 1 of the 1 before step 60") as caught:
         found.extend(r.steps for r in run(algorithm, checkpoint=tmp_path, report_every=10, checkpoint_every=30))
     assert found == [10, 20, 30, 40, 50]
     assert "\n" not in str(caught.value)
-    assert "last good checkpoint" in str(caught.value)
+    assert "The last good checkpoint, of step 30, is kept." in str(caught.value)
     assert steps_of(tmp_path) == 30
     fresh = Fake()
     load_checkpoint(fresh, tmp_path)
@@ -277,7 +279,7 @@ def test_the_iteration_and_all_members_are_named():
     def during(i):
         return {"loss": torch.full((M,), math.nan)} if i == 5 else None
 
-    with pytest.raises(FloatingPointError, match=r"iteration 2 of the 3 before step 60 \(member 0, 1\)"):
+    with pytest.raises(FloatingPointError, match=r"\(member 0, 1\) at iteration 2 of the 3 before step 60"):
         list(run(Fake(during=during), report_every=30))
 
 
@@ -303,6 +305,156 @@ def test_a_run_is_resumed_from_its_checkpoint_and_the_table_with_it(tmp_path):
     assert found == pytest.approx({10 * i: 1.5 * i for i in range(1, 11)})
 
 
+CLOCKS = {"seconds", "steps_per_second"}
+
+
+def without_clocks(folder):
+    rows = [{name: text for name, text in row.items() if name not in CLOCKS} for row in table(folder)]
+    return rows, {name: curve for name, curve in events(folder).items() if name not in CLOCKS}
+
+
+OFTEN = {"report_every": 10, "evaluate_every": 50, "episodes": 2}
+
+
+@pytest.mark.parametrize("at", [60, 100])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Evaluator, "__call__"), (Log, "write"), (SummaryWriter, "flush"), (log, "replace")]
+)
+def test_what_a_checkpoint_owes_is_done_first_by_who_resumes(tmp_path, monkeypatch, at, owner, name):
+    """Stopped behind a checkpoint, in the evaluation, or before the events or the row are there."""
+    curious = {"curious": torch.tensor([math.nan, math.inf])}
+    straight = list(run(Fake(during=lambda i: curious), checkpoint=tmp_path / "straight", **OFTEN))
+    broken, original = tmp_path / "broken", getattr(owner, name)
+
+    def stops(*args, **kwargs):
+        if (broken / "checkpoint.json").exists() and steps_of(broken) == at:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stops)
+        with suppress(KeyboardInterrupt):  # nothing is evaluated at 60
+            list(run(Fake(during=lambda i: curious), checkpoint=broken, **OFTEN))
+    lost = owner is not Evaluator or at == 100
+    assert steps_of(broken) == (at if lost else 100)
+    reports = list(run(Fake(during=lambda i: curious), checkpoint=broken, resume=True, **OFTEN))
+    if lost:
+        first, same = str(reports[0]), str(straight[at // 10 - 1])
+        assert first.partition("steps/s")[2] == same.partition("steps/s")[2]
+        assert [report.steps for report in reports] == list(range(at, 101, 10))
+    assert without_clocks(broken) == without_clocks(tmp_path / "straight")
+
+
+def test_what_a_checkpoint_owes_may_be_damaged(tmp_path):
+    list(run(Fake(), steps=50, checkpoint=tmp_path))
+    (tmp_path / "progress.csv").unlink()
+    for owed in ("x", {"metrics": {}}, {"metrics": {"a": ["b"]}, "seconds": 1, "steps_per_second": 1, "labels": 0}):
+        rename(tmp_path, owed=owed)
+        with pytest.raises(ValueError, match="owes a report that is none"):
+            list(run(Fake(), checkpoint=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a,b\n1,2\n", b"steps,b\nabc,2\n", b"b,steps\n1\n", b"steps,b\n1,2,3\n", b"steps\n\xff\n", b"steps\nnan\n"],
+)
+def test_a_table_that_is_none_is_named(tmp_path, content):
+    list(run(Fake(), steps=50, checkpoint=tmp_path))
+    (tmp_path / "progress.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"progress\.csv' is no table of a run's steps; move it away"):
+        list(run(Fake(), checkpoint=tmp_path, resume=True))
+    (tmp_path / "progress.csv").unlink()
+    list(run(Fake(), checkpoint=tmp_path, resume=True))
+    assert [row["steps"] for row in table(tmp_path)] == [str(step) for step in range(50, 101, 10)]
+
+
+def test_a_row_that_is_there_is_not_owed(tmp_path):
+    reports = run(Fake(), checkpoint=tmp_path, report_every=20)
+    assert [next(reports).steps for _ in range(2)] == [20, 40]
+    reports.close()
+    assert [report.steps for report in run(Fake(), checkpoint=tmp_path, report_every=20, resume=True)] == [60, 80, 100]
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    first = run(Fake(), checkpoint=tmp_path, report_every=20)
+    next(first)
+    line = r"checkpoint: another run writes into .* \(process \d+\); wait for its end"
+    for resume in (False, True):
+        second = Fake()
+        with pytest.raises(ValueError, match=line):
+            next(run(second, checkpoint=tmp_path, resume=resume))
+        assert int(second.progress.steps) == 0
+    assert [report.steps for report in first] == [40, 60, 80, 100]
+    assert list(run(Fake(), checkpoint=tmp_path, resume=True)) == []
+
+
+def test_what_is_to_be_known_of_a_run_is_beside_it(tmp_path):
+    list(run(Fake(), checkpoint=tmp_path, about={"command": "fake"}))
+    assert json.loads((tmp_path / "run.json").read_text("utf-8")) == {"command": "fake"}
+    with pytest.raises(ValueError, match="holds a run already"):
+        list(run(Fake(), checkpoint=tmp_path, about={"command": "other"}))
+    assert json.loads((tmp_path / "run.json").read_text("utf-8")) == {"command": "fake"}
+
+
+def test_a_policy_of_ones_own_is_never_older_than_the_checkpoint(tmp_path):
+    class Own:
+        def save(self, folder):
+            saved.append(steps_of(folder) if (folder / "checkpoint.json").exists() else 0)
+
+    algorithm, saved = Fake(), []
+    algorithm.policy = Own()
+    list(run(algorithm, checkpoint=tmp_path, report_every=50))
+    assert saved == [0, 50]
+
+
+def lost_at(iteration):
+    return Fake(during=nan_at(iteration, value=math.inf))
+
+
+def test_a_checkpoint_from_which_the_next_iteration_is_lost_is_not_the_last_good_one(tmp_path):
+    """Weights may be finite and lead to a loss that is not, whatever the learning rate."""
+    with pytest.raises(FloatingPointError, match="The last good checkpoint, of step 40, is kept"):
+        list(run(lost_at(6), checkpoint=tmp_path, report_every=10))
+    assert steps_of(tmp_path) == 40
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    reports = list(run(Fake(), checkpoint=tmp_path, report_every=10, resume=True))
+    assert [report.steps for report in reports] == [50, 60, 70, 80, 90, 100]
+    assert [row["steps"] for row in table(tmp_path)] == [str(i) for i in range(10, 101, 10)]
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_one_behind_which_an_iteration_went_well_is(tmp_path):
+    with pytest.raises(FloatingPointError, match="The last good checkpoint, of step 40, is kept"):
+        list(run(lost_at(6), checkpoint=tmp_path, report_every=20))  # the second iteration behind the checkpoint
+    with pytest.raises(FloatingPointError, match="The last good checkpoint, of step 40, is kept"):
+        list(run(lost_at(7), checkpoint=tmp_path, report_every=20, resume=True))
+
+
+def test_no_good_checkpoint_is_promised_where_there_is_none(tmp_path):
+    with pytest.raises(FloatingPointError, match="No checkpoint was written yet"):
+        list(run(lost_at(1), checkpoint=tmp_path))
+    with pytest.raises(FloatingPointError, match="The only checkpoint, of step 10, is kept; if it leads there again"):
+        list(run(lost_at(2), checkpoint=tmp_path))
+    with pytest.raises(FloatingPointError, match=r"or look at the data\.\Z"):
+        list(run(lost_at(2)))
+
+
+@pytest.mark.parametrize("value", [1e38, -1e10, math.nan])
+def test_weights_from_which_nothing_is_to_be_learnt_are_not_kept(tmp_path, value):
+    """The losses are well, for they are of the weights before."""
+
+    def spoil(i):
+        if i == 10:
+            algorithm.policy.head.linear.bias.data.fill_(value)
+
+    algorithm = Fake(during=spoil)
+    line = r"policy\.head\.linear\.bias .* \(member 0, 1\) before step 100: .* of step 90, is kept"
+    with pytest.raises(FloatingPointError, match=line):
+        list(run(algorithm, checkpoint=tmp_path, report_every=10))
+    assert steps_of(tmp_path) == 90
+    assert nets.load(tmp_path).head.linear.bias.abs().max() < 1
+
+
 def test_reports_of_a_resumed_run_come_where_they_would_have_come(tmp_path):
     list(run(Fake(budget=100), steps=40, report_every=30, checkpoint=tmp_path))
     assert steps_of(tmp_path) == 40
@@ -310,15 +462,15 @@ def test_reports_of_a_resumed_run_come_where_they_would_have_come(tmp_path):
     assert [report.steps for report in reports] == [60, 90, 100]
 
 
-def test_a_finished_run_has_nothing_left_and_a_new_one_begins_anew(tmp_path):
+def test_a_finished_run_has_nothing_left_and_a_new_one_is_refused(tmp_path):
     list(run(Fake(), checkpoint=tmp_path, report_every=50))
     assert list(run(Fake(), checkpoint=tmp_path, resume=True)) == []
-    assert [row["steps"] for row in table(tmp_path)] == ["50", "100"]
     algorithm = Fake()
-    reports = run(algorithm, checkpoint=tmp_path, report_every=20)
-    assert next(reports).steps == 20
-    reports.close()
-    assert [row["steps"] for row in table(tmp_path)] == ["20"]
+    with pytest.raises(ValueError, match="holds a run already; pass resume=True to go on with it, or another folder"):
+        next(run(algorithm, checkpoint=tmp_path))
+    assert int(algorithm.progress.steps) == 0
+    assert [row["steps"] for row in table(tmp_path)] == ["50", "100"]
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_resume_without_a_checkpoint_begins(tmp_path):
