@@ -22,16 +22,20 @@ class Stream:
     Args:
         seed: Seed of the run.
         name: What the numbers are for: "env", "policy", "shuffle", "replay", "init", "evaluate", …
-        device: Where the numbers are made.
+        device: Where the numbers are made. On "meta" they are shapes alone: a module made with such a stream takes no
+            memory, and says what it would hold.
     """
 
     def __init__(self, seed: int, name: str, device: torch.device | str = "cpu") -> None:
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-        self.generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        shapes = torch.device(device).type == "meta"
+        self.generator = torch.Generator("cpu" if shapes else device)
+        self.generator.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        self.device = torch.device("meta") if shapes else self.generator.device
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniforms in [0, 1) of the given shape."""
-        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
+        return torch.rand(*shape, generator=self.generator, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state as bytes."""

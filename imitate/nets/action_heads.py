@@ -85,13 +85,12 @@ class GaussianHead(nn.Module):
 
     def __init__(self, members: int, width: int | None, box: Box, *, scaled: bool, init: Stream) -> None:
         super().__init__()
-        device = init.generator.device
-        centre, half = unit(box, device)
+        centre, half = unit(box, torch.device("cpu"))
         self.linear = _linear(members, width, len(centre), init)
-        self.log_std = nn.Parameter(torch.zeros(members, 1, len(centre), device=device))
+        self.log_std = nn.Parameter(torch.zeros(members, 1, len(centre), device=init.device))
         self.scaled = scaled and not (bool((centre == 0).all()) and bool((half == 1).all()))
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("half_range", half, persistent=False)
+        self.register_buffer("centre", centre.to(init.device), persistent=False)
+        self.register_buffer("half_range", half.to(init.device), persistent=False)
 
     def of(self, out: Tensor, mask: Tensor | None) -> Normal:
         """Mean centre + half range·out, deviation half range·exp(log_std)."""
@@ -116,7 +115,7 @@ class SquashedGaussianHead(nn.Module):
 
     def __init__(self, members: int, width: int | None, box: Box, *, init: Stream) -> None:
         super().__init__()
-        centre, half = unit(box, init.generator.device)
+        centre, half = unit(box, init.device)
         self.linear = _linear(members, width, 2 * len(centre), init)
         self.register_buffer("low", centre - half, persistent=False)
         self.register_buffer("high", centre + half, persistent=False)

@@ -113,7 +113,7 @@ class Actor(nn.Module):
         chained = network is None and self.body.flat
         self._chain = [*self.body.chain, *linear_of(self.head).parameters()] if chained else []
         self.noise = width(action)
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def device(self) -> torch.device:

@@ -21,7 +21,7 @@ _FEW_INPUTS, _FEW_COLUMNS = 128, 3 * 2**19
 
 def orthogonal(shape: tuple[int, ...], gain: float, init: Stream) -> nn.Parameter:
     """M orthogonal matrices, each drawn on its own (Saxe et al. 2014)."""
-    weights = torch.empty(shape, device=init.generator.device)
+    weights = torch.empty(shape, device=init.device)
     for weight in weights:
         nn.init.orthogonal_(weight, gain, generator=init.generator)
     return nn.Parameter(weights)

@@ -53,7 +53,7 @@ class Critic(nn.Module):
         self.body = Body(observation, members, hidden=hidden, activation=activation, init=init, gru=gru, lstm=lstm)
         self.value = Linear(members, self.body.width, 1, init=init, gain=1.0)
         self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def plain(self) -> bool:
@@ -125,14 +125,14 @@ class ActionValue(nn.Module):
         if not isinstance(action, Box):
             raise ValueError(f"action: critics of an action need a Box, not {action}; a QNetwork values choices.")
         self.members, self.critics = members, critics
-        centre, half = unit(action, init.generator.device)
+        centre, half = unit(action, init.device)
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("half_range", half, persistent=False)
         both = Tuple((unmasked(observation), Box(centre.shape)))
         self.body = Body(both, members * critics, hidden=hidden, activation=activation, init=init, spread=True)
         self.value = Linear(members * critics, self.body.width, 1, init=init).spread(init)
         self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []
-        self.to(init.generator.device)
+        self.to(init.device)
 
     def forward(self, obs: Obs, action: Tensor) -> Tensor:
         """Values [M, B, K] of actions [M, B, A] at observations [M, B, ...]."""

@@ -119,7 +119,7 @@ class QNetwork(nn.Module):
             head = Ensemble(architecture.head.count)
             alike = replace(architecture, head=head, dueling=False, noisy=False, normalise=False)
             self.prior = QNetwork(observation, action, members, alike, init).requires_grad_(False)
-        self.to(init.generator.device)
+        self.to(init.device)
 
     @property
     def estimators(self) -> Sequence[nn.Module]:
