@@ -154,6 +154,8 @@ class StepSizes:
         """Restore, in place."""
         if state["count"].shape != self.count.shape:
             raise RuntimeError(f"count is {tuple(state['count'].shape)}, not {tuple(self.count.shape)}")
+        if bool((state["count"] < 0).any()):
+            raise ValueError("counts are not negative")
         self.count.copy_(state["count"])
 
 

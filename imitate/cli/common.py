@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from imitate.cli.resuming import document_of, folder
+from imitate.core import reading
 
 if TYPE_CHECKING:
     from imitate.core.types import Algorithm, Source
@@ -245,22 +246,18 @@ def must_exist(what: str, name: str) -> None:
 
 def env_of(name: str | None) -> str | None:
     """The environment that a policy of ours was made for, if its folder says so."""
-    value = _description(name).get("env")
+    path = Path(name) / "policy.json" if name is not None else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        value = reading.document(path).get("env")
+    except ValueError:
+        return None  # whoever loads the policy says what is wrong with it
     return value if isinstance(value, str) else None
 
 
-def members_of(name: str | None) -> int | None:
-    """Members of a policy of ours, if its folder says so."""
-    value = _description(name).get("members")
-    return value if isinstance(value, int) else None
+def members_of(name: str) -> int | None:
+    """Members of a policy of ours: as many as there are weights of, whatever its description says."""
+    from imitate.nets.files import load
 
-
-def _description(name: str | None) -> dict[str, Any]:
-    path = Path(name) / "policy.json" if name is not None else None
-    if path is None or not path.is_file():
-        return {}
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        return {}  # whoever loads the policy says what is wrong with it
-    return document if isinstance(document, dict) else {}
+    return load(name).members if (Path(name) / "policy.json").is_file() else None

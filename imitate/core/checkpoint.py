@@ -10,22 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.reading import document, line, refusing
 from imitate.core.types import Stateful
 
 __all__ = ["load_state", "read", "state_of", "write"]
 
 FORMAT = 1
 _PIECE = 2**26  # bytes that are copied at a time
+_NAMED = re.compile(r"[^\0]{1,200}\.safetensors")
+_DEEP = 64  # parts of a name
 _TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -86,24 +89,40 @@ def load_state(thing: Any, state: dict[str, Any], known: set[int] | None = None)
     # A part without content (a policy without parameters) leaves no trace in a file of tensors.
     unknown = set(state) - set(expected)
     if unknown:
-        raise ValueError(f"checkpoint: {type(thing).__name__} has no {', '.join(sorted(unknown))}.")
+        raise ValueError(f"{type(thing).__name__} has no {', '.join(sorted(unknown))}.")
     for name, value in expected.items():
         saved = state.get(name, {})
         if isinstance(value, Tensor):
             if not isinstance(saved, Tensor) or saved.shape != value.shape:
                 found = tuple(saved.shape) if isinstance(saved, Tensor) else "nothing"
-                raise ValueError(f"checkpoint: {name} is {found}, this run needs {tuple(value.shape)}.")
+                raise ValueError(f"{name} is {found}, this run needs {tuple(value.shape)}.")
+            with refusing(f"{name} does not fit this run"):
+                _alike({name: value}, {name: saved})
             value.copy_(saved)
         elif isinstance(saved, Tensor):
-            raise ValueError(f"checkpoint: {name} is a tensor, this run needs its parts.")
+            raise ValueError(f"{name} is a tensor, this run needs its parts.")
         elif not isinstance(value, Stateful):
             load_state(value, saved, known)
         else:
-            try:
-                value.load_state_dict(dict(tree.flatten(saved)) if isinstance(value, torch.nn.Module) else saved)
-            except (KeyError, RuntimeError) as error:
-                reason = str(error).strip().splitlines()[-1].strip()
-                raise ValueError(f"checkpoint: {name} does not fit this run: {reason}") from error
+            with refusing(f"{name} does not fit this run"):
+                flat = dict(tree.flatten(saved))
+                _alike(dict(tree.flatten(value.state_dict())), flat)
+                value.load_state_dict(flat if isinstance(value, torch.nn.Module) else saved)
+
+
+def _alike(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Make sure that saved tensors are of the types and dimensions of those in their places, and as finite.
+
+    Raises:
+        ValueError: One is not.
+    """
+    for name, value in saved.items():
+        like = mine.get(name, value)
+        if value.dtype != like.dtype or value.dim() != like.dim():
+            raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, not {like.dtype} {tuple(like.shape)}")
+        begins_finite = like is value or (like.numel() > 0 and bool(like.isfinite().all()))
+        if begins_finite and value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{name} is not finite")
 
 
 def write(directory: Path | str, name: str, state: dict[str, Any], description: dict[str, Any]) -> None:
@@ -121,9 +140,9 @@ def write(directory: Path | str, name: str, state: dict[str, Any], description: 
     staged = directory / f".{name}.safetensors.{os.getpid()}.tmp"
     digest = _stage(staged, dict(tree.flatten(state)))
     tensor_file = f"{name}-{digest[:12]}.safetensors"
-    document = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
+    record = {**description, "format": FORMAT, "tensors": tensor_file, "sha256": digest}
     # allow_nan=False: a NaN would make JSON that no other program reads.
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     staged.replace(directory / tensor_file)
     _replace(directory / f"{name}.json", text.encode())
     for old in directory.glob(f"{name}-{'?' * 12}.safetensors"):
@@ -197,22 +216,19 @@ def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -
     path = Path(directory) / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"No {name}.json in '{directory}'.")
-    foreign = f"'{path}' was not written by imitate"
-    try:
-        description = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{foreign}: it is not JSON ({error}).") from error
-    if not isinstance(description, dict) or not {"format", "tensors", "sha256"} <= description.keys():
-        raise ValueError(f"{foreign}: it names no tensor file.")
+    with refusing(f"'{path}' was not written by imitate"):
+        description = document(path)
+        if not _NAMED.fullmatch(str(description.get("tensors"))) or not {"format", "sha256"} <= description.keys():
+            raise ValueError("it names no tensor file")
     if description["format"] != FORMAT:
-        raise ValueError(f"'{path}' has format {description['format']}; this version reads format {FORMAT}.")
-    tensor_file = path.parent / Path(str(description["tensors"])).name
+        raise ValueError(f"'{path}' has format {line(description['format'])}; this version reads format {FORMAT}.")
+    tensor_file = path.parent / Path(description["tensors"]).name
     if not tensor_file.is_file():
         raise ValueError(f"'{tensor_file}' is missing; '{path}' cannot be read without it.")
     if _hash(tensor_file) != description["sha256"]:
         raise ValueError(f"'{tensor_file}' is truncated or was changed: it does not match '{path}'.")
-    try:
+    with refusing(f"'{tensor_file}' is not a safetensors file of ours"):
         tensors = load_file(tensor_file)  # mapped, not read: a large state is copied once, into its place
-    except SafetensorError as error:
-        raise ValueError(f"'{tensor_file}' is not a safetensors file: {error}") from error
-    return tree.unflatten({key: value.to(device) for key, value in tensors.items()}), description
+        if any(key.count(".") > _DEEP for key in tensors):
+            raise ValueError("its names are nested too deeply")
+        return tree.unflatten({key: value.to(device) for key, value in tensors.items()}), description

@@ -56,7 +56,13 @@ class Progress:
         return {"steps": self.steps, "labels": self.labels, "stopped": self._stopped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore. A longer run goes on where a shorter one was finished."""
+        """Restore. A longer run goes on where a shorter one was finished.
+
+        Raises:
+            ValueError: A count is negative.
+        """
+        if bool((state["steps"] < 0).any()) or bool((state["labels"] < 0).any()):
+            raise ValueError("steps and labels are not negative")
         self.steps.copy_(state["steps"])
         self.labels.copy_(state["labels"])
         self._stopped.copy_(state["stopped"])

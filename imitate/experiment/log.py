@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from imitate.core.reading import refusing
+
 __all__ = ["Log", "Progress"]
 
 
@@ -33,8 +35,10 @@ class Log:
             return self
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.start > 0 and self._csv.exists():
-            with self._csv.open(newline="") as file:
+            with refusing(f"checkpoint: '{self._csv}' was not written by imitate"), self._csv.open(newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if float(row["steps"]) <= self.start]
+                if any(None in (*row, *row.values()) for row in self.rows):
+                    raise ValueError("a row has other columns")
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only where it is needed
 
         self.events = SummaryWriter(str(self.folder), purge_step=self.start + 1 if self.start else None)
