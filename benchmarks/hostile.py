@@ -235,7 +235,9 @@ def _run(path: Path) -> None:
     about = {"command": "ppo", "env": "CartPole-v1", "members": 2, "seed": 0, "num_envs": 2}
     config = {"steps": 64, "rollout": 4, "lr": 0.01, "hidden": [8], "gamma": [0.9, 0.99], "normalise_obs": True}
     kickstart = {"teacher": None, "vec_normalize": None, "distil": 1.0, "distil_steps": None}
-    (path / "run.json").write_text(json.dumps({**about, "kickstart": kickstart, "config": config}), "utf-8")
+    changes = [{"step": 16, "option": "lr", "before": 0.1, "now": 0.01}]
+    options = {"kickstart": kickstart, "config": config, "changes": changes}
+    (path / "run.json").write_text(json.dumps({**about, **options}), "utf-8")
     (path / "checkpoint.json").write_text(json.dumps({"steps": 32}), "utf-8")
     (path / "progress.csv").write_text("steps,seconds,loss\n16,1.5,0.1\n32,3,0.05\n", "utf-8")
 
@@ -252,7 +254,8 @@ def _read_run(path: Path) -> Mapping[str, Any]:
     run = run_before(["--resume", "--out", str(path)], "ppo", None)
     _, default = command(["ppo", "--resume", "--out", str(path)])
     options = {name: value for name, value in run.items() if name != "changes"}
-    document_of(path, options, ())
+    again = document_of(path, options, ())
+    assert all(isinstance(change["option"], str) for change in again.get("changes", ()))
     with Log(path, 32) as log:
         assert log.rows is not None
     return {"lr": default.config.lr, "members": default.common.members}

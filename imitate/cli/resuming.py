@@ -139,7 +139,10 @@ def document_of(out: Path, options: Mapping[str, Any], changes: Sequence[str]) -
         return dict(options)
     before, step = _json_of(path), _json_of(checkpoint).get("steps")
     found = agreed(before, options, changes, refusal=f"resume: '{out}' was made with other options")
-    past = list(before.get("changes", []))
+    with refusing(f"resume: '{path}' was not written by imitate"):
+        past = [dict(change) for change in before.get("changes", ())]
+        if any(not isinstance(change.get("option"), str) for change in past):
+            raise ValueError("a change names no option")
     past += [
         {"step": step, "option": key.removeprefix("config."), "before": old, "now": new}
         for key, (old, new) in found.items()

@@ -81,4 +81,5 @@ def _allowed(key: str, pair: tuple[Any, Any], changed: Collection[str]) -> bool:
     if section != "config":
         return False
     named = any(name == one or name.startswith(f"{one}.") for one in changed)
-    return named or (name.rpartition(".")[2] == "steps" and pair[1] > pair[0])
+    more = name.rpartition(".")[2] == "steps" and all(type(steps) is int for steps in pair) and pair[1] > pair[0]
+    return named or more

@@ -369,6 +369,8 @@ def test_a_checkpoint_that_points_to_nothing_is_refused(kind, name, change, mess
         ("run.json", '{"command": "ppo", "config": {"lr": "x"}}', "lr: "),
         ("run.json", '{"command": "ppo", "config": {"hidden": [8, "x"]}}', "hidden: "),
         ("run.json", '{"command": "ppo", "command": "dqn"}', "two values for 'command'"),
+        ("run.json", '{"command": "ppo", "changes": [{"step": 3}]}', "a change names no option"),
+        ("run.json", '{"command": "ppo", "changes": 3}', "was not written by imitate"),
         ("checkpoint.json", "[]", "a list instead of an object"),
         ("progress.csv", "steps,b\nabc,2\n", "could not convert string to float"),
         ("progress.csv", "a,b\n1,2\n", "steps"),
