@@ -216,7 +216,7 @@ class PPO:
         """
         members, size = batch.advantage.shape
         units = size // self.config.rollout if self.recurrent else size
-        first = units * torch.arange(members, device=self.shuffle.device).unsqueeze(1)
+        first = units * torch.arange(members, device=batch.advantage.device).unsqueeze(1)
         rows = self.shuffle.uniform(members, units).argsort(1).add_(first).view(-1)
 
         def ordered(x: Tensor) -> Tensor:
