@@ -189,6 +189,8 @@ class Exploration:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, in place."""
+        if state["epsilon"].shape != self.epsilon.shape:
+            raise RuntimeError(f"epsilon is {tuple(state['epsilon'].shape)}, not {tuple(self.epsilon.shape)}")
         self.epsilon.copy_(state["epsilon"])
 
 
