@@ -243,7 +243,8 @@ def _inside(action: Tensor, box: Box, rounding: float, clipped: bool) -> Tensor:
     if not clipped and wrong.any():
         row = int(wrong.int().argmax())
         found, low, high = (
-            ", ".join(f"{x:.6g}" for x in numbers.tolist())[:30] for numbers in (action[row], *bounds(box, action.device))
+            ", ".join(f"{x:.6g}" for x in numbers.tolist())[:30]
+            for numbers in (action[row], *bounds(box, action.device))
         )
         raise ValueError(
             f"action: row {row} of the demonstrations is ({found}), outside of ({low}) … ({high}), as are "
