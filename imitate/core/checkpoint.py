@@ -107,11 +107,17 @@ def load_state(thing: Any, state: dict[str, Any], known: set[int] | None = None)
             with refusing(f"{name} does not fit this run"):
                 flat = dict(tree.flatten(saved))
                 _alike(dict(tree.flatten(value.state_dict())), flat)
-                value.load_state_dict(flat if isinstance(value, torch.nn.Module) else saved)
+                if isinstance(value, torch.nn.Module):
+                    endless = [name for name, x in flat.items() if not bool(x.isfinite().all())]
+                    if endless:
+                        raise ValueError(f"{endless[0]} is not finite")
+                    value.load_state_dict(flat)
+                else:
+                    value.load_state_dict(saved)
 
 
 def _alike(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Make sure that saved tensors are of the types and dimensions of those in their places, and as finite.
+    """Make sure that saved tensors are of the types and dimensions of those in their places, and are numbers.
 
     Raises:
         ValueError: One is not.
@@ -120,9 +126,8 @@ def _alike(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
         like = mine.get(name, value)
         if value.dtype != like.dtype or value.dim() != like.dim():
             raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, not {like.dtype} {tuple(like.shape)}")
-        begins_finite = like is value or (like.numel() > 0 and bool(like.isfinite().all()))
-        if begins_finite and value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ValueError(f"{name} is not finite")
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise ValueError(f"{name} is not a number everywhere")
 
 
 def write(directory: Path | str, name: str, state: dict[str, Any], description: dict[str, Any]) -> None:

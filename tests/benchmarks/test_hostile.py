@@ -326,9 +326,10 @@ def full(value):
     ("kind", "name", "change", "message"),
     [
         ("ppo", "policy.body.layers.0.weight", lambda x: x.double(), "not torch.float32"),
-        ("ppo", "policy.body.layers.0.weight", full(NAN), "is not finite"),
+        ("ppo", "policy.body.layers.0.weight", full(NAN), "is not a number everywhere"),
+        ("ppo", "policy.body.layers.0.weight", full(float("inf")), "is not finite"),
         ("ppo", "critic.value.bias", lambda x: x[:1], "size mismatch"),
-        ("ppo", "source.state.0", full(float("inf")), "is not finite"),
+        ("ppo", "source.state.0", full(NAN), "is not a number everywhere"),
         ("ppo", "source.state.0", lambda x: torch.cat([x, x]), "saved as (4, 2, 4)"),
         ("ppo", "source.elapsed", full(-5), "longer than the time limit"),
         ("ppo", "learner.square", full(-1.0), "second moments"),
