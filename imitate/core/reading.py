@@ -91,7 +91,7 @@ def decoded(text: bytes) -> Any:
         raise ValueError(f"a document of {len(text):,} bytes; at most {_FOREIGN:,}")
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_object)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from error
 
 

@@ -86,6 +86,13 @@ def test_a_document_that_is_none_is_refused(tmp_path, text, message):
         document(path)
 
 
+def test_a_document_that_is_none_is_a_value_error_by_itself(tmp_path):
+    for text in (b"[" * 200_000, b"\xff", b'{"a": 1, "a": 2}', b'{"a": NaN}'):
+        (tmp_path / "a.json").write_bytes(text)
+        with pytest.raises(ValueError, match="it "):
+            document(tmp_path / "a.json")
+
+
 def test_a_document_is_what_json_says(tmp_path):
     value = {"a": [1, -2.5, None, True, "x\n", {"b": {}}], "c": 2**63 - 1, "d": "ü"}
     (tmp_path / "a.json").write_text(json.dumps(value), "utf-8")
