@@ -23,9 +23,6 @@ LAYERS = [
     ["imitate"],
     ["imitate.cli", "imitate.__main__"],
 ]
-UNPICKLERS = {
-    "imitate/teachers/sb3_files.py"
-}  # reads the pickles inside of Stable-Baselines3's files, with a list of its own
 
 
 def layer(module):
@@ -148,9 +145,8 @@ def executes(source):
             name = ast.unparse(node.func)
             if (
                 name in ("eval", "exec")
-                or (name.endswith("torch.load") and keywords.get("weights_only") != "True")
+                or name.endswith(("torch.load", "read_pickle"))
                 or (name in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False")
-                or name.endswith("read_pickle")
             ):
                 lines.append(node.lineno)
     return lines
@@ -161,12 +157,7 @@ MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "she
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_file_executes_what_it_reads(path):
-    lines = executes(path.read_text("utf-8"))
-    if str(path.relative_to(ROOT)) in UNPICKLERS:
-        source = path.read_text("utf-8").splitlines()
-        assert [source[line - 1].strip() for line in lines] == ["import pickle"]
-    else:
-        assert lines == []
+    assert not executes(path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +168,7 @@ def test_no_file_executes_what_it_reads(path):
         "from pickle import loads",
         "def f():\n    import cloudpickle",
         "import torch\ntorch.load('x')",
-        "torch.load('x', weights_only=False)",
+        "torch.load('x', weights_only=True)",
         "np.load('x')",
         "np.load('x', allow_pickle=True)",
         "eval('1')",
@@ -188,6 +179,4 @@ def test_what_executes_is_found(source):
 
 
 def test_safe_loaders_pass():
-    assert not executes(
-        "torch.load('x', weights_only=True)\nnp.load('x', allow_pickle=False)\njson.load(f)\nmodel.eval()"
-    )
+    assert not executes("np.load('x', allow_pickle=False)\njson.load(f)\nmodel.eval()")

@@ -166,7 +166,6 @@ class PPO:
         )
         self.reward_scale = RewardScale(source, self.hyper.gamma) if config.normalise_reward else None
         self.shuffle = Stream(spec.seed, "shuffle", spec.device)
-        self._members = torch.arange(spec.members, device=spec.device).unsqueeze(1)
         self.progress = Progress(spec, config.steps, size)
 
     def step(self) -> Metrics:
@@ -221,7 +220,8 @@ class PPO:
         """
         members, size = batch.advantage.shape
         units = size // self.config.rollout if self.recurrent else size
-        rows = self.shuffle.uniform(members, units).argsort(1).add_(self._members * units).view(-1)
+        first = units * torch.arange(members, device=batch.advantage.device).unsqueeze(1)
+        rows = self.shuffle.uniform(members, units).argsort(1).add_(first).view(-1)
 
         def ordered(x: Tensor) -> Tensor:
             by_unit = x.reshape(members * units, x.shape[1] // units, *x.shape[2:])

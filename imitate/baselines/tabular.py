@@ -158,6 +158,8 @@ class StepSizes:
         """Restore, in place."""
         if state["count"].shape != self.count.shape:
             raise RuntimeError(f"count is {tuple(state['count'].shape)}, not {tuple(self.count.shape)}")
+        if bool((state["count"] < 0).any()):
+            raise ValueError("counts are not negative")
         self.count.copy_(state["count"])
 
 
@@ -191,6 +193,8 @@ class Exploration:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, in place."""
+        if state["epsilon"].shape != self.epsilon.shape:
+            raise RuntimeError(f"epsilon is {tuple(state['epsilon'].shape)}, not {tuple(self.epsilon.shape)}")
         self.epsilon.copy_(state["epsilon"])
 
 

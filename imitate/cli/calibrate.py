@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from imitate.cli.common import Device, env_of, must_exist, say
+from imitate.core import reading
 from imitate.core.config import Share
 
 __all__ = ["Calibrate", "command"]
@@ -79,8 +79,7 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
 def _config(run: Path) -> dict[str, Any]:
     """The hyper-parameters of a run; empty where it does not tell them."""
     try:
-        document = json.loads((run / "run.json").read_text("utf-8"))
+        config = reading.document(run / "run.json").get("config")
     except (OSError, ValueError):
         return {}
-    config = document.get("config") if isinstance(document, dict) else None
     return config if isinstance(config, dict) else {}

@@ -277,10 +277,11 @@ def env_of(name: str | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def members_of(name: str | None) -> int | None:
-    """Members of a policy of ours, if its folder says so."""
-    value = _description(name).get("members")
-    return value if isinstance(value, int) else None
+def members_of(name: str) -> int | None:
+    """Members of a policy of ours: as many as there are weights of, whatever its description says."""
+    from imitate.nets.files import load
+
+    return load(name).members if _description(name) else None
 
 
 def _description(name: str | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 from tyro.conf import Positional
 
 from imitate.cli.parsing import option, read
-from imitate.core import tree
+from imitate.core import reading, tree
 from imitate.core.names import closest
 from imitate.core.options import agreed, plain
+from imitate.core.reading import refusing
+from imitate.core.schema import of_json
 
 __all__ = ["as_before", "changed", "document_of", "folder", "learning_rate", "options_of", "run_before"]
 
@@ -99,41 +100,39 @@ def run_before(arguments: Sequence[str], name: str, env: str | None) -> dict[str
 
 
 def _json_of(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"resume: '{path}' was not written by imitate: it is not JSON ({error}).") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"resume: '{path}' was not written by imitate: it holds no options.")
-    return document
+    with refusing(f"resume: '{path}' was not written by imitate"):
+        return reading.document(path)
 
 
 def as_before(default: C, run: Mapping[str, Any]) -> C:
-    """A command's defaults, with the options of a run that is resumed in their place."""
+    """A command's defaults, with the options of a run that is resumed in their place.
+
+    Raises:
+        ValueError: An option is of another kind.
+    """
     if not run:
         return default
-    common = {name: run[name] for name in ("env", "members", "seed", "num_envs") if name in run}
-    filled: Any = _filled(default, run)
-    return replace(filled, common=replace(filled.common, **common))  # type: ignore[no-any-return]
+    with refusing("resume: run.json does not fit this version"):
+        common = {name: run[name] for name in ("env", "members", "seed", "num_envs") if name in run}
+        filled: Any = _filled(default, run)
+        return replace(filled, common=_filled(filled.common, common))  # type: ignore[no-any-return]
 
 
 def _filled(default: Any, options: Mapping[str, Any]) -> Any:
     hints = get_type_hints(type(default))
     names = [field.name for field in fields(default) if field.name in options]
-    return replace(default, **{name: _typed(options[name], getattr(default, name), hints[name]) for name in names})
+    return replace(
+        default, **{name: _typed(options[name], getattr(default, name), hints[name], name) for name in names}
+    )
 
 
-def _typed(value: Any, default: Any, hint: Any) -> Any:
-    """A value of run.json as its dataclass holds it."""
+def _typed(value: Any, default: Any, hint: Any, name: str) -> Any:
+    """A value of run.json as its dataclass holds it; what an object does not say is as in the default."""
     if isinstance(value, dict) and is_dataclass(default):
         kinds = {kind.__name__: kind for kind in get_args(hint)}
         kind = kinds.get(value.get("kind", ""), type(default))
         return _filled(default if isinstance(default, kind) else kind(), value)
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and Path in get_args(hint):
-        return Path(value)
-    return float(value) if isinstance(value, str) and isinstance(default, float) else value
+    return of_json(type(default) if isinstance(hint, TypeVar) else hint, value, name)
 
 
 def document_of(out: Path, options: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -149,7 +148,10 @@ def document_of(out: Path, options: Mapping[str, Any], changes: Sequence[str]) -
         return dict(options)
     before, step = _json_of(path), describe(out, "checkpoint").get("steps")
     found = agreed(before, options, changes, refusal=f"resume: '{out}' was made with other options")
-    past = list(before.get("changes", []))
+    with refusing(f"resume: '{path}' was not written by imitate"):
+        past = [dict(change) for change in before.get("changes", ())]
+        if any(not isinstance(change.get("option"), str) for change in past):
+            raise ValueError("a change names no option")
     past += [
         {"step": step, "option": key.removeprefix("config."), "before": old, "now": new}
         for key, (old, new) in found.items()

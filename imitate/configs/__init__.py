@@ -9,13 +9,15 @@ MinAtar, `MinAtar/<Game>-v0` and -v1, the file `MinAtar.json`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_type_hints
 
-__all__ = ["available", "config_for", "settings"]
+from imitate.core.reading import decoded, refusing, sound
+from imitate.core.schema import of_json
+
+__all__ = ["available", "config_for", "settings", "tuned"]
 
 _FAMILIES = ("ALE", "MinAtar")
 
@@ -35,33 +37,38 @@ def settings(env: str) -> dict[str, Any]:
     env = family if family in _FAMILIES else env
     if env not in available():
         return {}
-    loaded: dict[str, Any] = json.loads((resources.files(__name__) / f"{env}.json").read_text("utf-8"))
-    return loaded
+    with refusing(f"configs/{env}.json"):
+        loaded = decoded((resources.files(__name__) / f"{env}.json").read_bytes())
+        sound(loaded)
+    return cast("dict[str, Any]", loaded)
 
 
 def config_for(kind: type[C], name: str, env: str) -> C:
     """The config of a command for an environment: its tuned fields, and defaults for the rest.
 
     Raises:
-        ValueError: The file names a field that the config lacks.
+        ValueError: The file names a field that the config lacks, or has a value of another kind for one.
     """
-    tuned = dict(settings(env).get(name, {}))
-    if "base" in tuned:
-        tuned = {**settings(env)[tuned.pop("base")], **tuned}
-    return _tuned(kind(), tuned, f"configs/{env}.json: {name}")
+    section = dict(settings(env).get(name, {}))
+    if "base" in section:
+        section = {**settings(env)[section.pop("base")], **section}
+    return tuned(kind(), section, f"configs/{env}.json: {name}")
 
 
-def _tuned(default: C, tuned: Mapping[str, Any], where: str) -> C:
-    """A config with other fields, those of its parts too."""
-    unknown = tuned.keys() - {field.name for field in fields(default)}  # type: ignore[arg-type]
+def tuned(default: C, section: Mapping[str, Any], where: str) -> C:
+    """A config with the fields of a section, those of its parts too.
+
+    Raises:
+        ValueError: A field is unknown, or a value of another kind.
+    """
+    unknown = section.keys() - {field.name for field in fields(default)}  # type: ignore[arg-type]
     if unknown:
         raise ValueError(f"{where} has no {', '.join(sorted(unknown))}.")
+    hints = get_type_hints(type(default))
     values = {
-        key: _tuned(getattr(default, key), value, f"{where}.{key}")
-        if isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for key, value in tuned.items()
+        key: tuned(getattr(default, key), value, f"{where}.{key}")
+        if isinstance(value, dict) and is_dataclass(getattr(default, key))
+        else of_json(hints[key], value, f"{where}.{key}")
+        for key, value in section.items()
     }
     return replace(default, **values)  # type: ignore[type-var]

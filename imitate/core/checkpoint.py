@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.reading import document, line, refusing
 from imitate.core.types import Stateful
 
 __all__ = [
@@ -44,6 +44,9 @@ __all__ = [
 FORMAT = 1
 JOURNAL = "commit.json"
 _PIECE = 2**26  # bytes that are copied at a time
+_NAMED = re.compile(r"[^\0]{1,200}\.safetensors")
+_NAME = re.compile(r"[\w-]{1,100}")
+_DEEP = 64  # parts of a name
 _TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -104,24 +107,45 @@ def load_state(thing: Any, state: dict[str, Any], known: set[int] | None = None)
     # A part without content (a policy without parameters) leaves no trace in a file of tensors.
     unknown = set(state) - set(expected)
     if unknown:
-        raise ValueError(f"checkpoint: {type(thing).__name__} has no {', '.join(sorted(unknown))}.")
+        raise ValueError(f"{type(thing).__name__} has no {', '.join(sorted(unknown))}.")
     for name, value in expected.items():
         saved = state.get(name, {})
         if isinstance(value, Tensor):
             if not isinstance(saved, Tensor) or saved.shape != value.shape:
                 found = tuple(saved.shape) if isinstance(saved, Tensor) else "nothing"
-                raise ValueError(f"checkpoint: {name} is {found}, this run needs {tuple(value.shape)}.")
+                raise ValueError(f"{name} is {found}, this run needs {tuple(value.shape)}.")
+            with refusing(f"{name} does not fit this run"):
+                _alike({name: value}, {name: saved})
             value.copy_(saved)
         elif isinstance(saved, Tensor):
-            raise ValueError(f"checkpoint: {name} is a tensor, this run needs its parts.")
+            raise ValueError(f"{name} is a tensor, this run needs its parts.")
         elif not isinstance(value, Stateful):
             load_state(value, saved, known)
         else:
-            try:
-                value.load_state_dict(dict(tree.flatten(saved)) if isinstance(value, torch.nn.Module) else saved)
-            except (KeyError, RuntimeError) as error:
-                reason = str(error).strip().splitlines()[-1].strip()
-                raise ValueError(f"checkpoint: {name} does not fit this run: {reason}") from error
+            with refusing(f"{name} does not fit this run"):
+                flat = dict(tree.flatten(saved))
+                _alike(dict(tree.flatten(value.state_dict())), flat)
+                if isinstance(value, torch.nn.Module):
+                    endless = [name for name, x in flat.items() if not bool(x.isfinite().all())]
+                    if endless:
+                        raise ValueError(f"{endless[0]} is not finite")
+                    value.load_state_dict(flat)
+                else:
+                    value.load_state_dict(saved)
+
+
+def _alike(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Make sure that saved tensors are of the types and dimensions of those in their places, and are numbers.
+
+    Raises:
+        ValueError: One is not.
+    """
+    for name, value in saved.items():
+        like = mine.get(name, value)
+        if value.dtype != like.dtype or value.dim() != like.dim():
+            raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, not {like.dtype} {tuple(like.shape)}")
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise ValueError(f"{name} is not a number everywhere")
 
 
 def write(directory: Path | str, name: str, state: dict[str, Any], description: dict[str, Any]) -> None:
@@ -219,8 +243,8 @@ def _finish(directory: Path) -> None:
 
 def _place(directory: Path, documents: Mapping[str, dict[str, Any]]) -> None:
     """Put the JSON of records in its places, from where a journal may hold it, and delete what was there before."""
-    for name, document in documents.items():
-        replace(directory / f"{name}.json", _encoded(document))
+    for name, description in documents.items():
+        replace(directory / f"{name}.json", _encoded(description))
     (directory / JOURNAL).unlink(missing_ok=True)
     _sweep(directory, *documents)
 
@@ -229,8 +253,8 @@ def _sweep(directory: Path, *names: str, revertible: bool = True) -> None:
     """Delete the tensor files of records that these do not need, themselves or to be reverted."""
     needing = [describe(directory, name) for name in names if exists(directory, name)]
     if revertible:
-        needing += [before for document in needing for before in document.get("before", {}).values()]
-    needed = {document["tensors"] for document in needing}
+        needing += [before for each in needing for before in each.get("before", {}).values()]
+    needed = {each["tensors"] for each in needing}
     for name in names:
         for path in directory.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
             if path.name not in needed:
@@ -317,11 +341,12 @@ def describe(directory: Path | str, name: str) -> dict[str, Any]:
     committed = _journal(directory).get(name)
     if committed is None and not path.is_file():
         raise FileNotFoundError(f"No {name}.json in '{directory}'.")
-    description = _document(path) if committed is None else committed
-    if not isinstance(description, dict) or not {"format", "tensors", "sha256"} <= description.keys():
-        raise ValueError(f"'{path}' was not written by imitate: it names no tensor file.")
+    with refusing(f"'{path}' was not written by imitate"):
+        description = document(path) if committed is None else committed
+        if not _is_record(description):
+            raise ValueError("it names no tensor file")
     if description["format"] != FORMAT:
-        raise ValueError(f"'{path}' has format {description['format']}; this version reads format {FORMAT}.")
+        raise ValueError(f"'{path}' has format {line(description['format'])}; this version reads format {FORMAT}.")
     return description
 
 
@@ -345,31 +370,38 @@ def read(directory: Path | str, name: str, device: torch.device | str = "cpu") -
 
 def _tensors(path: Path, description: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
     """The tensors of a record."""
-    tensor_file = path.parent / Path(str(description["tensors"])).name
+    tensor_file = path.parent / Path(description["tensors"]).name
     if not tensor_file.is_file():
         raise ValueError(f"'{tensor_file}' is missing; '{path}' cannot be read without it.")
     if _hash(tensor_file) != description["sha256"]:
         raise ValueError(f"'{tensor_file}' is truncated or was changed: it does not match '{path}'.")
-    try:
+    with refusing(f"'{tensor_file}' is not a safetensors file of ours"):
         tensors = load_file(tensor_file)  # mapped, not read: a large state is copied once, into its place
-    except (SafetensorError, RuntimeError) as error:  # the second if it has just been deleted
-        raise ValueError(f"'{tensor_file}' is not a safetensors file: {error}") from error
-    return tree.unflatten({key: value.to(device) for key, value in tensors.items()})
+        if any(key.count(".") > _DEEP for key in tensors):
+            raise ValueError("its names are nested too deeply")
+        return tree.unflatten({key: value.to(device) for key, value in tensors.items()})
 
 
 def _journal(directory: Path) -> dict[str, dict[str, Any]]:
     """The records of a commit that is not in its places yet; none in most cases."""
+    path = directory / JOURNAL
     try:
-        documents = _document(directory / JOURNAL)
+        with refusing(f"'{path}' was not written by imitate"):
+            documents = document(path)
+            # Names become names of files: one with a slash would lie in another folder.
+            if not all(map(_is_record, documents.values())) or not all(map(_NAME.fullmatch, documents)):
+                raise ValueError("it holds no records")
     except FileNotFoundError:
         return {}
-    if not isinstance(documents, dict):
-        raise ValueError(f"'{directory / JOURNAL}' was not written by imitate: it holds no records.")
     return documents
 
 
-def _document(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{path}' was not written by imitate: it is not JSON ({error}).") from error
+def _is_record(description: Any) -> bool:
+    """Whether a document can be the description of a record: it names a tensor file, and so do those before it."""
+    if not isinstance(description, dict) or not {"format", "sha256"} <= description.keys():
+        return False
+    before = description.get("before", {})
+    named = bool(_NAMED.fullmatch(str(description.get("tensors"))))
+    return (
+        named and isinstance(before, dict) and all("before" not in one and _is_record(one) for one in before.values())
+    )

@@ -105,6 +105,8 @@ class Frames:
         Raises:
             RuntimeError: The state is of other members, environments, rows or observations.
         """
+        if state["written"].shape != self.written.shape or bool((state["written"] < 0).any()):
+            raise RuntimeError("numbers of frames are not negative, and one an environment")
         saved, expected = state["frames"], (*self.store.shape[:2], self._used(state["written"]), *self.store.shape[3:])
         if saved.shape != expected or saved.dtype != self.store.dtype:
             raise RuntimeError(f"frames are {saved.dtype} {tuple(saved.shape)}, not {self.store.dtype} {expected}")

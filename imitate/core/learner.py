@@ -176,7 +176,14 @@ class Learner(Generic[Batch]):
         return {"mean": self.mean, "square": self.square, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore, in place."""
+        """Restore, in place.
+
+        Raises:
+            RuntimeError: A shape is another.
+            ValueError: A second moment or the count is negative.
+        """
+        if bool((state["square"] < 0).any()) or bool((state["count"] < 0).any()):
+            raise ValueError("second moments and their count are not negative")
         for name, value in self.state_dict().items():
             if state[name].shape != value.shape:
                 raise RuntimeError(f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}")

@@ -22,7 +22,8 @@ class Stream:
     Args:
         seed: Seed of the run.
         name: What the numbers are for: "env", "policy", "shuffle", "replay", "init", "evaluate", …
-        device: Where the numbers are made; on "meta" they have a shape and no values.
+        device: Where the numbers are made. On "meta" they are shapes alone: a module made with such a stream takes no
+            memory, and says what it would hold.
     """
 
     def __init__(self, seed: int, name: str, device: torch.device | str = "cpu") -> None:

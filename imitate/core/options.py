@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from imitate.core import tree
+from imitate.core.reading import line
 
 __all__ = ["agreed", "plain"]
 
@@ -71,7 +72,7 @@ def agreed(
     refused = {key: pair for key, pair in different.items() if not _allowed(key, pair, changed)}
     if refused:
         said = "; ".join(f"{key} {one}, now {other}" for key, (one, other) in refused.items())
-        raise ValueError(f"{refusal}: {said}.")
+        raise ValueError(f"{refusal}: {line(said)}.")
     return different
 
 
@@ -80,4 +81,5 @@ def _allowed(key: str, pair: tuple[Any, Any], changed: Collection[str]) -> bool:
     if section != "config":
         return False
     named = any(name == one or name.startswith(f"{one}.") for one in changed)
-    return named or (name.rpartition(".")[2] == "steps" and pair[1] > pair[0])
+    more = name.rpartition(".")[2] == "steps" and all(type(steps) is int for steps in pair) and pair[1] > pair[0]
+    return named or more

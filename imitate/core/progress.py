@@ -56,7 +56,15 @@ class Progress:
         return {"steps": self.steps, "labels": self.labels, "stopped": self._stopped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore. A longer run goes on where a shorter one was finished."""
+        """Restore. A longer run goes on where a shorter one was finished.
+
+        Raises:
+            ValueError: A count is negative, or of other members.
+        """
+        if state["labels"].shape != self.labels.shape:
+            raise ValueError(f"labels of {tuple(state['labels'].shape)} members instead of {tuple(self.labels.shape)}")
+        if bool((state["steps"] < 0).any()) or bool((state["labels"] < 0).any()):
+            raise ValueError("steps and labels are not negative")
         self.steps.copy_(state["steps"])
         self.labels.copy_(state["labels"])
         self._stopped.copy_(state["stopped"])

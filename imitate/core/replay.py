@@ -130,8 +130,16 @@ class Dataset:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore."""
-        device = self.stream.generator.device
+        """Restore.
+
+        Raises:
+            ValueError: Keys, examples and sizes do not go together.
+        """
+        device, shape = self.stream.generator.device, state["key"].shape
+        rows = [leaf.shape[:2] for _, leaf in tree.flatten(state.get("examples", {}))]
+        counted = (~state["key"].isinf()).sum(1)
+        if shape[0] != self.members or any(row != shape for row in rows) or not torch.equal(counted, state["size"]):
+            raise ValueError(f"keys {tuple(shape)} of {self.members} members do not go with their examples")
         self.stream.load_state_dict(state["stream"])
         self.size.copy_(state["size"])
         self._lacking = bool((self.size == 0).any())

@@ -246,12 +246,25 @@ class TensorSource:
         self.decisions.load_state_dict(state["decisions"])
         saved_leaves = state.get("state", {})
         order = iter(range(len(saved_leaves)))
-        env_state = tree.map(lambda leaf: saved_leaves[str(next(order))].to(leaf), self.carry.state)
+        env_state = tree.map(lambda leaf: _like(leaf, saved_leaves[str(next(order))]), self.carry.state)
         memory = state.get("memory", {})
         self._saved_memory = [memory[str(i)].to(self.device) for i in range(len(memory))]
         self._driver = _NOBODY
-        obs = tree.map(lambda mine, saved: saved.to(mine), self.carry.obs, tree.of_dicts(state["obs"]))
-        self.carry = Carry(env_state, obs, state["elapsed"].to(self.device), None)
+        obs = tree.map(_like, self.carry.obs, tree.of_dicts(state["obs"]))
+        elapsed = state["elapsed"].to(self.device)
+        # Whole numbers are places: of a state that no environment can be in, the next step would find none.
+        shown = zip(tree.leaves(self.env.observe(env_state)), tree.leaves(obs), strict=True)
+        if not all(a.is_floating_point() or torch.equal(a, b) for a, b in shown):
+            raise RuntimeError("its states are not those that its observations show")
+        if not bool(((elapsed >= 0) & (elapsed <= self.env.max_steps)).all()):
+            raise RuntimeError("its episodes are longer than the time limit")
+        self.carry = Carry(env_state, obs, elapsed, None)
+
+
+def _like(mine: Tensor, saved: Tensor) -> Tensor:
+    if saved.shape != mine.shape:
+        raise RuntimeError(f"saved as {tuple(saved.shape)}, which is {tuple(mine.shape)} in this run")
+    return saved.to(mine)
 
 
 class _Nobody:

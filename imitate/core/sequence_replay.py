@@ -103,7 +103,8 @@ class SequenceReplay:
         self.packing = Packing(spec)
         shape = (members, self.slots * num_envs)
         whole = () if isinstance(spec.action, Discrete) else (width(spec.action),)
-        action = torch.empty(0, *whole, dtype=torch.int64 if choices(spec.action) else torch.float32)
+        self._choices = choices(spec.action)
+        action = torch.empty(0, *whole, dtype=torch.int64 if self._choices else torch.float32)
         self._bytes = members * (
             num_envs * (rows + 1) * _size(self.packing.shape, self.packing.dtype, spec.frames)
             + shape[1] * (_size(action.shape[1:], action.dtype) + 4 + 1 + 8)
@@ -365,14 +366,23 @@ class SequenceReplay:
         for name, value in mine.items():
             if saved[name].shape != value.shape:
                 raise RuntimeError(f"{name} is {tuple(saved[name].shape)}, not {tuple(value.shape)}")
-        if not state["priority"].isfinite().all():
-            raise RuntimeError("a priority is not finite")
+        if not self._sound(saved, int(state["written"]), state["oldest"], state["frames"]["written"]):
+            raise RuntimeError("its numbers point to nothing")
         self.frames.load_state_dict(state["frames"])  # it refuses before it changes anything
         for name, value in mine.items():
             value.copy_(saved[name])
         for name in ("written", "oldest", "largest"):
             getattr(self, name).copy_(state[name])
         self.stream.load_state_dict(state["stream"])
+
+    def _sound(self, saved: dict[str, Tensor], written: int, oldest: Tensor, frames: Tensor) -> bool:
+        """Whether saved numbers are what they can be: all of them become places in memory or powers."""
+        bounds: list[tuple[Tensor, Tensor | int]] = [(oldest, written + 1), (saved["ended"], 3)]
+        bounds.append((saved["number"], frames.unsqueeze(1)))
+        if self._choices:
+            bounds.append((saved["action"], torch.tensor(self._choices, device=oldest.device)))
+        inside = all(bool(((number >= 0) & (number < bound)).all()) for number, bound in bounds)
+        return inside and written >= 0 and bool(((saved["priority"] >= 0) & saved["priority"].isfinite()).all())
 
 
 def _size(shape: tuple[int, ...], dtype: torch.dtype, stack: int = 1) -> int:

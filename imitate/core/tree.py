@@ -103,13 +103,21 @@ def flatten(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def unflatten(items: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
+    """The inverse of `flatten`.
+
+    Raises:
+        ValueError: A name is both a leaf and the beginning of another.
+    """
     tree: dict[str, Any] = {}
     for path, value in items.items():
         *parents, last = path.split(".")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"{path}: {parent} is a leaf")
+        if last in node:
+            raise ValueError(f"{path} is a leaf and has parts")
         node[last] = value
     return tree
 

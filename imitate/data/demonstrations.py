@@ -17,13 +17,15 @@ from torch import Tensor
 
 from imitate.core import tree
 from imitate.core.actions import bounds, clip, outside
-from imitate.core.arrays import as_array
+from imitate.core.arrays import as_array, as_tensor
 from imitate.core.config import checked
 from imitate.core.elements import elements
+from imitate.core.reading import line, refusing
 from imitate.core.replay import Examples
 from imitate.core.room import admit_steps
 from imitate.core.spec import Spec
 from imitate.core.types import Rollout, Source, fold
+from imitate.data.npz import read_npz
 from imitate.distributions.actions import Teacher
 from imitate.nets.predict import outward
 from imitate.policies import Greedy
@@ -104,10 +106,12 @@ class Demonstrations:
         if isinstance(spec.action, Box):
             rounding = float(np.finfo(taken.dtype).eps) if taken.dtype.kind == "f" else 0.0
             acted = _inside(acted, spec.action, max(rounding, 2**-23), clip_actions)
-        ends = np.zeros(count, bool) if done is None else as_array(done, "done").astype(bool).reshape(-1)
+        ends = np.zeros(count, bool) if done is None else as_array(done, "done").reshape(-1)
         if ends.shape != (count,):
             raise ValueError(f"done: {ends.shape[0]} values for {count} steps.")
-        episode, time = (x.squeeze(1) for x in _positions(torch.as_tensor(ends).unsqueeze(1)))
+        if not ((ends == 0) | (ends == 1)).all():
+            raise ValueError("done: must be true or false, 1 or 0.")
+        episode, time = (x.squeeze(1) for x in _positions(as_tensor(ends, torch.bool).unsqueeze(1)))
 
         def everyone(x: Tensor) -> Tensor:
             return x.to(spec.device).expand(spec.members, *x.shape)
@@ -132,22 +136,21 @@ class Demonstrations:
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"demonstrations: there is no file '{path}'.")
-        try:
-            # Opened here: numpy leaves the file open where it is no archive.
-            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except Exception as error:  # numpy raises whatever zipfile, zlib or the header parser met
-            raise ValueError(f"demonstrations: '{path}' is not a readable .npz file: {error}") from error
-        parts = {name.removeprefix("obs/"): arrays[name] for name in arrays if name.startswith("obs/")}
-        if parts:
-            nested = tree.unflatten({name.replace("/", "."): array for name, array in parts.items()})
-            arrays["obs"] = tree.of_dicts(nested)
+        with refusing(f"demonstrations: '{path}' is not a readable .npz file"):
+            arrays, names = read_npz(path, lambda name: name.partition("/")[0] in ("obs", "action", "done"))
+            parts = {name.removeprefix("obs/"): arrays.pop(name) for name in list(arrays) if name.startswith("obs/")}
+            if parts:
+                nested = tree.unflatten({name.replace("/", "."): array for name, array in parts.items()})
+                arrays["obs"] = tree.of_dicts(nested)
         missing = {"obs", "action"} - arrays.keys()
         if missing:
-            raise ValueError(f"demonstrations: '{path}' lacks {', '.join(sorted(missing))}; it has {sorted(arrays)}.")
-        return cls.from_arrays(
-            arrays["obs"], arrays["action"], source, done=arrays.get("done"), clip_actions=clip_actions
-        )
+            raise ValueError(
+                f"demonstrations: '{path}' lacks {', '.join(sorted(missing))}; it has {line(sorted(names))}."
+            )
+        with refusing(f"demonstrations: '{path}'"):
+            return cls.from_arrays(
+                arrays["obs"], arrays["action"], source, done=arrays.get("done"), clip_actions=clip_actions
+            )
 
     def save(self, path: Path | str, source: Source, member: int = 0) -> None:
         """Write one member's demonstrations as an .npz that `from_npz` reads, as the environment has them.
@@ -244,12 +247,12 @@ def _inside(action: Tensor, box: Box, rounding: float, clipped: bool) -> Tensor:
     if not clipped and wrong.any():
         row = int(wrong.int().argmax())
         found, low, high = (
-            ", ".join(f"{x:.6g}" for x in numbers.tolist()) for numbers in (action[row], *bounds(box, action.device))
+            ", ".join(f"{x:.6g}" for x in numbers.tolist())[:30]
+            for numbers in (action[row], *bounds(box, action.device))
         )
         raise ValueError(
             f"action: row {row} of the demonstrations is ({found}), outside of ({low}) … ({high}), as are "
-            f"{int(wrong.sum())} of {len(wrong)} rows. Pass clip_actions=True (--clip-actions) to take what the "
-            "environment makes of them."
+            f"{int(wrong.sum())} of {len(wrong)} rows; clip_actions=True (--clip-actions) takes what is inside."
         )
     return clip(box, action)
 

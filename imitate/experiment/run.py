@@ -25,6 +25,7 @@ from imitate.core.config import checked
 from imitate.core.finite import flaw
 from imitate.core.lock import locked
 from imitate.core.options import agreed, plain
+from imitate.core.reading import line, refusing
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions.actions import Teacher
 from imitate.experiment.evaluate import Evaluation, Evaluator, short
@@ -271,13 +272,15 @@ def load_checkpoint(algorithm: Algorithm, folder: Path | str, *, changed: Collec
     state, description = records.read(folder, "checkpoint")
     for what, mine in (("algorithm", type(algorithm).__name__), ("env", algorithm.source.spec.id)):
         if description.get(what) != mine:
-            raise ValueError(f"checkpoint: '{folder}' is of {what} {description.get(what)}, this run is of {mine}.")
+            found = line(description.get(what))
+            raise ValueError(f"checkpoint: '{folder}' is of {what} {found}, this run is of {mine}.")
     now = _options(algorithm)
     if not now.keys() <= description.keys():
         raise ValueError(f"checkpoint: '{folder}' was written by an earlier version; only its policy can be loaded.")
     before = {name: description[name] for name in now}
     agreed(before, now, changed, refusal=f"checkpoint: '{folder}' was made with other options")
-    records.load_state(algorithm, state)
+    with refusing(f"checkpoint: '{folder}'"):
+        records.load_state(algorithm, state)
 
 
 def _options(algorithm: Algorithm) -> dict[str, Any]:

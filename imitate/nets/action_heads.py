@@ -87,11 +87,10 @@ class GaussianHead(nn.Module):
         super().__init__()
         centre, half = unit(box, torch.device("cpu"))
         self.linear = _linear(members, width, len(centre), init)
-        self.log_std = nn.Parameter(torch.zeros(members, 1, len(centre)))
+        self.log_std = nn.Parameter(torch.zeros(members, 1, len(centre), device=init.device))
         self.scaled = scaled and not (bool((centre == 0).all()) and bool((half == 1).all()))
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("half_range", half, persistent=False)
-        self.to(init.device)
+        self.register_buffer("centre", centre.to(init.device), persistent=False)
+        self.register_buffer("half_range", half.to(init.device), persistent=False)
 
     def of(self, out: Tensor, mask: Tensor | None) -> Normal:
         """Mean centre + half range·out, deviation half range·exp(log_std)."""

@@ -53,7 +53,8 @@ class Body(nn.Module):
         flat: Whether it is a chain of affine maps with an activation between them and nothing else.
 
     Raises:
-        ValueError: There is nothing to standardise, a width is less than 1, or two memories are asked for.
+        ValueError: There is nothing to standardise, a width is less than 1, `clip_obs` is not positive, or two memories
+            are asked for.
     """
 
     @checked
@@ -77,6 +78,8 @@ class Body(nn.Module):
         for name, least, found in (("hidden", 1, hidden or ()), ("gru", 0, (gru,)), ("lstm", 0, (lstm,))):
             if any(units < least for units in found):
                 raise ValueError(f"{name}: at least {least} units, not {min(found)}.")
+        if not clip_obs > 0:
+            raise ValueError(f"clip_obs: must be positive, not {clip_obs}.")
         if gru and lstm:
             raise ValueError(f"gru, lstm: one memory at most, not a gru of {gru} and an lstm of {lstm}.")
         admit_network(

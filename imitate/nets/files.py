@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from torch import Tensor, nn
 from imitate.core import checkpoint, tree
 from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.reading import line, refusing
+from imitate.core.schema import of_json
 from imitate.nets.actor import Actor, Architecture
 from imitate.nets.layers import Population
 from imitate.nets.q_network import QArchitecture, QNetwork
-from imitate.nets.return_heads import HEADS
-from imitate.nets.saving import described, weights_into
+from imitate.nets.saving import fitting, space_from_json
 from imitate.nets.tabular_policy import TabularPolicy, read_table
 
 __all__ = ["load"]
+
+_FEW = 1024  # levels that a head may have without weights of their own
 
 
 @checked
@@ -41,74 +44,61 @@ def load(
         ValueError: The files are truncated, changed, not ours, or need `build`.
     """
     state, description = checkpoint.read(directory, "policy", device)
-    kind = description.get("kind")
+    kind, incomplete = description.get("kind"), f"'{directory}': policy.json is incomplete or foreign"
     if kind == "TabularPolicy":
-        return read_table(state, description, directory)
-    weights = dict(tree.flatten(state))
-    if kind in ("NetworkPolicy", "ValuePolicy", "RecurrentPolicy"):
-        kind, weights, description = _modern(str(kind), weights, description)
-    if kind == "QNetwork":
-        return _q_network(weights, description, directory, device)
-    if kind == "Actor":
-        return _actor(weights, description, directory, device, build)
-    raise ValueError(f"'{directory}': policy.json is foreign: it holds a {kind}.")
-
-
-def _actor(
-    weights: dict[str, Tensor],
-    description: dict[str, Any],
-    directory: Path | str,
-    device: torch.device | str,
-    build: Callable[[], nn.Module] | None,
-) -> Actor:
-    spaces = described(description, directory)
-    with _complete(directory):
-        custom, made = bool(description["custom_network"]), _architecture(Architecture, description)
+        with refusing(incomplete):
+            return read_table(state, description)
+    with refusing(incomplete):
+        weights = dict(tree.flatten(state))
+        if kind in ("NetworkPolicy", "ValuePolicy", "RecurrentPolicy"):
+            kind, weights, description = _modern(str(kind), weights, description)
+    if kind not in ("Actor", "QNetwork"):
+        raise ValueError(f"'{directory}': policy.json is foreign: it holds a {line(kind)}.")
+    with refusing(incomplete):
+        observation, action = (space_from_json(description[name]) for name in ("observation", "action"))
+        members, env = of_json(int, description["members"], "members"), of_json(str | None, description["env"], "env")
+        custom = kind == "Actor" and of_json(bool, description["custom_network"], "custom_network")
     if custom and build is None:
         raise ValueError(f"build: '{directory}' holds a network of your own; pass the function that builds it.")
-    inside = Population(build, spaces[2], Stream(0, "init")) if custom and build is not None else None
-    with _complete(directory):
-        loaded = Actor(*spaces, made, Stream(0, "init", device), network=inside, env=description.get("env"))
-    weights_into(loaded, weights, directory)
+    unfit = f"'{directory}': the weights do not fit policy.json"
+    # What a description says costs its writer nothing: it is held to the weights before anything is made.
+    with refusing(unfit):
+        alone = sum(value.numel() for value in weights.values()) // max(members, 1)
+        if members < 1 or any(value.dim() == 0 or len(value) != members for value in weights.values()):
+            raise ValueError(f"they are not of {members:,} members")
+    with refusing(incomplete):
+        architecture = of_json(Architecture if kind == "Actor" else QArchitecture, description["architecture"], "")
+        _modest(architecture, len(weights), alone)
+    kinds: dict[str, Callable[..., Actor | QNetwork]] = {"Actor": Actor, "QNetwork": QNetwork}
+    make = partial(kinds[kind], observation, action, architecture=architecture, env=env)
+    init = Stream(0, "init", device)
+    if custom and build is not None:
+        loaded = make(members=members, init=init, network=Population(build, members, Stream(0, "init")))
+        with refusing(unfit):
+            loaded.load_state_dict(fitting(weights, loaded.state_dict(), members))
+        return loaded
+    with refusing(incomplete):
+        skeleton = make(members=1, init=Stream(0, "init", "meta")).state_dict()
+    with refusing(unfit):
+        found = fitting(weights, skeleton, members)
+        loaded = make(members=members, init=init)
+        loaded.load_state_dict(found)
     return loaded
 
 
-def _q_network(
-    weights: dict[str, Tensor], description: dict[str, Any], directory: Path | str, device: torch.device | str
-) -> QNetwork:
-    spaces = described(description, directory)
-    with _complete(directory):
-        made = _architecture(QArchitecture, description)
-        loaded = QNetwork(*spaces, made, Stream(0, "init", device), env=description.get("env"))
-    weights_into(loaded, weights, directory)
-    return loaded
+def _modest(architecture: Architecture | QArchitecture, layers: int, numbers: int) -> None:
+    """Make sure that an architecture has no more layers than there are weights, and is no wider than a member has."""
+    sizes = [size for size in _integers(asdict(architecture)) if size > max(numbers, _FEW)]
+    if len(architecture.hidden) > layers or sizes:
+        raise ValueError(f"architecture: it is larger than {layers} weights of {numbers:,} numbers")
 
 
-@contextmanager
-def _complete(directory: Path | str) -> Iterator[None]:
-    """What a description lacks, or has of another type, in one sentence."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"'{directory}': policy.json is incomplete or foreign ({error}).") from error
-
-
-def _architecture(kind: type[Any], description: dict[str, Any]) -> Any:
-    """The architecture that a description describes.
-
-    Raises:
-        KeyError: It lacks a field, or has one that is unknown.
-        TypeError: A field is of another type.
-    """
-    document = dict(description["architecture"])
-    unknown = document.keys() - {field.name for field in fields(kind)}
-    if unknown:
-        raise KeyError(", ".join(sorted(unknown)))
-    document["hidden"] = tuple(document["hidden"])
-    if "head" in document:
-        head = dict(document["head"])
-        document["head"] = HEADS[head.pop("kind")](**head)
-    return kind(**document)
+def _integers(tree: Any) -> Iterator[int]:
+    if isinstance(tree, dict | tuple):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _integers(part)
+    elif type(tree) is int:
+        yield tree
 
 
 # Names of the weights of the first format, and what they are called since bodies and heads are apart.

@@ -25,7 +25,6 @@ from imitate.distributions.returns import (
 from imitate.nets.layers import Linear
 
 __all__ = [
-    "HEADS",
     "Atoms",
     "CosineEmbedding",
     "Ensemble",
@@ -291,9 +290,6 @@ class Ensemble:
 
 FixedHead = Scalar | Atoms | Quantiles | Expectiles | Ensemble  # what outputs mean is known beforehand
 ReturnHead = FixedHead | Implicit | Fractions
-HEADS: dict[str, type[ReturnHead]] = {
-    kind.__name__: kind for kind in (Scalar, Atoms, Quantiles, Implicit, Fractions, Expectiles, Ensemble)
-}
 
 
 class CosineEmbedding(nn.Module):

@@ -6,17 +6,21 @@ Letters: M members.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from imitate.core.reading import line
+from imitate.core.schema import of_json
 from imitate_envs.base import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 
-__all__ = ["record", "space_from_json", "space_to_json", "weights_into"]
+__all__ = ["fitting", "record", "space_from_json", "space_to_json"]
+
+_AXES = 8
+_NUMBERS = 2**22  # of an element of a space, or choices; what is larger is not made
 
 
 class Saved(Protocol):
@@ -62,31 +66,38 @@ def architecture_to_json(architecture: Any) -> dict[str, Any]:
     return document
 
 
-def weights_into(policy: nn.Module, state: dict[str, Tensor], directory: Path | str) -> None:
-    """Put weights from a file into a policy.
+def fitting(weights: dict[str, Tensor], own: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
+    """Weights from a file, after making sure that they are those of a module.
+
+    Args:
+        weights: By name, as a file holds them.
+        own: Those of the module, or of one like it with other members or on "meta"; their first axis is the members.
+        members: M.
 
     Raises:
-        ValueError: They do not fit.
+        ValueError: A name, shape or type differs, a number is not finite, or a variance or count is negative.
     """
-    own = policy.state_dict()
     # Statistics that were saved before they had a floor go without one.
-    fitting = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith("normaliser.floor")}
-    # The statistics of a normaliser were once kept in the shape of an observation.
-    fitting |= {
-        name: value.reshape(own[name].shape) if name in own and value.numel() == own[name].numel() else value
-        for name, value in state.items()
-    }
-    try:
-        policy.load_state_dict(fitting)
-    except RuntimeError as error:
-        raise ValueError(
-            f"'{directory}': the weights do not fit policy.json: {str(error).splitlines()[-1].strip()}"
-        ) from error
-
-
-def renamed(state: dict[str, Tensor], name: Callable[[str], str]) -> dict[str, Tensor]:
-    """The same weights by other names."""
-    return {name(key): value for key, value in state.items()}
+    floors = [name for name in own.keys() - weights.keys() if name.endswith("normaliser.floor")]
+    before = {name: weights.get(f"{name.removesuffix('floor')}var") for name in floors}
+    weights = {**weights, **{name: torch.zeros_like(var) for name, var in before.items() if var is not None}}
+    if weights.keys() != own.keys():
+        names = weights.keys() ^ own.keys()
+        raise ValueError(f"one of the two alone has {', '.join(sorted(names))}")
+    found = {}
+    for name, like in own.items():
+        value, shape = weights[name], (members, *like.shape[1:])
+        statistics = ".normaliser." in f".{name}"
+        if statistics and value.numel() == math.prod(shape):
+            value = value.reshape(shape)  # they were once kept in the shape of an observation
+        if value.shape != shape or value.dtype != like.dtype:
+            raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)} instead of {like.dtype} {shape}")
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{name} is not finite")
+        if statistics and not name.endswith("mean") and bool((value < 0).any()):
+            raise ValueError(f"{name} is negative")
+        found[name] = value
+    return found
 
 
 def space_to_json(space: Space) -> dict[str, Any]:
@@ -110,36 +121,56 @@ def space_to_json(space: Space) -> dict[str, Any]:
     return {"box": list(space.shape), "low": plain(space.low), "high": plain(space.high)}
 
 
-def space_from_json(document: dict[str, Any]) -> Space:
-    """The inverse of `space_to_json`."""
-    if "discrete" in document:
-        return Discrete(int(document["discrete"]), int(document.get("start", 0)))
-    if "multi_discrete" in document:
-        return MultiDiscrete(*(tuple(document[name]) for name in ("multi_discrete", "start", "shape")))
-    if "multi_binary" in document:
-        return MultiBinary(tuple(document["multi_binary"]))
-    if "dict" in document:
-        return Dict(tuple((str(name), space_from_json(inner)) for name, inner in document["dict"]))
-    if "tuple" in document:
-        return Tuple(tuple(space_from_json(inner) for inner in document["tuple"]))
-
-    def number(bound: Any) -> float | tuple[float, ...]:
-        return tuple(cast(float, number(b)) for b in bound) if isinstance(bound, list) else float(bound)
-
-    return Box(tuple(document["box"]), number(document["low"]), number(document["high"]))
-
-
-def described(description: dict[str, Any], directory: Path | str) -> tuple[Space, Space, int]:
-    """Spaces and members of a description.
+def space_from_json(document: Any) -> Space:
+    """The inverse of `space_to_json`.
 
     Raises:
-        ValueError: It lacks one.
+        ValueError: It describes no space, or a very large one.
+        KeyError: It lacks a part.
     """
-    try:
-        observation, action = space_from_json(description["observation"]), space_from_json(description["action"])
-        return observation, action, int(description["members"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"'{directory}': policy.json is incomplete or foreign ({error}).") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"a {type(document).__name__} where a space should be")
+    if "dict" in document:
+        parts = of_json(tuple[tuple[str, Any], ...], document["dict"], "dict")
+        return Dict(tuple((name, space_from_json(inner)) for name, inner in parts))
+    if "tuple" in document:
+        return Tuple(tuple(space_from_json(inner) for inner in of_json(tuple[Any, ...], document["tuple"], "tuple")))
+    if "discrete" in document:
+        n, start = (of_json(int, document.get(name, 0), name) for name in ("discrete", "start"))
+        return Discrete(_modest(n), start)
+    if "multi_discrete" in document:
+        nvec, start = (of_json(tuple[int, ...], document[name], name) for name in ("multi_discrete", "start"))
+        _modest(*nvec)
+        return MultiDiscrete(nvec, start, _shape(document["shape"], "shape"))
+    if "multi_binary" in document:
+        return MultiBinary(_shape(document["multi_binary"], "multi_binary"))
+    shape = _shape(document["box"], "box")
+    low, high = (_bound(document[name], name) for name in ("low", "high"))
+    pairs = zip(*(b if isinstance(b, tuple) else (b,) * math.prod(shape) for b in (low, high)), strict=True)
+    if not all(below <= above for below, above in pairs):
+        raise ValueError("the bounds of a box do not enclose anything")
+    return Box(shape, low, high)
+
+
+def _modest(*sizes: int) -> int:
+    """The sum of sizes that are at least 1, if it is no larger than that of a space that can be had."""
+    if min(sizes, default=0) < 1 or sum(sizes) > _NUMBERS:
+        raise ValueError(f"a space of {line(sum(sizes))} numbers or choices; between 1 and {_NUMBERS:,} are possible")
+    return sum(sizes)
+
+
+def _shape(document: Any, name: str) -> tuple[int, ...]:
+    shape = cast("tuple[int, ...]", of_json(tuple[int, ...], document, name))
+    if len(shape) > _AXES:
+        raise ValueError(f"{name}: {len(shape):,} axes; at most {_AXES} are possible")
+    _modest(math.prod(shape))
+    return shape
+
+
+def _bound(document: Any, name: str) -> float | tuple[float, ...]:
+    if isinstance(document, list):
+        return tuple(cast(float, _bound(each, name)) for each in document)
+    return cast(float, of_json(float, document, name))
 
 
 def device_of(module: nn.Module) -> torch.device:

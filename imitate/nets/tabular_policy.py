@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from imitate.core import checkpoint
 from imitate.core.config import checked
+from imitate.core.schema import of_json
 from imitate.distributions.actions import Categorical, decide
 from imitate.nets.predict import predict
 from imitate_envs.base import Discrete
@@ -106,13 +107,17 @@ class TabularPolicy(nn.Module):
         checkpoint.write(directory, "policy", *self.record())
 
 
-def read_table(state: dict[str, Any], description: dict[str, Any], directory: Path | str) -> TabularPolicy:
+def read_table(state: dict[str, Any], description: dict[str, Any]) -> TabularPolicy:
     """A policy that `TabularPolicy.save` wrote, from its record.
 
     Raises:
-        ValueError: The record is incomplete.
+        ValueError: The record is incomplete, or no table of finite numbers.
     """
-    try:
-        return TabularPolicy(state["q"], temperature=float(description["temperature"]), env=description.get("env"))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"'{directory}': policy.json is incomplete or foreign ({error}).") from error
+    q, temperature = state.get("q"), of_json(float, description.get("temperature"), "temperature")
+    if state.keys() != {"q"} or not isinstance(q, Tensor) or q.dtype not in (torch.float32, torch.float64):
+        raise ValueError("it holds no table of real numbers")
+    if q.dim() != 3 or not q.numel() or not bool(q.isfinite().all()):
+        raise ValueError(f"its table is {tuple(q.shape)}, or not finite")
+    if len(q) != of_json(int, description.get("members"), "members"):
+        raise ValueError(f"its table has {len(q)} members")
+    return TabularPolicy(q, temperature=temperature, env=of_json(str | None, description.get("env"), "env"))

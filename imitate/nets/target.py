@@ -63,6 +63,12 @@ class TargetNetwork(Generic[N]):
         return {"network": dict(self.network.state_dict()), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore."""
+        """Restore.
+
+        Raises:
+            ValueError: The count is negative.
+        """
+        if bool((state["updates"] < 0).any()):
+            raise ValueError("updates are not negative")
         self.network.load_state_dict(dict(tree.flatten(state["network"])))  # nested, as a file gives it
         self.updates.copy_(state["updates"])

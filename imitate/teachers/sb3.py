@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ from torch import Tensor
 
 from imitate.core.config import checked
 from imitate.core.noise import Stream
+from imitate.core.reading import line, refusing
 from imitate.nets import Activation, Actor, Architecture
+from imitate.nets.action_heads import outputs_of
+from imitate.nets.inputs import Inputs
 from imitate.teachers.sb3_files import (
-    REMEDY,
     SavedModel,
     Statistics,
     of_model,
     of_vec_normalize,
     read_model,
     read_vec_normalize,
+    unsupported,
 )
 from imitate_envs.base import Box, Discrete, MultiBinary, MultiDiscrete
 
@@ -98,10 +102,22 @@ def from_sb3(
     shape = saved.observation.shape if isinstance(saved.observation, Box | Discrete) else None
     if statistics is not None and statistics.mean.shape != shape:
         raise ValueError(f"vec_normalize: made for observations {statistics.mean.shape}, the model's are {shape}.")
+    with refusing(saved.label):
+        return _policy(saved, statistics, members, device, scale, temperature)
+
+
+def _policy(
+    saved: SavedModel,
+    statistics: Statistics | None,
+    members: int,
+    device: torch.device | str,
+    scale: float,
+    temperature: float,
+) -> Actor:
     for space in (saved.observation, saved.action):
         # Stable-Baselines3 counts from 0 all the same: such a model was trained on other numbers than the space says.
         if isinstance(space, Discrete | MultiDiscrete) and np.any(space.start):
-            raise ValueError(f"{saved.label}: a {space} that does not begin at 0 is not supported; {REMEDY}.")
+            raise unsupported(f"a {space} that does not begin at 0")
     actor = _actor(saved, scale, temperature)
     architecture = Architecture(
         hidden=tuple(len(bias) for _, bias in actor.layers[:-1]),
@@ -111,13 +127,15 @@ def from_sb3(
         clip_obs=statistics.clip if statistics is not None else 10.0,
         scaled=False,
     )
+    # Before anything is made: what layers say of one another, and spaces of the first and the last, costs no bytes.
+    sizes = [Inputs(saved.observation).flat, *architecture.hidden, outputs_of(saved.action, actor.squash)]
+    for i, ((weight, _), shape) in enumerate(zip(actor.layers, pairwise(sizes), strict=True)):
+        if weight.shape != shape[::-1]:
+            found, wanted = tuple(weight.shape), shape[::-1]
+            raise ValueError(f"its weights do not fit its spaces: layer {i} is {found} instead of {wanted}")
     policy = Actor(saved.observation, saved.action, members, architecture, Stream(0, "init", device))
     state = _state(actor, statistics)
-    try:
-        policy.load_state_dict({name: value.expand(members, *value.shape[1:]) for name, value in state.items()})
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ValueError(f"{saved.label}: its weights do not fit its spaces: {reason}") from error
+    policy.load_state_dict({name: value.expand(members, *value.shape[1:]) for name, value in state.items()})
     return policy
 
 
@@ -135,7 +153,7 @@ def _activation(saved: SavedModel, default: Activation) -> Activation:
     if saved.activation is None:
         return default
     if saved.activation not in _ACTIVATIONS:
-        raise ValueError(f"{saved.label}: the activation {saved.activation} is not supported; {REMEDY}.")
+        raise unsupported(f"the activation {saved.activation}")
     return _ACTIVATIONS[saved.activation]
 
 
@@ -167,7 +185,7 @@ def _actor(saved: SavedModel, scale: float, temperature: float) -> _Actor:
         layers = [*left.sequence("mlp_extractor.policy_net"), last]
         log_std = left.take("log_std") if "log_std" in weights else None
         if log_std is not None and log_std.dim() != 1:
-            raise left.unsupported("state-dependent exploration (use_sde)")
+            raise unsupported("state-dependent exploration (use_sde)")
         left.done("mlp_extractor.value_net.", "value_net.")
         return _Actor(layers, "tanh", log_std=log_std)
     if "q_net.q_net.0.weight" in weights:  # DQN
@@ -187,7 +205,7 @@ def _actor(saved: SavedModel, scale: float, temperature: float) -> _Actor:
         left.done("critic.", "critic_target.")
         return _Actor(layers, "relu", squash=True)
     if "actor.log_std" in weights:
-        raise left.unsupported("state-dependent exploration (use_sde)")
+        raise unsupported("state-dependent exploration (use_sde)")
     if "actor.mu.0.weight" in weights and isinstance(saved.action, Box):  # TD3, DDPG
         *hidden, (weight, bias) = left.sequence("actor.mu")
         spread = torch.full_like(bias, math.log(scale))
@@ -197,7 +215,7 @@ def _actor(saved: SavedModel, scale: float, temperature: float) -> _Actor:
             "relu",
             squash=True,
         )
-    raise left.unsupported(f"a policy with the parts {', '.join(sorted(weights)[:3])}, …")
+    raise unsupported(f"a policy with the parts {', '.join(sorted(weights)[:3])}, …")
 
 
 def _against_zero(rows: Tensor) -> Tensor:
@@ -213,20 +231,20 @@ class _Left:
     """What has not been taken of a state dict; nothing of an actor may be left over."""
 
     def __init__(self, saved: SavedModel) -> None:
-        self.label, self.weights = saved.label, dict(saved.weights)
-
-    def unsupported(self, what: str) -> ValueError:
-        return ValueError(f"{self.label}: {what} is not supported; {REMEDY}.")
+        self.weights = dict(saved.weights)
 
     def take(self, name: str) -> Tensor:
         if name not in self.weights:
-            raise self.unsupported(f"a policy without {name}")
-        return self.weights.pop(name).float()
+            raise unsupported(f"a policy without {name}")
+        taken = self.weights.pop(name)
+        if not taken.is_floating_point() or not taken.numel() or not bool(taken.float().isfinite().all()):
+            raise ValueError(f"{line(name)} is empty, or not of finite real numbers")
+        return taken.float()
 
     def linear(self, name: str) -> Layer:
         weight, bias = self.take(f"{name}.weight"), self.take(f"{name}.bias")
         if weight.dim() != 2 or bias.shape != weight.shape[:1]:
-            raise self.unsupported(f"the layer {name} of shape {tuple(weight.shape)}")
+            raise unsupported(f"the layer {name} of shape {tuple(weight.shape)}")
         return weight, bias
 
     def sequence(self, name: str) -> list[Layer]:
@@ -240,4 +258,4 @@ class _Left:
         """Check that all that is left belongs to critics and targets, by the beginning of its name."""
         strange = sorted(name for name in self.weights if not name.startswith(others))
         if strange:
-            raise self.unsupported(f"the part {strange[0]}")
+            raise unsupported(f"the part {strange[0]}")

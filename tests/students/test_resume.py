@@ -204,13 +204,13 @@ def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
         student = nets.policy(place, (8,)) if student is None else student
         return DAgger(place, nets.policy(place, (8,)), student, replace(one.config, **config))
 
-    with pytest.raises(ValueError, match=r"checkpoint: source does not fit this run: saved with .* = \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"checkpoint: '.*': source does not fit this run: saved with .* = \(2, 4\)"):
         load_checkpoint(other(members=3), tmp_path)
     place = source(Walk(), 0)
     with pytest.raises(ValueError, match=r"was made with other options: architecture\.hidden \[8\], now \[9\]"):
         load_checkpoint(other(nets.policy(place, (9,))), tmp_path)
     own = nets.policy(place, (8,), build=lambda: torch.nn.Linear(2, 3))  # whose shapes no architecture tells
-    with pytest.raises(ValueError, match="checkpoint: policy does not fit this run") as caught:
+    with pytest.raises(ValueError, match=r"checkpoint: '.*': policy does not fit this run") as caught:
         load_checkpoint(other(own), tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"was made with other options: config\.best_round False, now True"):

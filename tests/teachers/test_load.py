@@ -1,8 +1,5 @@
 """`teachers.load`: one name for every kind of teacher, and one clear line where it does not fit."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -127,10 +124,3 @@ def test_every_teacher_drives_a_rollout(ppo):
         seen = where.collect(teachers.load(given, where), 5)
         assert seen.action.shape == (5, 3, 2)
         assert teachers.load(given, where).distribution(seen.obs[0]).mode.shape == (3, 2)
-
-
-def test_pickle_is_imported_in_one_file_only():
-    files = Path(teachers.__file__).parents[1].rglob("*.py")
-    assert [f.name for f in files if re.search(r"^\s*(import|from) pickle\b", f.read_text("utf-8"), re.M)] == [
-        "sb3_files.py"
-    ]
