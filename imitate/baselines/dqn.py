@@ -22,6 +22,7 @@ from imitate.core.replay_step import replay_step
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics
+from imitate.core.weak import Weak
 from imitate.distributions.actions import Categorical
 from imitate.distributions.returns import EnsembleReturn, ExpectedReturn, ReturnDistribution, fresh_mean
 from imitate.losses.value import munchausen_bonus, soft_value
@@ -159,8 +160,8 @@ class DQN:
         self.terms = Terms(terms, spec)
         self.learner = Learner(
             self.policy.estimators,
-            self._loss,
-            gradient=self._gradient if self.policy.plain and not self.terms else None,
+            Weak(self._loss),
+            gradient=Weak(self._gradient) if self.policy.plain and not self.terms else None,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
         )

@@ -18,6 +18,7 @@ from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Memory, Metrics, Obs, Rollout, Source, fold, mean_metrics, parts, unfold
+from imitate.core.weak import Weak
 from imitate.distributions.actions import Distribution
 from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
@@ -155,8 +156,8 @@ class PPO:
         plain = self.policy.plain and self.critic.plain and not self.terms
         self.learner = Learner(
             [self.policy, self.critic],
-            self._loss,
-            gradient=self._gradient if plain else None,
+            Weak(self._loss),
+            gradient=Weak(self._gradient) if plain else None,
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imitate.core.capture import capture
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics
+from imitate.core.weak import Weak
 
 __all__ = ["Learner", "PerMember", "numbers", "per_member"]
 
@@ -94,7 +95,7 @@ class Learner(Generic[Batch]):
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), device=device)  # steps so far; the fused kernel wants a float
         self._ones = torch.ones(members, device=device)
-        self._captured = capture(self._update, device)
+        self._captured = capture(Weak(self._update), device)
 
     def __call__(self, batch: Batch) -> Metrics:
         """Take one step; metrics [M] or [M, B] of the loss before it."""
