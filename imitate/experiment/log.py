@@ -45,8 +45,8 @@ class Log:
         assert self.folder is not None
         return self.folder / "progress.csv"
 
-    def write(self, row: dict[str, float], step: int) -> None:
-        """Add one row; columns that are new widen the file."""
+    def write(self, row: dict[str, float | None], step: int) -> None:
+        """Add one row; columns that are new widen the file, and a number that does not exist leaves its field empty."""
         if self.folder is None:
             return
         self.rows.append({name: _text(value) for name, value in row.items()})
@@ -58,7 +58,7 @@ class Log:
             writer.writerows(self.rows)
         temporary.replace(self._csv)
         for name, value in row.items():
-            if name != "steps" and math.isfinite(value):
+            if name != "steps" and value is not None and math.isfinite(value):
                 self.events.add_scalar(name, value, step)
         self.events.flush()
 
@@ -69,8 +69,10 @@ class Log:
             self.events.close()
 
 
-def _text(value: float) -> str:
-    """Whole numbers in full, since a resumed run compares steps; others to eight digits."""
+def _text(value: float | None) -> str:
+    """Whole numbers in full, since a resumed run compares steps; others to eight digits; nothing for None."""
+    if value is None:
+        return ""
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.8g}"
 
 
