@@ -75,11 +75,11 @@ def dqn() -> Callable[[], object]:
 
 
 def dagger() -> Callable[[], object]:
-    """Rounds of DAgger whose data is at its capacity."""
+    """Rounds of DAgger whose data is at its capacity, that held out too."""
     source = _source()
-    config = imitate.DAggerConfig(rounds=NEVER, rollout=32, updates=50, capacity=20_000)
+    config = imitate.DAggerConfig(rounds=NEVER, rollout=32, updates=50, capacity=2_000, validation=0.5)
     algorithm = imitate.DAgger(source, imitate.teachers.load("control", source), imitate.nets.policy(source), config)
-    while int(algorithm.progress.labels.min()) < config.capacity:
+    while int(algorithm.progress.labels.min()) < 2.2 * config.capacity:
         algorithm.step()
     return algorithm.step
 

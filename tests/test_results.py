@@ -8,7 +8,8 @@ from benchmarks.pages.frame import COMMAND, ROOT, measured, page
 from benchmarks.pages.readme import filled
 from benchmarks.pages.results import DEMO
 from benchmarks.pages.tables import interval
-from imitate.experiment import evaluate
+from imitate.experiment.evaluate import interval as interval_of
+from imitate.experiment.evaluate import percent
 
 PAGES = pages()
 
@@ -40,7 +41,7 @@ def test_a_page_lists_its_sections():
 
 def test_intervals_are_those_of_the_scores_and_not_those_that_a_file_holds():
     row = {"mean": 1.0, "ci_low": -9.0, "ci_high": 9.0, "scores": [1.0, 2.0, 4.0, 9.0]}
-    low, high = evaluate.interval(np.array(row["scores"]))
+    low, high = interval_of(np.array(row["scores"]))
     assert interval(row) == f"4.0 [{low:.1f}, {high:.1f}]"
     assert (
         interval({"member_means": row["scores"], "members": 4}) == interval({"members": row["scores"]}) == interval(row)
@@ -54,4 +55,4 @@ def test_a_percentage_of_a_report_is_that_of_its_scores(env):
     teacher, *students = document["rows"]
     for row in students:
         scores = (np.array(one) for one in (row["member_means"], teacher["member_means"], document["random_means"]))
-        assert evaluate.percent(*scores) == pytest.approx(row["percent_of_teacher"], rel=1e-9)
+        assert percent(*scores) == pytest.approx(row["percent_of_teacher"], rel=1e-9)

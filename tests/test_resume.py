@@ -163,6 +163,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(case, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler, about itself
 @pytest.mark.parametrize("case", ["ppo", "dqn"])
 def test_so_is_a_compiled_one(case, tmp_path, monkeypatch):
     compiled = partial(TensorSource, compile=True)
