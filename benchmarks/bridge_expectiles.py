@@ -65,7 +65,7 @@ def expectiles(members: int, seed: int) -> tuple[dict[str, Any], dict[str, Array
     at = [LEVELS.index(level) for level in REPORTED]
     numbers: dict[str, Any] = {"levels": REPORTED, "exact": truth[at].tolist()}
     for name, values in found.items():
-        ends = [interval(np.mean, values[:, i]) for i in at]
+        ends = [interval(values[:, i]) for i in at]
         numbers[name] = {
             "mean": values[:, at].mean(0).tolist(),
             "low": [low for low, _ in ends],
@@ -131,7 +131,7 @@ def draw(path: Path, found: dict[str, Array]) -> None:
         rest.errorbar(
             LEVELS,
             mean,
-            yerr=np.abs(np.array([interval(np.mean, column) for column in values.T]).T - mean),
+            yerr=np.abs(np.array([interval(column) for column in values.T]).T - mean),
             fmt=marker,
             color=colour,
             markersize=5,

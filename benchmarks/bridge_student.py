@@ -192,9 +192,9 @@ def _divergence(teacher: Agent, student: nets.Actor, members: int, episodes: int
 
 
 def _summary(value: Tensor) -> dict[str, float]:
-    """Mean over members and its 95 % bootstrap interval."""
+    """Mean over members and its 95 % interval."""
     scores = value.double().numpy()
-    low, high = interval(np.mean, scores)
+    low, high = interval(scores)
     return {"mean": float(scores.mean()), "low": low, "high": high}
 
 

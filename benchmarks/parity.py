@@ -80,7 +80,7 @@ def main(options: Options) -> None:
 
 def _summary(scores: list[float], seconds: float) -> dict[str, Any]:
     found = np.asarray(scores, np.float64)
-    low, high = interval(np.mean, found)
+    low, high = interval(found)
     return {"scores": scores, "mean": float(found.mean()), "ci_low": low, "ci_high": high, "seconds": round(seconds, 1)}
 
 

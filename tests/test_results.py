@@ -1,10 +1,15 @@
 """What the documents say is what benchmarks/results/ holds."""
 
+import numpy as np
 import pytest
 
 from benchmarks.pages import pages
-from benchmarks.pages.frame import COMMAND, ROOT, page
+from benchmarks.pages.frame import COMMAND, ROOT, measured, page
 from benchmarks.pages.readme import filled
+from benchmarks.pages.results import DEMO
+from benchmarks.pages.tables import interval
+from imitate.experiment.evaluate import interval as interval_of
+from imitate.experiment.evaluate import percent
 
 PAGES = pages()
 
@@ -32,3 +37,22 @@ def test_a_page_lists_its_sections():
     lines = page("Title", "Why.", ["## One, two\n\ntext\n", "## Three\n"]).splitlines()
     assert "- [One, two](#one-two)" in lines
     assert "- [Three](#three)" in lines
+
+
+def test_intervals_are_those_of_the_scores_and_not_those_that_a_file_holds():
+    row = {"mean": 1.0, "ci_low": -9.0, "ci_high": 9.0, "scores": [1.0, 2.0, 4.0, 9.0]}
+    low, high = interval_of(np.array(row["scores"]))
+    assert interval(row) == f"4.0 [{low:.1f}, {high:.1f}]"
+    assert (
+        interval({"member_means": row["scores"], "members": 4}) == interval({"members": row["scores"]}) == interval(row)
+    )
+
+
+@pytest.mark.parametrize("env", DEMO)
+def test_a_percentage_of_a_report_is_that_of_its_scores(env):
+    """So `random_means` are those of the run, the ones that were found by playing it again included."""
+    document = measured(f"demo/{env}")
+    teacher, *students = document["rows"]
+    for row in students:
+        scores = (np.array(one) for one in (row["member_means"], teacher["member_means"], document["random_means"]))
+        assert percent(*scores) == pytest.approx(row["percent_of_teacher"], rel=1e-9)

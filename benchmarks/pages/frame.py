@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m benchmarks.table --write"
-BOOTSTRAP = "95 % bootstrap interval over members"
+INTERVAL = "95 % interval over members"
 
 Document = dict[str, Any]
 

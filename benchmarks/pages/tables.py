@@ -6,7 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
+from benchmarks.coverage import MEMBERS, OURS
 from benchmarks.versus import arrived
+from imitate.experiment.evaluate import interval as interval_of
+from imitate.experiment.evaluate import percent, percent_interval, percent_text
 
 Document = dict[str, Any]
 
@@ -29,7 +34,7 @@ def demo_table(document: Document) -> str:
                 f"{row['seconds']:.1f}",
                 interval(row),
                 f"{row['iqm']:.1f}",
-                "" if row["kind"] == "teacher" else _percent(row),
+                "" if row["kind"] == "teacher" else _percent(row, document),
             )
             for row in document["rows"]
         ],
@@ -40,7 +45,7 @@ def demo_table(document: Document) -> str:
 def demo_summary(documents: Sequence[Document]) -> str:
     """One line an environment; students as % of the teacher."""
     rows = [
-        (document["env"], interval(document["rows"][0]), *(_percent(row) for row in document["rows"][1:]))
+        (document["env"], interval(document["rows"][0]), *(_percent(row, document) for row in document["rows"][1:]))
         for document in documents
     ]
     return markdown(("environment", "PPO teacher", "BC", "BC, thinned", "DAgger", "distilled"), rows)
@@ -89,6 +94,20 @@ def deep_sea_table(document: Document) -> str:
 
     rows = [(variant, *(cell(found.get((variant, size))) for size in sizes)) for variant in variants]
     return markdown(("members that solve it", *(f"{size}x{size}" for size in sizes)), rows)
+
+
+def coverage_table(document: Document, of: str) -> str:
+    """One line a distribution, a column for each method: the coverage with five, eight and sixteen members."""
+    found = {(row["scores"], row["method"], row["members"]): row for row in document["rows"] if row["of"] == of}
+    scores, methods = dict.fromkeys(name for name, _, _ in found), dict.fromkeys(method for _, method, _ in found)
+
+    def cell(name: str, method: str) -> str:
+        rows = [found.get((name, method, n)) for n in MEMBERS]
+        text = ", ".join("" if row is None else f"{100 * row['coverage']:.1f}" for row in rows)
+        return text if None not in rows else ""
+
+    rows = [(name, *(_bold(cell(name, method), method == OURS) for method in methods)) for name in scores]
+    return markdown(("scores", *methods), rows, left=1)
 
 
 def speed_table(document: Document) -> str:
@@ -176,8 +195,10 @@ def convolution_table(document: Document) -> str:
 
 
 def interval(row: Document) -> str:
-    """A mean and its interval."""
-    return f"{row['mean']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+    """The mean of a row's scores and its interval, as they are computed today: what the file says of it is not read."""
+    scores = _scores(row)
+    low, high = interval_of(scores)
+    return f"{scores.mean():,.1f} [{low:,.1f}, {high:,.1f}]"
 
 
 def spread(ratio: Document) -> str:
@@ -190,8 +211,16 @@ def ratio_of(row: Document, name: str, against: str) -> Document:
     return next(ratio for ratio in row["ratios"] if (ratio["name"], ratio["against"]) == (name, against))
 
 
-def _percent(row: Document) -> str:
-    return f"{row['percent_of_teacher']:.1f} [{row['percent_ci_low']:.1f}, {row['percent_ci_high']:.1f}]"
+def _scores(row: Document) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """One score of each member; files call them by three names."""
+    return np.array(
+        next(row[name] for name in ("scores", "member_means", "members") if isinstance(row.get(name), list))
+    )
+
+
+def _percent(row: Document, document: Document) -> str:
+    three = _scores(row), _scores(document["rows"][0]), np.array(document["random_means"])
+    return percent_text(percent(*three), percent_interval(*three), unit="")
 
 
 def _simulated(row: Document) -> str:

@@ -23,6 +23,7 @@ from imitate.core.room import admit, admit_steps
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics
+from imitate.core.weak import Weak
 from imitate.distributions.actions import Categorical
 from imitate.distributions.returns import EnsembleReturn, ExpectedReturn, ReturnDistribution, fresh_mean
 from imitate.losses.value import munchausen_bonus, soft_value
@@ -165,8 +166,8 @@ class DQN:
         self.terms = Terms(terms, spec)
         self.learner = Learner(
             self.policy.estimators,
-            self._loss,
-            gradient=None if self.terms else self._gradient,
+            Weak(self._loss),
+            gradient=None if self.terms else Weak(self._gradient),
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
         )

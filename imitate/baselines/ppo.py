@@ -19,6 +19,7 @@ from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Memory, Metrics, Obs, Rollout, Source, fold, mean_metrics, parts, unfold
+from imitate.core.weak import Weak
 from imitate.distributions.actions import Distribution, TanhNormal
 from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
@@ -158,8 +159,8 @@ class PPO:
         self.terms = Terms(terms, spec)
         self.learner = Learner(
             [self.policy, self.critic],
-            self._loss,
-            gradient=None if self.terms else self._gradient,
+            Weak(self._loss),
+            gradient=None if self.terms else Weak(self._gradient),
             lr=config.lr,
             max_grad_norm=config.max_grad_norm,
             epsilon=1e-5,

@@ -17,6 +17,7 @@ from imitate.core.replay_step import replay_step
 from imitate.core.room import admit_steps
 from imitate.core.sequence_replay import Sample, SequenceReplay
 from imitate.core.types import Metrics, Source, mean_metrics
+from imitate.core.weak import Weak
 from imitate.nets.actor import Architecture, fresh
 from imitate.nets.critic import ActionValue
 from imitate.nets.layers import Activation
@@ -112,9 +113,9 @@ class SAC:
         entropy = -float(len(half_range)) if config.target_entropy is None else config.target_entropy
         # Densities are in the action's own units.
         self.hyper = SimpleNamespace(gamma=gamma, entropy=entropy + float(half_range.log().sum()))
-        self.critic_learner = Learner([self.critic], self._critic_loss, lr=lr.repeat_interleave(config.critics))
-        self.actor_learner = Learner([self.policy], self._actor_loss, lr=lr)
-        self.alpha_learner = Learner([self.log_alpha], self._alpha_loss, lr=lr)
+        self.critic_learner = Learner([self.critic], Weak(self._critic_loss), lr=lr.repeat_interleave(config.critics))
+        self.actor_learner = Learner([self.policy], Weak(self._actor_loss), lr=lr)
+        self.alpha_learner = Learner([self.log_alpha], Weak(self._alpha_loss), lr=lr)
         self.replay = SequenceReplay(config.capacity, source, Stream(spec.seed, "replay", spec.device), gamma)
         self.noise = Stream(spec.seed, "actor", spec.device)
         self.driver = Mixture(Random(spec.action), self.policy, torch.ones(spec.members, device=spec.device))

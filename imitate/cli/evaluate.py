@@ -73,18 +73,23 @@ class Evaluate:
         if not self.json:
             say(str(found))
             return
-        low, high = (None if value != value else value for value in found.ci)
-        percent = found.percent_of_teacher
+        numbers = {
+            "mean": found.mean,
+            "iqm": found.iqm,
+            "ci_low": found.ci[0],
+            "ci_high": found.ci[1],
+            "iqm_ci_low": found.iqm_ci[0],
+            "iqm_ci_high": found.iqm_ci[1],
+            "percent_of_teacher": found.percent_of_teacher,
+            "percent_ci_low": found.percent_ci and found.percent_ci[0],
+            "percent_ci_high": found.percent_ci and found.percent_ci[1],
+        }
         document = {
             "env": self.env,
             "members": members,
             "episodes": self.episodes,
-            "mean": found.mean,
-            "iqm": found.iqm,
-            "ci_low": low,
-            "ci_high": high,
+            **{name: value if value is None or math.isfinite(value) else None for name, value in numbers.items()},
             "interval_over": found.unit,
-            "percent_of_teacher": percent if percent is None or math.isfinite(percent) else None,
             "member_means": found.returns.mean(1).tolist(),
         }
         OUT.print_json(data=document)

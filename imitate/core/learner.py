@@ -15,6 +15,7 @@ from imitate.core.parts import Parts, touched
 from imitate.core.room import admit
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics
+from imitate.core.weak import Weak
 
 __all__ = ["Learner", "PerMember", "numbers", "per_member"]
 
@@ -104,7 +105,7 @@ class Learner(Generic[Batch]):
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.count = torch.zeros((), device=device)  # steps so far; the fused kernel wants a float
         self._ones = torch.ones(members, device=device)
-        self._captured = capture(self._update, device)
+        self._captured = capture(Weak(self._update), device)
         self._recorded = isinstance(self._captured, Captured)
 
     def __call__(self, batch: Batch) -> Metrics:

@@ -89,7 +89,7 @@ class Calibration:
             ("within central 50 %", self.coverage(0.5)),
             ("within central 90 %", self.coverage(0.9)),
         ):
-            low, high = interval(np.mean, values)
+            low, high = interval(values)
             parts.append(f"{name} {values.mean():.3g}" + (f" [{low:.3g}, {high:.3g}]" if len(values) > 1 else ""))
         states, members = sum(len(u) for u in self.transforms), len(self.transforms)
         over = f"{members} members, {states} states, 95 % interval over members" if members > 1 else f"{states} states"
@@ -117,7 +117,7 @@ class Calibration:
         edges, shares = np.linspace(0, 1, BINS + 1), self.histogram
         left.bar(edges[:-1], shares.mean(0), 1 / BINS, align="edge", color="#1f78b4", alpha=0.6)
         for i, share in enumerate(shares.T):
-            ends = interval(np.mean, share)
+            ends = interval(share)
             left.plot([edges[i] + 0.5 / BINS] * 2, ends, color="#444444")
         left.axhline(1 / BINS, color="#e08214", linestyle="--", label="calibrated")
         left.set(xlabel="probability of at most the return", ylabel="share of states", xlim=(0, 1))
@@ -231,5 +231,5 @@ class _Recorder:
 
 
 def _summary(values: Array) -> dict[str, Any]:
-    low, high = (None if value != value else value for value in interval(np.mean, values))
+    low, high = (None if value != value else value for value in interval(values))
     return {"mean": float(values.mean()), "ci_low": low, "ci_high": high, "members": values.tolist()}

@@ -53,8 +53,8 @@ class Log:
         """Whether there is a row of a step."""
         return any(float(row["steps"]) == step for row in self.rows)
 
-    def write(self, row: dict[str, float], step: int) -> None:
-        """Add one row; columns that are new widen the file."""
+    def write(self, row: dict[str, float | None], step: int) -> None:
+        """Add one row; columns that are new widen the file, and a number that does not exist leaves its field empty."""
         if self.folder is None:
             return
         if self.events is None:
@@ -63,7 +63,7 @@ class Log:
             # What a run wrote that was killed since is no longer shown.
             self.events = SummaryWriter(str(self.folder), purge_step=min(step, self.start + 1))
         for name, value in row.items():
-            if name != "steps" and math.isfinite(value):
+            if name != "steps" and value is not None and math.isfinite(value):
                 self.events.add_scalar(name, value, step)
         self.events.flush()
         self.rows.append({name: _text(value) for name, value in row.items()})
@@ -97,8 +97,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     raise ValueError(f"'{path}' is no table of a run's steps; move it away to go on without the rows so far.")
 
 
-def _text(value: float) -> str:
-    """Whole numbers in full, since a resumed run compares steps; others to eight digits."""
+def _text(value: float | None) -> str:
+    """Whole numbers in full, since a resumed run compares steps; others to eight digits; nothing for None."""
+    if value is None:
+        return ""
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.8g}"
 
 

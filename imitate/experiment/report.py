@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from imitate.experiment.evaluate import Evaluation, short
+from imitate.experiment.evaluate import Evaluation, brackets, percent_text, short
 
 __all__ = ["Curve", "Experiment", "Row", "versions"]
 
@@ -81,6 +81,7 @@ class Row:
         """The row for report.json; a number that does not exist is null."""
         members, episodes = self.evaluation.returns.shape
         low, high = self.evaluation.ci
+        iqm_low, iqm_high = self.evaluation.iqm_ci
         percent, percent_ci = self.evaluation.percent_of_teacher, self.evaluation.percent_ci or (None, None)
         row = {
             "name": self.name,
@@ -94,6 +95,8 @@ class Row:
             "iqm": self.evaluation.iqm,
             "ci_low": low,
             "ci_high": high,
+            "iqm_ci_low": iqm_low,
+            "iqm_ci_high": iqm_high,
             "percent_of_teacher": percent,
             "percent_ci_low": percent_ci[0],
             "percent_ci_high": percent_ci[1],
@@ -121,7 +124,7 @@ class Experiment:
             "labels": lambda row: f"{row.labels:,}",
             "env steps": lambda row: f"{row.env_steps:,}",
             "seconds": lambda row: f"{row.seconds:.1f}",
-            "return": lambda row: f"{short(row.evaluation.mean)} {_interval(row.evaluation.ci)}",
+            "return": lambda row: f"{short(row.evaluation.mean)} {brackets(row.evaluation.ci)}",
             "IQM": lambda row: short(row.evaluation.iqm),
             "% of teacher": _share,
         }
@@ -142,11 +145,13 @@ class Experiment:
         """Write report.json and report.png."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        random = self.rows[0].evaluation.random
         document = {
             "env": self.env,
             "seed": self.seed,
             "device": self.device,
             "versions": versions(),
+            "random_means": None if random is None else random.mean(1).tolist(),
             "rows": [row.as_json() for row in self.rows],
         }
         temporary = folder / ".report.json.tmp"
@@ -213,12 +218,6 @@ def _arms(mean: float, low: float, high: float) -> tuple[float, float]:
     return max(0.0, mean - low), max(0.0, high - mean)
 
 
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"[{short(bounds[0])}, {short(bounds[1])}]"
-
-
 def _share(row: Row) -> str:
-    percent, bounds = row.evaluation.percent_of_teacher, row.evaluation.percent_ci
-    if row.kind == "teacher" or percent is None or bounds is None:
-        return ""
-    return f"{percent:.1f} [{bounds[0]:.1f}, {bounds[1]:.1f}]"
+    percent = row.evaluation.percent_of_teacher
+    return "" if row.kind == "teacher" or percent is None else percent_text(percent, row.evaluation.percent_ci, unit="")

@@ -6,6 +6,7 @@ Letters: M members.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
@@ -28,7 +29,7 @@ from imitate.core.options import agreed, plain
 from imitate.core.reading import line, refusing
 from imitate.core.types import Algorithm, Metrics
 from imitate.distributions.actions import Teacher
-from imitate.experiment.evaluate import Evaluation, Evaluator, short
+from imitate.experiment.evaluate import Evaluation, Evaluator, brackets, percent_text, short
 from imitate.experiment.log import Log, Progress
 
 __all__ = ["Report", "load_checkpoint", "run", "save_checkpoint"]
@@ -62,18 +63,16 @@ class Report:
         if self.labels:
             parts.append(f"{self.labels:,.0f} labels")
         if self.evaluation is not None:
-            low, high = self.evaluation.ci
-            parts.append(f"return {short(self.evaluation.mean)} [{short(low)}, {short(high)}]")
-            percent = self.evaluation.percent_of_teacher
-            if percent is not None:
-                parts.append(f"{percent:.1f} % of the teacher")
+            parts.append(f"return {short(self.evaluation.mean)} {brackets(self.evaluation.ci)}")
+            if self.evaluation.percent_of_teacher is not None:
+                parts.append(percent_text(self.evaluation.percent_of_teacher))
         else:
             parts += [f"{name} {values.mean():.4g}" for name, values in list(self.metrics.items())[:3]]
         return "  ".join(parts)
 
-    def row(self) -> dict[str, float]:
-        """Numbers for a table: means over members."""
-        row = {
+    def row(self) -> dict[str, float | None]:
+        """Numbers for a table: means over members; None for a percentage of a teacher that is no better than chance."""
+        row: dict[str, float | None] = {
             "steps": float(self.steps),
             "seconds": self.seconds,
             "steps_per_second": self.steps_per_second,
@@ -83,8 +82,9 @@ class Report:
         if self.evaluation is not None:
             low, high = self.evaluation.ci
             row |= {"return": self.evaluation.mean, "return_low": low, "return_high": high}
-            if self.evaluation.percent_of_teacher is not None:
-                row["percent_of_teacher"] = self.evaluation.percent_of_teacher
+            percent = self.evaluation.percent_of_teacher
+            if percent is not None:
+                row["percent_of_teacher"] = None if math.isnan(percent) else percent
         return row
 
 

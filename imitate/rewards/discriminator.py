@@ -16,6 +16,7 @@ from imitate.core.replay import Dataset, Examples
 from imitate.core.room import admit_steps
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics, Obs, Rollout, fold, mean_metrics, unfold
+from imitate.core.weak import Weak
 from imitate.data.demonstrations import Demonstrations
 from imitate.nets.critic import Critic
 from imitate.nets.layers import Activation
@@ -87,7 +88,7 @@ class Discriminator:
             activation=self.config.activation,
             init=Stream(spec.seed, "init-discriminator", spec.device),
         )
-        self.learner = Learner([self.network], self._loss, lr=self.config.lr)
+        self.learner = Learner([self.network], Weak(self._loss), lr=self.config.lr)
         self.stream = Stream(spec.seed, "discriminator", spec.device)
         self.data = Dataset(
             spec.members, demonstrations.mask.shape[1], Stream(spec.seed, "demonstrations", spec.device)

@@ -15,6 +15,7 @@ from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Obs, Policy, Source, fold, mean_metrics
+from imitate.core.weak import Weak
 from imitate.distributions.actions import Categorical, Distribution, Teacher
 from imitate.losses.distillation import LOSSES, DistillationLoss, forward_kl
 from imitate.nets.actor import Actor
@@ -98,7 +99,7 @@ class PolicyDistillation:
         self.divergence, self.driver = loss, driver or student
         self.hyper = SimpleNamespace(lr=per_member(config.lr, "lr", spec.members, spec.device))
         self.answers = Answers(teacher)
-        self.learner = Learner([student], self._loss, lr=config.lr, max_grad_norm=config.max_grad_norm)
+        self.learner = Learner([student], Weak(self._loss), lr=config.lr, max_grad_norm=config.max_grad_norm)
         self.shuffle = Stream(spec.seed, "shuffle", spec.device)
         self.progress = Progress(spec, config.steps, size)
 

@@ -8,9 +8,7 @@ from imitate.__main__ import main
 from imitate.baselines.dqn import DQN, DQNConfig
 from imitate.core.sequence_replay import Sample
 from imitate.distributions.returns import QuantileReturn
-from imitate.experiment.run import load_checkpoint, save_checkpoint
 from imitate.nets.return_heads import Atoms, Expectiles, Implicit, Quantiles, Scalar
-from tests.oracles import snapshot, unsaved_changes
 
 SMALL = {"rollout": 4, "updates": 2, "batch_size": 8, "learning_starts": 8, "hidden": (8,), "target_every": 3}
 KINDS = {
@@ -32,36 +30,6 @@ def make(kind="dqn", members=2, seed=0, **more):
 
 def weights(algorithm):
     return torch.cat([p.detach().flatten() for p in algorithm.policy.parameters()])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_run_is_the_uninterrupted_one(kind, tmp_path):
-    straight, first, second = make(kind), make(kind), make(kind)
-    for _ in range(8):
-        first.step()
-    save_checkpoint(first, tmp_path)
-    load_checkpoint(second, tmp_path)
-    for _ in range(16):
-        straight.step()
-    for _ in range(8):
-        metrics = second.step()
-    assert torch.equal(weights(straight), weights(second))
-    for name, value in straight.step().items():
-        assert torch.equal(value, second.step()[name] if name == "loss" else value), name
-    assert torch.isfinite(metrics["loss"]).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_that_changes_is_forgotten(kind):
-    from imitate.core.checkpoint import state_of
-
-    algorithm = make(kind)
-    for _ in range(4):
-        algorithm.step()
-    before = snapshot(algorithm)
-    algorithm.step()
-    leaked = unsaved_changes(algorithm, before, state_of(algorithm))
-    assert [path for path in leaked if "epsilon" not in path and "beta" not in path] == []  # ε is set anew in each step
 
 
 def batch_for(algorithm, size=16):

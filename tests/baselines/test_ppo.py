@@ -15,6 +15,7 @@ from imitate.nets import policy as make_policy
 from imitate.policies import Greedy
 from tests import oracles
 from tests.oracles import Bandit, Identity, Reach, Recorded, Sliced, Walk, snapshot, unsaved_changes
+from tests.resumed import assert_resumes
 
 SMALL = PPOConfig(steps=480, rollout=8, epochs=3, batch_size=16, hidden=(8,), entropy=0.01)
 FULL = dataclasses.replace(SMALL, normalise_obs=True, normalise_reward=True, anneal_lr=True, anneal_clip=True)
@@ -350,21 +351,7 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_resumed_run_is_the_uninterrupted_one(options, tmp_path):
     env, config = OPTIONS[options]
-    whole, first = ppo(env(), config, members=2), ppo(env(), config, members=2)
-    for _ in range(6):
-        metrics = whole.step()
-    for _ in range(3):
-        first.step()
-    checkpoint.write(tmp_path, "run", checkpoint.state_of(first), {})
-    fresh = ppo(env(), config, members=2)
-    assert not equal(fresh, first)
-    checkpoint.load_state(fresh, checkpoint.read(tmp_path, "run")[0])
-    assert equal(fresh, first)
-    for _ in range(3):
-        again = fresh.step()
-    assert equal(fresh, whole)
-    assert all(torch.equal(again[name], metrics[name]) for name in metrics)
-    assert int(fresh.progress.steps) == 6 * config.rollout * 4
+    assert_resumes(lambda seed: ppo(env(), config, members=2, seed=seed), tmp_path, iterations=6, at=3)
 
 
 @pytest.mark.parametrize("options", OPTIONS)

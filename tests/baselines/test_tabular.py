@@ -522,25 +522,6 @@ def test_two_runs_are_equal_bit_for_bit(name):
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(name, tmp_path):
-    def fresh():
-        return learner(name, GridWorld(max_steps=9), members=2, num_envs=3, **SHORT)
-
-    whole, first, resumed = fresh(), fresh(), fresh()
-    for _ in range(20):
-        metrics = whole.step()
-    for _ in range(9):
-        first.step()
-    checkpoint.write(tmp_path, "run", checkpoint.state_of(first), {})
-    assert not equal(resumed, first)
-    checkpoint.load_state(resumed, checkpoint.read(tmp_path, "run")[0])
-    assert equal(resumed, first)
-    for _ in range(11):
-        again = resumed.step()
-    assert equal(resumed, whole)
-    assert all(torch.equal(again[key], metrics[key]) for key in metrics)
-
-
 def test_whatever_changes_is_saved(name):
     mine = learner(name, GridWorld(max_steps=9), members=2, num_envs=3, **SHORT)
     mine.step()

@@ -7,6 +7,7 @@ import sys
 from inspect import Parameter, Signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from benchmarks import guard, parity, scaling, time_shares, versus, versus_rows
 from benchmarks.pages import tables
 from benchmarks.pairing import Spread, WorkerError
 from benchmarks.versus_rows import Row, ours, sb3
+from imitate.experiment.evaluate import interval
 
 FOLDER = Path(versus.__file__).parent
 
@@ -93,9 +95,10 @@ def test_parity_compares_members_of_ours_with_seeds_of_theirs(tmp_path, monkeypa
     monkeypatch.setattr(parity, "Worker", Trainer)
     parity.main(parity.Options(("DQN",), seeds=2, out=tmp_path / "parity.json"))
     [row] = json.loads((tmp_path / "parity.json").read_text())["rows"]
-    assert row["imitate"] == {"scores": [490, 500], "mean": 495, "ci_low": 490, "ci_high": 500, "seconds": 2}
+    low, high = interval(np.array([490.0, 500.0]))
+    assert row["imitate"] == {"scores": [490, 500], "mean": 495, "ci_low": low, "ci_high": high, "seconds": 2}
     assert (row["stable-baselines3"]["scores"], row["stable-baselines3"]["seconds"]) == ([0, 100], 4)
-    assert "495.0 [490.0, 500.0] in 2 s: 490 500" in capsys.readouterr().out
+    assert f"495.0 [{low:.1f}, {high:.1f}] in 2 s: 490 500" in capsys.readouterr().out
 
 
 def test_peers_import_nothing_of_ours():
@@ -259,16 +262,16 @@ def test_guard_refuses_what_is_not_there(tmp_path):
 
 def test_a_table_of_values_names_other_steps():
     def row(variant, steps):
-        return {"variant": variant, "steps": steps, "mean": 5.0, "ci_low": 4.0, "ci_high": 6.0}
+        return {"variant": variant, "steps": steps, "scores": [5.0, 5.0]}
 
     one = {"env": "A-v0", "rows": [row("DQN", 50_048), row("PER", 100_000), row("C51", 100_000)]}
     other = {"env": "B-v0", "rows": [row("PER", 200_000)]}
     assert tables.value_table([one, other]).splitlines() == [
         "| variant | A-v0, 100k steps | B-v0, 200k steps |",
         "| --- | --- | --- |",
-        "| DQN | 5.0 [4.0, 6.0] (50k) | not run |",
-        "| PER | 5.0 [4.0, 6.0] | 5.0 [4.0, 6.0] |",
-        "| C51 | 5.0 [4.0, 6.0] | not run |",
+        "| DQN | 5.0 [5.0, 5.0] (50k) | not run |",
+        "| PER | 5.0 [5.0, 5.0] | 5.0 [5.0, 5.0] |",
+        "| C51 | 5.0 [5.0, 5.0] | not run |",
     ]
 
 

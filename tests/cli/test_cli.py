@@ -95,7 +95,7 @@ def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
         folder = Path("runs") / f"{command}-CartPole-v1"
         first, last = out.splitlines()
         assert first.startswith(f"{command}: mean ")
-        assert "% of the teacher" in first
+        assert "n/a: the teacher is no better than chance" in first  # it has learnt for two iterations
         assert "(2 members x 2 episodes, 95 % interval over members)" in first
         assert last == f"policy, checkpoint and logs are in {folder}"
         assert "steps/s" in err  # a line a report
@@ -127,8 +127,17 @@ def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
 
 
 def test_a_teacher_is_evaluated_as_itself(teacher, capsys):
-    assert main(["evaluate", str(teacher), "--teacher", str(teacher), "--episodes", "20"]) == 0
+    law = ["evaluate", "control", "--env", "CartPole-v1", "--teacher", "control", "--episodes", "20"]
+    assert main(law) == 0
     assert " 100.0 % of the teacher [100.0, 100.0]" in capsys.readouterr().out
+    assert main([*law, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [document[f"percent_{name}"] for name in ("of_teacher", "ci_low", "ci_high")] == [100.0] * 3
+
+
+def test_of_a_teacher_that_is_no_better_than_chance_there_is_no_percentage(teacher, capsys):
+    assert main(["evaluate", str(teacher), "--teacher", str(teacher), "--episodes", "20"]) == 0
+    assert " n/a: the teacher is no better than chance  (2 members" in capsys.readouterr().out
     assert main(["evaluate", str(teacher), "--episodes", "1", "--members", "2", "--json", "--stochastic"]) == 0
     assert json.loads(capsys.readouterr().out)["members"] == 2
 
@@ -236,7 +245,7 @@ def test_a_kickstarted_run_learns_from_its_teacher(teacher, tmp_path, capsys):
         ("near", []),
     ):
         assert main([*near, *more, "--out", str(tmp_path / name)]) == 0
-        assert "% of the teacher" in capsys.readouterr().out
+        assert "the teacher is no better than chance" in capsys.readouterr().out
         found[name] = weights(tmp_path / name)["policy.head.linear.weight"]
     assert torch.equal(found["near"], found["first"])
     assert not torch.equal(found["near"], found["alone"])

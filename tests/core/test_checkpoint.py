@@ -233,6 +233,17 @@ def test_a_foreign_journal_is_refused(tmp_path):
             read(tmp_path, "run")
 
 
+def test_a_journal_writes_nowhere_else(tmp_path):
+    folder = tmp_path / "run"
+    write(folder, "run", state(1.0), {})
+    held = json.loads((folder / "run.json").read_text("utf-8"))
+    for name in ("../elsewhere", "/tmp/elsewhere", "a/b", ""):
+        (folder / checkpoint.JOURNAL).write_text(json.dumps({name: held}))
+        with pytest.raises(ValueError, match="it holds no records"):
+            checkpoint.recover(folder, "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_a_description_that_is_no_json_leaves_the_old_record(tmp_path):
     write(tmp_path, "run", state(1.0), {"steps": 1})
     for description in ({"loss": float("nan")}, {"thing": object()}):

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ FIELDS = {
     "iqm": float,
     "ci_low": float,
     "ci_high": float,
+    "iqm_ci_low": float,
+    "iqm_ci_high": float,
     "percent_of_teacher": float,
     "episodes": int,
 }
@@ -76,6 +79,7 @@ def test_the_json_is_as_agreed(tmp_path):
         "versions"
     ].keys()
     assert all(isinstance(version, str) and version[0].isdigit() for version in document["versions"].values())
+    assert document["random_means"] == [10.0] * M
     assert [row["kind"] for row in document["rows"]] == ["teacher", "bc", "bc", "dagger", "distilled"]
     for row, given in zip(document["rows"], made.rows, strict=True):
         for name, kind in FIELDS.items():
@@ -87,6 +91,7 @@ def test_the_json_is_as_agreed(tmp_path):
         assert row["seconds"] == pytest.approx(given.seconds, abs=1e-3)
         assert (row["mean"], row["iqm"]) == (found.mean, found.iqm)
         assert (row["ci_low"], row["ci_high"]) == found.ci
+        assert (row["iqm_ci_low"], row["iqm_ci_high"]) == found.iqm_ci
         assert row["percent_of_teacher"] == found.percent_of_teacher
         assert row["member_means"] == found.returns.mean(1).tolist()
         assert row["ci_low"] <= row["mean"] <= row["ci_high"]
@@ -184,6 +189,12 @@ def test_the_table_has_a_row_for_each_policy(wide):
     assert (f"{few.iqm:.1f}" in lines["few"].split("]")[1].split("[")[0]) or not wide
     assert f"{M} members x {E} episodes" in text
     assert "CartPole-v1, seed 3, cpu" in text
+
+
+def test_the_table_says_in_words_why_there_is_no_percentage():
+    rows = experiment().rows[:2]
+    rows[1] = replace(rows[1], evaluation=evaluation(80, teacher=10.0, random=10.0))
+    assert "n/a: the teacher is no better than chance" in printed(experiment(rows=rows))[1]["many"]
 
 
 def test_a_curve_keeps_the_points_with_their_intervals():

@@ -159,7 +159,7 @@ def test_evaluations_are_of_the_policy_on_its_source_against_the_teacher():
     assert np.array_equal(report.evaluation.teacher, Evaluator(algorithm.source, 3)(teacher).returns)
     assert report.row()["return"] == report.evaluation.mean
     assert (report.row()["return_low"], report.row()["return_high"]) == report.evaluation.ci
-    assert report.row()["percent_of_teacher"] == report.evaluation.percent_of_teacher
+    assert "percent_of_teacher" in report.row()
     (alone,) = run(Fake(), evaluate_every=1_000, episodes=3)
     assert "percent_of_teacher" not in alone.row()
 
@@ -245,6 +245,16 @@ def test_whole_numbers_are_written_in_full_so_that_no_row_is_lost(tmp_path):
     assert rows[0]["loss"] == "0.33333333"
     assert rows[0]["nan"] == "nan"
     assert set(events(tmp_path)) == {"loss", "more"}  # neither NaN nor infinity is drawn
+
+
+@pytest.mark.parametrize(("teacher", "text", "shown"), [(30.0, "50", {"percent_of_teacher"}), (0.0, "", set())])
+def test_a_percentage_that_does_not_exist_is_an_empty_field(teacher, text, shown, tmp_path):
+    evaluation = Evaluation(np.full((2, 1), 15.0), np.full((2, 1), teacher), np.zeros((2, 1)))
+    with Log(tmp_path, 0) as log:
+        log.write(Report(8, 1.0, 1.0, 0.0, {}, evaluation).row(), 8)
+    assert [row["percent_of_teacher"] for row in table(tmp_path)] == [text]
+    assert {name for name in events(tmp_path) if name.startswith("percent")} == shown
+    assert ("n/a: the teacher is no better than chance" in text_of(evaluation=evaluation)) is (text == "")
 
 
 def nan_at(iteration, name="loss", member=1, value=math.nan):
@@ -734,8 +744,8 @@ def text_of(**options):
 def test_a_report_is_one_line():
     assert text_of() == "   12,345 steps      6,789 steps/s  loss 1.5  x 0.5"
     assert "  500 labels" in text_of(labels=500.0)
-    evaluation = Evaluation(np.array([[10.0], [20.0]]), np.array([[30.0], [30.0]]), np.zeros((2, 1)))
+    evaluation = Evaluation(np.array([[15.0], [15.0]]), np.array([[30.0], [30.0]]), np.zeros((2, 1)))
     text = text_of(evaluation=evaluation)
-    assert "return 15.0 [10.0, 20.0]  50.0 % of the teacher" in text
+    assert "return 15.0 [15.0, 15.0]  50.0 % of the teacher" in text
     assert "loss" not in text
     assert "\n" not in text

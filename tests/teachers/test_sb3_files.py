@@ -273,7 +273,7 @@ def test_unsupported_contrib(name, tmp_path):
 def test_bad_arguments():
     model = build(DQN)
     for bad in ({"temperature": 0.0}, {"scale": -1.0}, {"temperature": float("nan")}):
-        with pytest.raises(ValueError, match="must be (positive|finite)"):
+        with pytest.raises(ValueError, match=r"must be (positive|finite)"):
             from_sb3(model, **bad)
     with pytest.raises(ValueError, match="model: a model of Stable-Baselines3 or the path"):
         from_sb3(3)
