@@ -238,7 +238,8 @@ def _run(path: Path) -> None:
     changes = [{"step": 16, "option": "lr", "before": 0.1, "now": 0.01}]
     options = {"kickstart": kickstart, "config": config, "changes": changes}
     (path / "run.json").write_text(json.dumps({**about, **options}), "utf-8")
-    (path / "checkpoint.json").write_text(json.dumps({"steps": 32}), "utf-8")
+    record = {"steps": 32, "format": 1, "tensors": "checkpoint-000000000000.safetensors", "sha256": "0" * 64}
+    (path / "checkpoint.json").write_text(json.dumps(record), "utf-8")
     (path / "progress.csv").write_text("steps,seconds,loss\n16,1.5,0.1\n32,3,0.05\n", "utf-8")
 
 

@@ -374,10 +374,10 @@ def test_a_checkpoint_that_points_to_nothing_is_refused(kind, name, change, mess
         ("run.json", '{"command": "ppo", "changes": [{"step": 3}]}', "a change names no option"),
         ("run.json", '{"command": "ppo", "changes": 3}', "was not written by imitate"),
         ("checkpoint.json", "[]", "a list instead of an object"),
-        ("progress.csv", "steps,b\nabc,2\n", "could not convert string to float"),
-        ("progress.csv", "a,b\n1,2\n", "steps"),
-        ("progress.csv", "steps,b\n1,2,3,4\n", "a row has other columns"),
-        ("progress.csv", "b,steps,c\n1,1\n", "a row has other columns"),
+        ("progress.csv", "steps,b\nabc,2\n", "is no table of a run's steps"),
+        ("progress.csv", "a,b\n1,2\n", "is no table of a run's steps"),
+        ("progress.csv", "steps,b\n1,2,3,4\n", "is no table of a run's steps"),
+        ("progress.csv", "b,steps,c\n1,1\n", "is no table of a run's steps"),
     ],
 )
 def test_a_run_that_is_none_is_refused(file, text, message, tmp_path):
