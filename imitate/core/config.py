@@ -263,7 +263,7 @@ def _mapping(words: str, keys: _Kind | None, values: _Kind | None) -> _Kind:
 
 
 def _protocol(kind: Any) -> _Kind:
-    """Whatever has the members of a protocol."""
+    """Whatever has a member of a protocol: a part of it may do, and who needs another one says which."""
     names = frozenset(
         name
         for base in kind.__mro__
@@ -273,14 +273,14 @@ def _protocol(kind: Any) -> _Kind:
     )
     return _plain(
         _article(kind.__name__),
-        lambda value: all(hasattr(value, name) for name in _of_instances(cast(Hashable, type(value)), names)),
+        lambda value: _has_one(cast(Hashable, type(value)), names) or any(hasattr(value, name) for name in names),
     )
 
 
 @lru_cache(maxsize=1024)
-def _of_instances(kind: Any, names: frozenset[str]) -> frozenset[str]:
-    """Those names that a class lacks, so that only its instances can have them; a property is not asked for a value."""
-    return frozenset(name for name in names if not hasattr(kind, name))
+def _has_one(kind: Any, names: frozenset[str]) -> bool:
+    """Whether a class has one of some names; a property is not asked for a value."""
+    return any(hasattr(kind, name) for name in names)
 
 
 def _plural(words: str) -> str:
