@@ -385,6 +385,8 @@ def _tensors(path: Path, description: dict[str, Any], device: torch.device | str
 def _journal(directory: Path) -> dict[str, dict[str, Any]]:
     """The records of a commit that is not in its places yet; none in most cases."""
     path = directory / JOURNAL
+    if not path.is_file():
+        return {}
     try:
         with refusing(f"'{path}' was not written by imitate"):
             documents = document(path)

@@ -135,7 +135,6 @@ class TensorSource:
         self.env, self.id, self.num_envs, self.members, self.seed = env, id, num_envs, members, seed
         self.device, self.compile = torch.device(device), compile
         self.dynamics, self.decisions = Stream(seed, "env", device), Stream(seed, "policy", device)
-        self.finite = torch.ones(members, dtype=torch.bool, device=device)
         self._driver: Policy = _NOBODY
         self._saved_memory: list[Tensor] = []
         self._eager: Callable[[tuple[Carry, Any]], tuple[Carry, Transition]]
@@ -144,6 +143,7 @@ class TensorSource:
         each = noise.nbytes + sum(leaf.nbytes for leaf in tree.leaves(begin(env, _NOBODY, noise)))
         sizes = {"num_envs": num_envs, "members": members}
         admit("the environments", members * num_envs * each, sizes, self.device)
+        self.finite = torch.ones(members, dtype=torch.bool, device=device)
         self.carry = begin(env, _NOBODY, self.dynamics.uniform(members, num_envs, env.reset_noise))
         rewards = (env.reward_range, env.final_reward_range) if isinstance(env, KnownRewards) else (None, None)
         self.spec = Spec(

@@ -37,7 +37,10 @@ def _array(name: str, content: bytes) -> NDArray[Any]:
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read_header is None:
         raise ValueError(f"{name} is of version {version}")
-    shape, fortran, dtype = read_header(file, max_header_size=_HEADER)
+    try:
+        shape, fortran, dtype = read_header(file, max_header_size=_HEADER)
+    except ValueError as error:  # whose next sentence advises to trust the file
+        raise ValueError(f"{name}: {str(error).partition('. ')[0]}") from error
     if dtype.kind not in "biuf":
         raise ValueError(f"{name} holds {line(dtype)} instead of numbers")
     if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(content) - file.tell():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imitate.core.config import checked
+from imitate.core.config import Told, checked
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate_envs.tabular import Tabular, TabularModel
 
@@ -135,7 +135,7 @@ def policy_iteration(model: TabularModel, gamma: float = 0.99, *, max_iterations
 
 @checked
 def planner(
-    env: Tabular,
+    env: Told[Tabular],
     gamma: float = 0.99,
     *,
     temperature: float = 0.0,

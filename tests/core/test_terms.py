@@ -240,7 +240,7 @@ def ppo(env=None, seed=0, terms=(), hooked=True, **config):
     place = source(env, seed)
     policy = nets.policy(place, (5,), gru=options.get("gru", 0))
     if hooked:  # autograd finds the gradient with and without terms
-        policy.register_forward_hook(lambda *_: None)
+        policy.head.linear.register_forward_hook(lambda *_: None)
     return PPO(place, PPOConfig(**options), policy=policy, terms=terms)
 
 
