@@ -39,8 +39,8 @@ def _array(name: str, content: bytes) -> NDArray[Any]:
         raise ValueError(f"{name} is of version {version}")
     try:
         shape, fortran, dtype = read_header(file, max_header_size=_HEADER)
-    except ValueError as error:  # whose next sentence advises to trust the file
-        raise ValueError(f"{name}: {str(error).partition('. ')[0]}") from error
+    except ValueError as error:  # whose next line advises to trust the file
+        raise ValueError(f"{name}: {str(error).partition(chr(10))[0]}") from error
     if dtype.kind not in "biuf":
         raise ValueError(f"{name} holds {line(dtype)} instead of numbers")
     if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
