@@ -11,6 +11,7 @@ file; a warning; numbers that are not finite. Exits with 1 if anything did.
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import pickle
@@ -102,7 +103,8 @@ class Outcome:
 
 def attempt(read: Callable[[Path], Mapping[str, Any]], path: Path, canary: Path, most: int = GROWTH) -> Outcome:
     """Read a file in a forked process, which may grow by `most` bytes."""
-    before = _resident()
+    _trim()
+    start = _resident()
     down, up = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of threads, which do not go along: none of them is needed
@@ -110,9 +112,10 @@ def attempt(read: Callable[[Path], Mapping[str, Any]], path: Path, canary: Path,
     if child == 0:
         try:
             os.close(down)
-            resource.setrlimit(resource.RLIMIT_AS, (before + 2**35, before + 2**35))
+            resource.setrlimit(resource.RLIMIT_AS, (start + 2**35, start + 2**35))
+            start = _resident()  # less than its parent's: pages of files do not go along
             kind, detail = _outcome(read, path)
-            os.write(up, json.dumps((kind, detail[:1500])).encode())
+            os.write(up, json.dumps((kind, detail[:1500], start)).encode())
         finally:
             os._exit(0)
     os.close(up)
@@ -128,17 +131,22 @@ def attempt(read: Callable[[Path], Mapping[str, Any]], path: Path, canary: Path,
     with os.fdopen(down, "rb") as file:
         said = file.read()
     peak = used.ru_maxrss * 1024
-    growth = peak - before
+    kind, detail, start = json.loads(said) if said else ("crashed", f"status {status}", start)
+    growth = peak - start
     cost = peak, growth, used.ru_utime + used.ru_stime
     if canary.exists():
         canary.unlink()
         return Outcome("executed", "", *cost)
     if not found or cost[2] > SECONDS:
         return Outcome("slow", "", *cost)
-    if not said:
-        return Outcome("crashed", f"status {status}", *cost)
-    kind, detail = json.loads(said)
     return Outcome("large" if growth > most else kind, detail, *cost)
+
+
+def _trim() -> None:
+    """Give freed memory back: a reader that took it again would not seem to grow."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 def _resident() -> int:
