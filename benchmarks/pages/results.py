@@ -141,9 +141,9 @@ def _seed_100() -> str:
 
 {facts(SEED_100, "seed 100", "8 members of 100 episodes", INTERVAL)}
 
-No setting was chosen on these seeds. Acrobot's and MountainCar's are older than the normaliser's floor for features that
-do not vary, so the command gives other numbers today. No file records these returns, so that their brackets are older than the
-intervals of the other tables: a percentile bootstrap, which is narrower.
+No setting was chosen on these seeds. Acrobot's and MountainCar's returns are older than the normaliser's floor for
+features that do not vary, so the command gives other numbers today. No file records these returns, so that their
+brackets are older than the intervals of the other tables: a percentile bootstrap, which is narrower.
 
 {markdown(("environment", "PPO"), UNRECORDED[SEED_100].items())}
 """
@@ -199,7 +199,7 @@ GATES = {
     "gail": "GAIL and cloning, on one demonstration of CartPole-v1, every 20th step of it. Steps of BC are updates",
     "kickstarting": "PPO on CartPole-v1 from scratch, and near a teacher of return 500",
     "sac": "SAC on Pendulum-v1 with the settings of the RL zoo; older than replays that draw by 53 bits",
-    "recurrent": "PPO on CartPole-v1 without velocities, with a GRU and without a memory; older than the normaliser's floor",
+    "recurrent": "PPO on CartPole-v1 without velocities, with and without a GRU; older than the normaliser's floor",
 }
 
 
