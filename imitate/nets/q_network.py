@@ -214,6 +214,10 @@ class QNetwork(nn.Module):
         spread = torch.zeros_like(out).scatter_(2, index, (grad * weight.unsqueeze(-1)).unsqueeze(2))
         return taken, loss, dense.gradients(found, self._chain[::2], spread.flatten(2), self.body.activation)[0]
 
+    def state_values(self, obs: Obs) -> Tensor:
+        """Greatest mean return of the admitted actions, [M, B]: what the greedy policy is worth there."""
+        return admitted(self.returns(obs).mean, obs).amax(-1)
+
     def distribution(self, obs: Obs) -> Categorical:
         """Softmax of the mean returns over the temperature, at observations [M, B, ...]; what is masked has none."""
         return Categorical(admitted(self.returns(obs).mean, obs) / self.architecture.temperature)

@@ -77,6 +77,10 @@ class TabularPolicy(nn.Module):
         member = torch.arange(self.members, device=obs.device)
         return self.q[member.reshape(-1, *(1,) * (obs.dim() - 1)), obs]
 
+    def state_values(self, obs: Tensor) -> Tensor:
+        """Greatest Q of the actions, [...], at states [...]: what the greedy policy is worth there."""
+        return self.at(obs).amax(-1)
+
     def distribution(self, obs: Tensor) -> Categorical:
         """The distribution at states [M, B]."""
         q = self.at(obs)

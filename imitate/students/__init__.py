@@ -1,14 +1,34 @@
 """Students: one algorithm, one file. They differ in who drives, who labels, and which loss."""
 
 from imitate.data.demonstrations import Demonstrations, demonstrate
+from imitate.students.actor_critic_distillation import ActorCriticDistillation, ActorCriticDistillationConfig
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
+from imitate.students.czarnecki import (
+    ENTROPY,
+    EXPECTED_ENTROPY,
+    N_DISTILL,
+    ON_POLICY,
+    ROWS,
+    TEACHER_DRIVEN,
+    TEACHER_VALUE,
+    Row,
+)
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
 
 __all__ = [
+    "ENTROPY",
+    "EXPECTED_ENTROPY",
     "GAIL",
+    "N_DISTILL",
+    "ON_POLICY",
+    "ROWS",
+    "TEACHER_DRIVEN",
+    "TEACHER_VALUE",
+    "ActorCriticDistillation",
+    "ActorCriticDistillationConfig",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "DAgger",
@@ -21,5 +41,6 @@ __all__ = [
     "Linear",
     "PolicyDistillation",
     "PolicyDistillationConfig",
+    "Row",
     "demonstrate",
 ]
