@@ -30,7 +30,7 @@ from imitate.students import ROWS, ActorCriticDistillation, ActorCriticDistillat
 from imitate_envs import RandomGrids
 
 CONFIG = ActorCriticDistillationConfig(
-    steps=25_600, rollout=8, lr=0.3, critic_lr=0.3, gamma=1.0, lam=0.5, max_grad_norm=10.0, hidden=()
+    steps=25_600, rollout=8, lr=0.3, critic_lr=0.3, gamma=1.0, lam=0.5, max_grad_norm=10.0, critic_hidden=()
 )
 ALONE = replace(CONFIG, steps=6_000, rollout=16)  # with one environment a member
 TEMPERATURE = 0.05  # of the teacher's softmax, in units of its values, which are at most 10

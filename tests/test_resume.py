@@ -98,7 +98,7 @@ def distillation(seed, env=None, mixture=False, **student):
 
 def by_row(row, seed, env=None, **config):
     place = source(env or Walk(), seed)
-    options = {"steps": 120, "rollout": 5, "lr": (1e-2, 3e-2), "hidden": (6,)} | config
+    options = {"steps": 120, "rollout": 5, "lr": (1e-2, 3e-2), "critic_hidden": (6,)} | config
     teacher, pupil = teacher_of(env or Walk()), nets.policy(place, (8,), normalise=True)
     made = ActorCriticDistillationConfig(**options)
     return ActorCriticDistillation(place, teacher, pupil, made, row=ROWS[row], value=lambda obs: obs[..., 0])

@@ -118,11 +118,11 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
     if row is not None and row not in ROWS:
         raise ValueError(closest("row", str(row), ROWS))
     kind: Any = Distill if row is None else DistillByRow
-    config: type[Any] = PolicyDistillationConfig if row is None else ActorCriticDistillationConfig
+    by_row = ActorCriticDistillationConfig()
     default = kind(
         tyro.MISSING,
         common=Common(env=env),
         student=config_for(Architecture, "small_student", env or ""),
-        config=config_for(config, "distill" if row is None else "distill_by_row", env or ""),
+        config=config_for(PolicyDistillationConfig, "distill", env or "") if row is None else by_row,
     )
     return flat(kind), as_before(default, before)

@@ -43,7 +43,7 @@ class ActorCriticDistillationConfig:
         reward: Weight of the environment's reward beside the row's own; 1 is "+R", 0 leaves it out.
         gate: Listen to the teacher only where its value is above that of the student, V_π(s) > V_πθ(s).
         max_grad_norm: Bound on the gradient's norm, of the student and of the critics.
-        hidden: Widths of the hidden layers of the critics; none make them tables where states are numbers.
+        critic_hidden: Widths of the hidden layers of the critics; none make them tables where states are numbers.
     """
 
     steps: Count = 50_000
@@ -55,7 +55,7 @@ class ActorCriticDistillationConfig:
     reward: NonNegative[PerMember] = 0.0
     gate: bool = False
     max_grad_norm: Positive[float] = 10.0
-    hidden: tuple[int, ...] = (64, 64)
+    critic_hidden: tuple[int, ...] = (64, 64)
 
     def __post_init__(self) -> None:
         check(self)
@@ -125,7 +125,7 @@ class ActorCriticDistillation:
                 name: Critic(
                     spec.observation,
                     spec.members,
-                    config.hidden,
+                    config.critic_hidden,
                     init=Stream(spec.seed, f"init-critic-{name}", spec.device),
                 )
                 for name, needed in (("returns", self.rewarded), ("gate", config.gate))
