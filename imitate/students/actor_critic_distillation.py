@@ -40,7 +40,8 @@ class ActorCriticDistillationConfig:
         critic_lr: That of the critics.
         gamma: Discount γ.
         lam: λ of the returns R̂; 1 and a γ of 1 are the sums of the table.
-        reward: Weight of the environment's reward beside the row's own; 1 is "+R", 0 leaves it out.
+        reward: Weight of the environment's reward beside the row's own; 1 is "+R", 0 leaves it out. That of
+            `TEACHER_VALUE` holds it once already.
         gate: Listen to the teacher only where its value is above that of the student, V_π(s) > V_πθ(s).
         max_grad_norm: Bound on the gradient's norm, of the student and of the critics.
         critic_hidden: Widths of the hidden layers of the critics; none make them tables where states are numbers.
@@ -80,7 +81,7 @@ class ActorCriticDistillation:
         E_q[Σ_t −∇log π_θ(a_t|s_t) (R̂_t − V(s_t)) + g_t ∇ℓ(s_t)],   r̂ of R̂: g_t r̂_row + w r
 
     One gradient step a rollout. w is the weight of the environment's reward. The gate g is 1, or with `gate` whether
-    V_π(s) > V_πθ(s). R̂ is a λ-return, V its critic; a second critic is the V_πθ of the gate.
+    V_π(s) > V_πθ(s). R̂ is a λ-return, and V its critic. A second critic, of the environment's reward, is the V_πθ.
 
     Args:
         source: Where to act.
