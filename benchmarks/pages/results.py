@@ -66,7 +66,7 @@ def _reading() -> str:
 - Brackets hold 95 % intervals of the mean. The member is the unit of replication.
 - They are computed from the scores of the members, when the page is written.
 - [How often they hold the mean](#what-the-intervals-cover) is simulated. Equal scores give a point.
-- An interval may reach beyond the highest possible return. It is not cut: few environments tell that return.
+- An interval ends at the least and the greatest possible return, where the environment tells both.
 - IQM is the interquartile mean over members (Agarwal et al. 2021).
 - "% of teacher" is 100·(student − random)/(teacher − random), all three on the same noise.
 - "n/a" in that column says that the teacher is no better than chance, or that it may not be.
@@ -196,10 +196,10 @@ Round brackets hold the steps of a cell where they are not those of its column.
 
 
 GATES = {
-    "gail": "GAIL and cloning, on one demonstration of CartPole-v1, every 20th step of it. Steps of BC are updates",
-    "kickstarting": "PPO on CartPole-v1 from scratch, and near a teacher of return 500",
-    "sac": "SAC on Pendulum-v1 with the settings of the RL zoo; older than replays that draw by 53 bits",
-    "recurrent": "PPO on CartPole-v1 without velocities, with and without a GRU; older than the normaliser's floor",
+    "gail": ("CartPole-v1", "GAIL and cloning, on one demonstration, every 20th step of it. Steps of BC are updates"),
+    "kickstarting": ("CartPole-v1", "PPO from scratch, and near a teacher of return 500"),
+    "sac": ("Pendulum-v1", "SAC with the settings of the RL zoo; older than replays that draw by 53 bits"),
+    "recurrent": ("CartPole-v1", "PPO without velocities, with and without a GRU; older than the normaliser's floor"),
 }
 
 
@@ -207,10 +207,14 @@ def _gates() -> str:
     documents = [measured(f"accept_{name}") for name in GATES]
     parts = []
     for document in documents:
-        rows = [(row["name"], row["unit"], f"{row['steps']:,}", interval(row)) for row in document["rows"]]
+        env, what = GATES[document["gate"]]
+        rows = [
+            (row["name"], row["unit"], f"{row['steps']:,}", interval(row, env if row["unit"] == "return" else ""))
+            for row in document["rows"]
+        ]
         table = markdown(("", "what", "steps", "mean"), rows)
         command = f"python -m benchmarks.accept {document['gate']} --members {document['members']}"
-        parts.append(f"{GATES[document['gate']]}.  \n{facts(command, members(document), INTERVAL)}\n\n{table}")
+        parts.append(f"{env}: {what}.  \n{facts(command, members(document), INTERVAL)}\n\n{table}")
     return "## Gates\n\nEach algorithm is held to a number by a command that exits with 1 below it.\n" + (
         "Settings were chosen on seed 0.\n\n" + "\n\n".join(parts)
     )

@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         for before, word in itertools.pairwise(["argument", *arguments]):
             if "\0" in word:
-                raise ValueError(f"{before}: {word!r} holds a null character.")
+                name = before if before.startswith("--") else "argument"
+                raise ValueError(f"{name}: {word!r} holds a null character.")
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise ValueError(closest("command", arguments[0], COMMANDS))
         with _leaving_at_once():
