@@ -63,7 +63,7 @@ ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" *
 
 # How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
 OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "condition", "fit", "command", "completion")
-OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta")
+OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta", "argument")
 
 
 @dataclass(frozen=True)

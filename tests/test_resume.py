@@ -176,7 +176,7 @@ here.assert_resumes(here.CASES[case], Path(folder))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["ppo", "dqn"])
+@pytest.mark.parametrize("case", [*BASELINES, "dagger", "distillation", "gail", "ppo with a GRU, kickstarted"])
 def test_so_is_a_compiled_one(case, tmp_path):
     """In a process of its own: the checker of shapes that the tests switch on does not take the compiler's tensors."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED, case, str(tmp_path)], check=True)

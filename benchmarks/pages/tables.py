@@ -12,7 +12,8 @@ import numpy as np
 import imitate
 from benchmarks.coverage import MEMBERS, OURS
 from benchmarks.versus import arrived
-from imitate.experiment.evaluate import UNBOUNDED, percent, percent_interval, percent_text, return_bounds
+from imitate.core.return_range import episode_range
+from imitate.experiment.evaluate import UNBOUNDED, percent, percent_interval, percent_text
 from imitate.experiment.evaluate import interval as interval_of
 from imitate_envs import ENVS
 
@@ -217,7 +218,7 @@ def interval(row: Document, env: str = "") -> str:
 
 @cache
 def _bounds(env: str) -> tuple[float, float]:
-    return return_bounds(imitate.make(env).spec) if env in ENVS else UNBOUNDED
+    return (episode_range(imitate.make(env).spec) if env in ENVS else None) or UNBOUNDED
 
 
 def spread(ratio: Document) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from imitate.core.config import checked
-from imitate.core.spec import FOREVER, Spec
+from imitate.core.return_range import episode_range
 from imitate.core.types import Policy, Source
 from imitate.distributions.actions import Teacher
 from imitate.policies import Greedy, Random
@@ -30,7 +30,6 @@ __all__ = [
     "iqm_interval",
     "percent",
     "percent_interval",
-    "return_bounds",
 ]
 
 EVALUATION_SEED = 1_000_003
@@ -44,22 +43,6 @@ UNBOUNDED: Bounds = (-math.inf, math.inf)
 def iqm(scores: Array, axis: int = -1) -> Any:
     """Interquartile mean: the mean of the middle half (Agarwal et al. 2021, §4.3)."""
     return stats.trim_mean(scores, 0.25, axis=axis)
-
-
-def return_bounds(spec: Spec) -> Bounds:
-    """Least and greatest undiscounted return of an episode: what bounds its rewards and its length allows.
-
-    k steps of reward r and one that ends the episode with f give k r + f; a time limit of K steps gives K r. Both are
-    linear in k < K, so the bounds are those of k = 0 and k = K − 1. Infinite where a source does not know its rewards.
-    """
-    if spec.reward_range is None or spec.final_reward_range is None:
-        return UNBOUNDED
-    others = math.inf if spec.max_steps >= FOREVER else spec.max_steps - 1
-    low, high = (
-        bound(final, final + reward * others, reward + reward * others) if reward else bound(final, 0.0)
-        for bound, reward, final in zip((min, max), spec.reward_range, spec.final_reward_range, strict=True)
-    )
-    return low, high
 
 
 def interval(scores: Array, level: float = 0.95, bounds: Bounds = UNBOUNDED) -> tuple[float, float]:
@@ -291,7 +274,7 @@ class Evaluator:
             raise ValueError(f"episodes: at least 1, not {episodes}.")
         self.source, self.episodes, self.teacher = source, episodes, teacher
         self.deterministic, self.seed = deterministic, seed
-        self.bounds = return_bounds(source.spec)
+        self.bounds = episode_range(source.spec) or UNBOUNDED
         self._known: tuple[Array, Array] | None = None
 
     def returns(self, policy: Policy) -> Array:

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import imitate
 from imitate import nets
 from imitate.core import tree
+from imitate.core.return_range import episode_range
 from imitate.core.rollout import TensorSource
 from imitate.core.spec import Spec
 from imitate.experiment import Evaluation, Evaluator, evaluate
@@ -26,7 +27,6 @@ from imitate.experiment.evaluate import (
     iqm_interval,
     percent,
     percent_interval,
-    return_bounds,
 )
 from imitate.policies import Random
 from imitate.teachers import control_law
@@ -248,7 +248,7 @@ def test_the_interval_of_a_percentage_is_of_pairs():
     ("reward", "final"),
     [((1, 1), (1, 1)), ((-1, -1), (0, 0)), ((-2, 3), (-5, 1)), ((0, 0), (-1, 1)), ((-3, -2), (7, 9))],
 )
-def test_return_bounds_are_those_of_all_episodes(reward, final):
+def test_the_range_of_returns_is_that_of_all_episodes(reward, final):
     """Episodes of up to four steps, enumerated: each reward at one of its ends, the last one final or cut off."""
     spec = Spec("", Discrete(2), Discrete(2), max_steps=4, reward_range=reward, final_reward_range=final)
     sums = [
@@ -257,19 +257,19 @@ def test_return_bounds_are_those_of_all_episodes(reward, final):
         for before in itertools.product(reward, repeat=steps)
         for last in (*final, *(reward if steps == 3 else ()))
     ]
-    assert return_bounds(spec) == (min(sums), max(sums))
+    assert episode_range(spec) == (min(sums), max(sums))
 
 
-def test_return_bounds_without_end():
+def test_the_range_of_returns_without_end():
     spec = Spec("", Discrete(2), Discrete(2), reward_range=(-1.0, 0.0), final_reward_range=(0.0, 5.0))
-    assert return_bounds(spec) == (-np.inf, 5.0)
-    assert return_bounds(replace(spec, reward_range=None)) == (-np.inf, np.inf)
+    assert episode_range(spec) == (-np.inf, 5.0)
+    assert episode_range(replace(spec, reward_range=None)) is None
 
 
 @pytest.mark.parametrize("env", [env for env, made in ENVS.items() if isinstance(made(), KnownRewards)])
-def test_no_return_is_out_of_its_bounds(env):
+def test_no_return_is_out_of_its_range(env):
     place = imitate.make(env, num_envs=1, members=2)
-    low, high = return_bounds(place.spec)
+    low, high = episode_range(place.spec)
     returns = evaluate(Random(place.spec.action), place, 3).returns
     assert low < high
     assert ((low <= returns) & (returns <= high)).all()
