@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import imitate
+from benchmarks import shipped
 from benchmarks.coverage import MEMBERS, OURS
 from benchmarks.versus import arrived
 from imitate.core.return_range import episode_range
@@ -83,6 +84,21 @@ def value_table(documents: Sequence[Document]) -> str:
             cells.append("not run" if row is None else interval(row, document["env"]) + other)
         rows.append((name, *cells))
     return markdown(("variant", *heads), rows)
+
+
+def shipped_table(rows: Sequence[Document]) -> str:
+    """One line a shipped setting: the members of all base seeds together, and how many of them are at the target."""
+    heads = ("environment", "algorithm", "steps", "return", "lowest member", "at the target")
+    lines = []
+    for env in shipped.TARGETS:
+        for name in dict.fromkeys(row["algorithm"] for row in rows if row["env"] == env):
+            own = [row for row in rows if (row["env"], row["algorithm"]) == (env, name)]
+            found, _ = shipped.judge(env, name, own)
+            scores = [score for row in own for score in row["scores"]]
+            mean = interval({"scores": scores}, env)
+            share = f"{found['share']:.0%} of {len(scores)}"
+            lines.append((env, name, f"{own[0]['steps']:,}", mean, f"{found['lowest']:.1f}", share))
+    return markdown(heads, lines, left=2)
 
 
 def parity_table(document: Document) -> str:
