@@ -35,16 +35,16 @@ class VIPERConfig:
         rounds: Rounds of driving, labelling and growing a tree.
         rollout: T, steps of each environment in a round; a round costs T·N labels a member.
         max_depth: Splits on the longest way to a leaf, at the most.
-        ccp_alpha: What a leaf must be worth to stay, as a share of the weight that is chosen wrongly otherwise:
-            cost-complexity pruning (Breiman et al. 1984), in units of Gini's impurity.
-        episodes: Held-out episodes of each member that every tree plays; the best one is the policy.
+        ccp_alpha: By how much each further leaf must lower the weighted mean of Gini's impurity, in [0, 1], to stay:
+            minimal cost-complexity pruning (Breiman et al. 1984).
+        held_out: Episodes of each member that are held out; every tree plays them, and the best is the policy.
     """
 
     rounds: Count = 10
     rollout: Count = 64
     max_depth: Depth = 4
     ccp_alpha: NonNegative[float] = 1e-4
-    episodes: Count = 20
+    held_out: Count = 20
 
     def __post_init__(self) -> None:
         check(self)
@@ -137,7 +137,7 @@ class VIPER:
 
     def _keep(self) -> Tensor:
         """Mean held-out returns [M] of the last trees; those that are the best so far become the policy."""
-        returns = Evaluator(self.source, self.config.episodes, seed=HELD_OUT_SEED).returns(self.last).mean(1)
+        returns = Evaluator(self.source, self.config.held_out, seed=HELD_OUT_SEED).returns(self.last).mean(1)
         found = torch.from_numpy(returns)
         better = found >= self.best
         self.best.copy_(torch.where(better, found, self.best))
