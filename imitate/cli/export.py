@@ -40,7 +40,6 @@ class Export:
     def __call__(self) -> None:
         """Export."""
         from imitate import export, nets
-        from imitate.core.checkpoint import replace
 
         must_exist("policy", self.policy)
         policy = nets.load(self.policy)
@@ -59,7 +58,7 @@ class Export:
         if self.out is None:
             return say(text.rstrip("\n"))
         if text:
-            replace(self.out, text.encode())
+            self.out.write_text(text, "utf-8")
         return say(f"export: member {self.member} of '{self.policy}' is in {self.out}")
 
 

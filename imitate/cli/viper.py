@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from imitate.cli.common import Common, env_of, say, teacher_for
+from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import flat, option
 from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
@@ -40,10 +40,7 @@ class VIPERCommand:
         source = self.common.source(env, int(settings(env).get("dagger_envs", 10)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
         config = changed(self.config, self.common.change)
-        viper = VIPER(source, teacher, config)
-        self.common.run(viper, "viper", options_of(replace(self, config=config)), teacher)
-        nodes = ", ".join(map(str, viper.policy.nodes.tolist()))
-        say(f"viper: {nodes} nodes; imitate export RUN --format text shows a tree.")
+        self.common.run(VIPER(source, teacher, config), "viper", options_of(replace(self, config=config)), teacher)
 
 
 def command(arguments: Sequence[str]) -> tuple[Any, Any]:

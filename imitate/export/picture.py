@@ -50,7 +50,9 @@ def draw_tree(
     axis = figure.subplots()
     axis.set_axis_off()
     axis.set(xlim=(-0.7, leaves - 0.3), ylim=(-deep + 0.5, 0.5))
-    axis.set_title(f"{policy.env or 'tree'}, member {member}: {size(policy, member)}; to the left where it holds", fontsize=10)
+    axis.set_title(
+        f"{policy.env or 'tree'}, member {member}: {size(policy, member)}; to the left where it holds", fontsize=10
+    )
     count = 0
 
     def draw(node: Node, level: int) -> float:

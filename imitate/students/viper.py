@@ -178,4 +178,5 @@ def _node(tree: Any, classes: list[int], at: int = 0) -> Node:
 def _below(threshold: float) -> float:
     """The greatest number of float32 that is no greater: numbers of float32 are on the same side of both."""
     rounded = np.float32(threshold)
-    return float(rounded if rounded <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
+    # As a float: beside a number of float32 the threshold itself would be rounded.
+    return float(rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
