@@ -20,11 +20,11 @@ class Export:
     """Write a policy as C, and a tree as Python, text or a picture too.
 
     Args:
-        policy: A run, or a folder with a policy.
+        policy: A run, a folder with a policy, or an SB3 .zip.
         format: c is a header without dependencies; python, text and png are for trees.
         out: The file; by default it is printed, but for a png.
         member: Which member of the population.
-        name: Of the function in C and Python.
+        name: What all names in C and Python begin with.
         features: Names of the numbers of an observation, for text and png.
         actions: Names of the actions, for text and png.
     """
@@ -39,10 +39,10 @@ class Export:
 
     def __call__(self) -> None:
         """Export."""
-        from imitate import export, nets
+        from imitate import export, nets, teachers
 
         must_exist("policy", self.policy)
-        policy = nets.load(self.policy)
+        policy = teachers.load(self.policy)
         if self.format in ("c", "python"):
             write = export.c_header if self.format == "c" else export.python_module
             text = write(policy, member=self.member, name=self.name)

@@ -66,10 +66,11 @@ def test_a_network_is_written_as_c(network, tmp_path):
         ("tree", ["--format", "text", "--features", "x"], "features: 1 names for 4"),
         ("tree", ["--out", "/none/x.h"], "out: No such file or directory"),
         ("missing", [], "policy: there is no file or directory 'missing'"),
+        ("control:CartPole-v1", [], "policy: a ControlLaw cannot be written as C"),
     ],
 )
 def test_what_cannot_be_is_one_line(of, options, message, request, capsys):
-    folder = of if of == "missing" else str(request.getfixturevalue(of))
+    folder = str(request.getfixturevalue(of)) if of in ("network", "tree") else of
     assert main(["export", folder, *options]) == 2
     err = capsys.readouterr().err
     assert err.startswith("imitate: ") and message in err and err.count("\n") == 1

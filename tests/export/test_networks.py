@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import DQN
 
-from imitate import nets
+from imitate import nets, teachers
 from imitate.core.noise import Stream
 from imitate.export import c_header, python_module
 from imitate.nets import Actor, Architecture, QArchitecture, QNetwork
@@ -154,6 +155,18 @@ def test_an_action_is_that_of_torch(case, tmp_path):
         assert (np.abs(found - exact) <= error.numpy()).all()
         assert (found >= low.numpy()).all() and (found <= high.numpy()).all()
     assert float(error.max()) < 1e-2 * float(exact.std())  # the bound says something
+
+
+@needs_a_compiler
+def test_a_model_of_stable_baselines3_is_written_too(tmp_path):
+    model = DQN("MlpPolicy", "CartPole-v1", buffer_size=10, seed=0, device="cpu")
+    model.save(tmp_path / "model.zip")
+    policy, obs = teachers.load(tmp_path / "model.zip"), 3 * torch.randn(COUNT, 4)
+    theirs = model.predict(obs.numpy(), deterministic=True)[0]
+    out, error = outputs_and_errors(policy, 0, obs)
+    clear = ((out[:, 0] - out[:, 1]).abs() > 4 * error.amax(-1)).numpy()
+    assert np.array_equal(choices(c_header(policy), obs.numpy(), tmp_path)[clear], theirs[clear])
+    assert clear.mean() > 0.99 and len(np.unique(theirs)) == 2
 
 
 def test_what_is_more_than_a_perceptron_is_refused():
