@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from textwrap import fill
 
+import numpy as np
+
 __all__ = ["array", "hexadecimal"]
 
 
 def hexadecimal(number: float) -> str:
-    """A number of float32 as a constant of C99: exact, where a decimal one may be rounded either way (§6.4.4.2)."""
+    """A number, rounded to float32, as a constant of C99: exact, where a decimal one may be rounded either way."""
+    number = float(np.float32(number))
     if math.isinf(number):
         return "INFINITY" if number > 0 else "-INFINITY"  # of math.h
     mantissa, exponent = number.hex().split("p")

@@ -160,6 +160,9 @@ def test_an_action_is_that_of_torch(case, tmp_path):
 @needs_a_compiler
 def test_a_model_of_stable_baselines3_is_written_too(tmp_path):
     model = DQN("MlpPolicy", "CartPole-v1", buffer_size=10, seed=0, device="cpu")
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
     model.save(tmp_path / "model.zip")
     policy, obs = teachers.load(tmp_path / "model.zip"), 3 * torch.randn(COUNT, 4)
     theirs = model.predict(obs.numpy(), deterministic=True)[0]
