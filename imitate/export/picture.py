@@ -51,7 +51,9 @@ def draw_tree(
     axis.set_axis_off()
     axis.set(xlim=(-0.7, leaves - 0.3), ylim=(-deep + 0.5, 0.5))
     axis.set_title(
-        f"{policy.env or 'tree'}, member {member}: {size(policy, member)}; to the left where it holds", fontsize=10
+        f"{policy.env or 'tree'}, member {member}: {size(policy, member)}; to the left where it holds",
+        fontsize=10,
+        parse_math=False,
     )
     count = 0
 

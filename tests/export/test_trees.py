@@ -123,6 +123,7 @@ def test_the_name_of_an_environment_in_a_file_ends_no_comment(tmp_path):
 
 def test_a_picture_is_drawn(tmp_path):
     policy = planted()
+    policy.env = "$no mathematics{"
     draw_tree(tmp_path / "tree.png", policy, member=1, features=list("abcd"), actions=["$x", "_y", "z"])
     assert (tmp_path / "tree.png").read_bytes().startswith(b"\x89PNG")
 
