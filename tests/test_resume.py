@@ -25,6 +25,7 @@ from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
     GAIL,
+    VIPER,
     BehaviourCloning,
     BehaviourCloningConfig,
     DAgger,
@@ -34,6 +35,7 @@ from imitate.students import (
     GAILConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
+    VIPERConfig,
     demonstrate,
 )
 from imitate_envs.gridworld import GridWorld
@@ -101,6 +103,12 @@ def gail(seed):
     )
 
 
+def viper(seed, **teacher):
+    place = source(Walk(), seed)
+    made = nets.policy(place, (8,), seed=7, **teacher)
+    return VIPER(place, made, VIPERConfig(rounds=7, rollout=5, max_depth=3, held_out=2))
+
+
 SMALL = {
     "steps": 400, "rollout": 3, "epochs": 2, "batch_size": 6, "hidden": (8,), "updates": 2, "learning_starts": 20,
     "capacity": 28, "target_every": 3, "low": -10.0, "high": 10.0,
@@ -140,6 +148,8 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "distillation, mixture": lambda s: distillation(s, mixture=True, normalise=True),
     "distillation, continuous": lambda s: distillation(s, Reach()),
     "gail": gail,
+    "viper": viper,
+    "viper, a teacher with a memory": lambda s: viper(s, gru=3),
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
     "rainbow, annealed": lambda s: baseline("rainbow", s, anneal_lr=True, normalise_obs=True),

@@ -20,7 +20,7 @@ from imitate.core import noise as noises
 from imitate.core.types import Policy
 from imitate_envs.base import constant
 
-__all__ = ["Categorical", "Distribution", "MultiCategorical", "Normal", "TanhNormal", "Teacher", "decide"]
+__all__ = ["Categorical", "Distribution", "MultiCategorical", "Normal", "TanhNormal", "Teacher", "Valued", "decide"]
 
 _ROOT_2PI = math.sqrt(2 * math.pi)
 _HALF_LOG_2PI = math.log(_ROOT_2PI)
@@ -57,6 +57,14 @@ class Teacher(Policy, Protocol):
 
     def distribution(self, obs: Tensor) -> Distribution:
         """The distribution over actions at observations [M, B, *obs]."""
+
+
+@runtime_checkable
+class Valued(Protocol):
+    """A teacher that knows what each of its choices is worth."""
+
+    def action_values(self, obs: Any) -> Tensor:
+        """Q(s, a) [..., A] at observations [..., *obs]; −∞ where a choice is not admitted."""
 
 
 def decide(distribution: Distribution, noise: Tensor | None) -> Tensor:

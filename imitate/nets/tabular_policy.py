@@ -77,6 +77,10 @@ class TabularPolicy(nn.Module):
         member = torch.arange(self.members, device=obs.device)
         return self.q[member.reshape(-1, *(1,) * (obs.dim() - 1)), obs]
 
+    def action_values(self, obs: Tensor) -> Tensor:
+        """Action values [..., A] of states [...]: what a student is told by them, see `Valued`."""
+        return self.at(obs)
+
     def distribution(self, obs: Tensor) -> Categorical:
         """The distribution at states [M, B]."""
         q = self.at(obs)

@@ -6,9 +6,11 @@ from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoun
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
+from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
     "GAIL",
+    "VIPER",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "DAgger",
@@ -21,5 +23,6 @@ __all__ = [
     "Linear",
     "PolicyDistillation",
     "PolicyDistillationConfig",
+    "VIPERConfig",
     "demonstrate",
 ]
