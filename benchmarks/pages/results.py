@@ -36,6 +36,7 @@ def results_page() -> str:
         _shipped(),
         _labels(),
         _gates(),
+        _trees(),
         _parity(),
         _deep_sea(),
         _pixels(),
@@ -200,6 +201,31 @@ def _gates() -> str:
     return "## Gates\n\nEach algorithm is held to a number by a command that exits with 1 below it.\n" + (
         "Settings were chosen on seed 0.\n\n" + "\n\n".join(parts)
     )
+
+
+def _trees() -> str:
+    document = measured("trees")
+    rows = []
+    for row in document["rows"]:
+        nodes = f"{min(row['nodes'])} to {max(row['nodes'])}" if "nodes" in row else ""
+        labels = f"{row['labels']:,}" if "labels" in row else ""
+        rows.append((row["name"], labels, nodes, interval(row, "CartPole-v1"), f"{row['agreement']:.2f}"))
+    forms = document["forms"]
+    return f"""## Decision trees
+
+{facts("OMP_NUM_THREADS=1 python -m benchmarks.trees", members(document), INTERVAL)}
+
+Trees of CartPole-v1 by VIPER. The teachers are a control law and PPO.
+
+{markdown(("policy", "labels", "nodes", "return", "agreement with the teacher"), rows, left=1)}
+
+- Agreement is that on the tree's own states. Near balance most choices do not matter.
+- The control law is equally certain everywhere, so its trees have equal weights.
+- Cloning grows one tree of the teacher's own states.
+- The other rows choose the best of {document["rounds"]} trees by held-out return.
+- The C and Python forms of {forms["trees"]} trees differ from the trees on
+  {max(forms["different"].values())} of {forms["observations"]:,} observations.
+"""
 
 
 def _parity() -> str:
