@@ -90,7 +90,7 @@ def kickstarting(options: Options) -> tuple[Rows, bool]:
 
 def sac(options: Options) -> tuple[Rows, bool]:
     """SAC on Pendulum with the zoo's settings, 20,000 steps."""
-    learner = imitate.SAC(_source("Pendulum-v1", options, 1), config_for(imitate.SACConfig, "sac", "Pendulum-v1"))
+    learner = imitate.SAC(_source("Pendulum-v1", options, 1), imitate.SACConfig(steps=20_000, lr=1e-3))
     rows = [_trained("SAC", learner, options)]
     return rows, rows[0]["mean"] >= -160
 

@@ -42,7 +42,10 @@ BASES = {
     f"--epochs 1 --hidden 4 {FEW}",
     "gail": "--env CartPole-v1 --teacher control --demonstrations 1 --num-envs 2 --ppo.steps 8 --ppo.rollout 4 "
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
+    "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
+    f"{FEW}",
     "evaluate": "{files}/teacher --episodes 1",
+    "export": "{files}/teacher --format c --out policy.h",
     "calibrate": "{files}/values --episodes 2",
     "demo": "--episodes 0",  # as it is the demo takes minutes: here it is only refused
     "condition": "blocking --out picture.png",
@@ -63,7 +66,7 @@ ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" *
 
 # How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
 OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "condition", "fit", "command", "completion")
-OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta")
+OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta", "argument")
 
 
 @dataclass(frozen=True)

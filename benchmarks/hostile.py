@@ -49,6 +49,7 @@ from imitate.experiment.report import versions
 from imitate.experiment.run import load_checkpoint, save_checkpoint
 from imitate.nets.q_network import QArchitecture, QNetwork
 from imitate.nets.return_heads import Fractions
+from imitate.nets.tree_policy import Split
 from imitate.teachers.sb3 import from_sb3
 from imitate.teachers.sb3_files import read_vec_normalize
 
@@ -179,7 +180,7 @@ def _outcome(read: Callable[[Path], Mapping[str, Any]], path: Path) -> tuple[str
 
 
 def _policies(path: Path) -> None:
-    """Three kinds of policies beside each other."""
+    """Four kinds of policies beside each other."""
     source = imitate.make("Pendulum-v1", num_envs=2, members=2, seed=0)
     actor = imitate.nets.policy(source, (8,), normalise=True, gru=4)
     actor.observe(torch.randn(2, 20, 3))
@@ -188,6 +189,10 @@ def _policies(path: Path) -> None:
     made = QArchitecture((8, 8), head=Fractions(4, 4), dueling=True, noisy=True)
     QNetwork(space.observation, space.action, 2, made, Stream(0, "init")).save(path / "values")
     imitate.nets.TabularPolicy(torch.randn(2, 5, 3), temperature=0.5).save(path / "table")
+    trees = imitate.nets.TreePolicy(space.observation, space.action, 2, 3)
+    for member in range(2):
+        trees.plant(member, Split(2, 0.0, Split(3, 1.0, 0, 1), 1))
+    trees.save(path / "trees")
 
 
 def _hurt_policy(rng: Random, path: Path, canary: Path) -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.value_family --env CartPole-v1
 
 The settings are those of `imitate/configs`, as on the command line, where `dqn` has 5-step returns; a refinement is one
-switch on that, with what it `NEEDS` besides. What the file holds already is not run again.
+switch on that. What the file holds already is not run again. `benchmarks.shipped` measures the settings themselves.
 """
 
 from __future__ import annotations
@@ -34,26 +34,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "IQN": ("iqn", {}),
     "FQF": ("fqf", {}),
     "ER-DQN": ("er-dqn", {}),
-}
-
-NEEDS: dict[tuple[str, str], dict[str, Any]] = {
-    # The zoo's settings of DQN: with those that suit five steps, half of the members end below 300.
-    ("CartPole-v1", "DQN, 1-step"): {
-        "num_envs": 1,
-        "steps": 50_000,
-        "rollout": 256,
-        "updates": 128,
-        "hidden": (256, 256),
-        "lr": 2.3e-3,
-        "anneal_lr": False,
-        "target_every": 128,
-        "tau": 1.0,
-    },
-    ("CartPole-v1", "PER"): {"lr": 2e-3},
-    ("Acrobot-v1", "DQN, 1-step"): {"steps": 200_000},
-    ("Acrobot-v1", "Rainbow"): {"steps": 200_000},
-    ("MountainCar-v0", "DQN, 1-step"): {"steps": 300_000, "target_every": 300},
-    ("MountainCar-v0", "QR-DQN"): {"steps": 300_000},
 }
 
 
@@ -96,8 +76,7 @@ def main(options: Options) -> None:
         rows = document["rows"]
     for variant in options.variants:
         name, switches = VARIANTS[variant]
-        switches = {**switches, **NEEDS.get((options.env, variant), {})}
-        num_envs = int(switches.pop("num_envs", settings(options.env)["num_envs"]))
+        num_envs = int(settings(options.env)["num_envs"])
         config = replace(config_for(BASELINES[name].config, name, options.env), **switches)
         wanted = json.loads(json.dumps(asdict(config)))
         if any(row["variant"] == variant and row["config"] == wanted for row in rows):

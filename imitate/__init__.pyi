@@ -5,6 +5,7 @@ from imitate import conditioning as conditioning
 from imitate import data as data
 from imitate import distributions as distributions
 from imitate import experiment as experiment
+from imitate import export as export
 from imitate import fitting as fitting
 from imitate import losses as losses
 from imitate import nets as nets
@@ -57,6 +58,7 @@ from imitate.nets import TabularPolicy as TabularPolicy
 from imitate.nets import load as load
 from imitate.sources import make as make
 from imitate.students import GAIL as GAIL
+from imitate.students import VIPER as VIPER
 from imitate.students import ActorCriticDistillation as ActorCriticDistillation
 from imitate.students import ActorCriticDistillationConfig as ActorCriticDistillationConfig
 from imitate.students import BehaviourCloning as BehaviourCloning
@@ -68,6 +70,7 @@ from imitate.students import Distil as Distil
 from imitate.students import GAILConfig as GAILConfig
 from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
+from imitate.students import VIPERConfig as VIPERConfig
 from imitate.students import demonstrate as demonstrate
 
 __version__: str

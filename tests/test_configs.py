@@ -21,6 +21,7 @@ from imitate.students import (
     GAILConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
+    VIPERConfig,
     demonstrate,
 )
 from imitate.teachers import LAWS, control_law
@@ -32,6 +33,7 @@ KINDS = {
     "dagger": DAggerConfig,
     "distill": PolicyDistillationConfig,
     "gail": GAILConfig,
+    "viper": VIPERConfig,
     "ppo-gru": PPOConfig,
     "student": Architecture,
     "small_student": Architecture,

@@ -26,6 +26,7 @@ from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
     GAIL,
     ROWS,
+    VIPER,
     ActorCriticDistillation,
     ActorCriticDistillationConfig,
     BehaviourCloning,
@@ -37,6 +38,7 @@ from imitate.students import (
     GAILConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
+    VIPERConfig,
     demonstrate,
 )
 from imitate_envs.gridworld import GridWorld
@@ -112,6 +114,12 @@ def gail(seed):
     )
 
 
+def viper(seed, **teacher):
+    place = source(Walk(), seed)
+    made = nets.policy(place, (8,), seed=7, **teacher)
+    return VIPER(place, made, VIPERConfig(rounds=7, rollout=5, max_depth=3, held_out=2))
+
+
 SMALL = {
     "steps": 400, "rollout": 3, "epochs": 2, "batch_size": 6, "hidden": (8,), "updates": 2, "learning_starts": 20,
     "capacity": 28, "target_every": 3, "low": -10.0, "high": 10.0,
@@ -154,6 +162,8 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "by a row, with rewards and a gate": partial(by_row, "expected-entropy", reward=1.0, gate=True),
     "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),
     "gail": gail,
+    "viper": viper,
+    "viper, a teacher with a memory": lambda s: viper(s, gru=3),
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
     "rainbow, annealed": lambda s: baseline("rainbow", s, anneal_lr=True, normalise_obs=True),
@@ -190,7 +200,7 @@ here.assert_resumes(here.CASES[case], Path(folder))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["ppo", "dqn"])
+@pytest.mark.parametrize("case", [*BASELINES, "dagger", "distillation", "gail", "ppo with a GRU, kickstarted"])
 def test_so_is_a_compiled_one(case, tmp_path):
     """In a process of its own: the checker of shapes that the tests switch on does not take the compiler's tensors."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED, case, str(tmp_path)], check=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+import imitate
+from benchmarks import shipped
 from benchmarks.coverage import MEMBERS, OURS
 from benchmarks.versus import arrived
+from imitate.core.return_range import episode_range
+from imitate.experiment.evaluate import UNBOUNDED, percent, percent_interval, percent_text
 from imitate.experiment.evaluate import interval as interval_of
-from imitate.experiment.evaluate import percent, percent_interval, percent_text
+from imitate_envs import ENVS
 
 Document = dict[str, Any]
 
@@ -32,7 +37,7 @@ def demo_table(document: Document) -> str:
                 row["name"],
                 *(f"{row[name]:,}" for name in ("parameters", "labels", "env_steps")),
                 f"{row['seconds']:.1f}",
-                interval(row),
+                interval(row, document["env"]),
                 f"{row['iqm']:.1f}",
                 "" if row["kind"] == "teacher" else _percent(row, document),
             )
@@ -45,7 +50,11 @@ def demo_table(document: Document) -> str:
 def demo_summary(documents: Sequence[Document]) -> str:
     """One line an environment; students as % of the teacher."""
     rows = [
-        (document["env"], interval(document["rows"][0]), *(_percent(row, document) for row in document["rows"][1:]))
+        (
+            document["env"],
+            interval(document["rows"][0], document["env"]),
+            *(_percent(row, document) for row in document["rows"][1:]),
+        )
         for document in documents
     ]
     return markdown(("environment", "PPO teacher", "BC", "BC, thinned", "DAgger", "distilled"), rows)
@@ -54,7 +63,10 @@ def demo_summary(documents: Sequence[Document]) -> str:
 def labels_table(document: Document) -> str:
     """One line a number of labels, a column for each way to get them."""
     ways = {"dagger": "DAgger", "bc_consecutive": "BC, consecutive steps", "bc_thinned": "BC, one step in 20"}
-    rows = [(f"{row['dagger']['labels']:,}", *(interval(row[way]) for way in ways)) for row in document["rows"]]
+    rows = [
+        (f"{row['dagger']['labels']:,}", *(interval(row[way], document["env"]) for way in ways))
+        for row in document["rows"]
+    ]
     return markdown(("labels", *ways.values()), rows)
 
 
@@ -69,15 +81,31 @@ def value_table(documents: Sequence[Document]) -> str:
         for document, steps in zip(documents, usual, strict=True):
             row = next((row for row in document["rows"] if row["variant"] == name), None)
             other = "" if row is None or row["steps"] == steps else f" ({row['steps'] // 1000}k)"
-            cells.append("not run" if row is None else interval(row) + other)
+            cells.append("not run" if row is None else interval(row, document["env"]) + other)
         rows.append((name, *cells))
     return markdown(("variant", *heads), rows)
+
+
+def shipped_table(rows: Sequence[Document]) -> str:
+    """One line a shipped setting: the members of all base seeds together, and how many of them are at the target."""
+    heads = ("environment", "algorithm", "steps", "return", "lowest member", "at the target")
+    lines = []
+    for env in shipped.TARGETS:
+        for name in dict.fromkeys(row["algorithm"] for row in rows if row["env"] == env):
+            own = [row for row in rows if (row["env"], row["algorithm"]) == (env, name)]
+            found, _ = shipped.judge(env, name, own)
+            scores = [score for row in own for score in row["scores"]]
+            mean = interval({"scores": scores}, env)
+            share = f"{found['share']:.0%} of {len(scores)}"
+            lines.append((env, name, f"{own[0]['steps']:,}", mean, f"{found['lowest']:.1f}", share))
+    return markdown(heads, lines, left=2)
 
 
 def parity_table(document: Document) -> str:
     """One line an algorithm; returns of both."""
     rows = [
-        (row["algorithm"], interval(row["stable-baselines3"]), interval(row["imitate"])) for row in document["rows"]
+        (row["algorithm"], interval(row["stable-baselines3"], "CartPole-v1"), interval(row["imitate"], "CartPole-v1"))
+        for row in document["rows"]
     ]
     return markdown(("algorithm", "Stable-Baselines3", "imitate"), rows)
 
@@ -194,11 +222,19 @@ def convolution_table(document: Document) -> str:
     return markdown(("members x batch x image -> outputs, kernel/stride", *ways), rows, left=1)
 
 
-def interval(row: Document) -> str:
-    """The mean of a row's scores and its interval, as they are computed today: what the file says of it is not read."""
+def interval(row: Document, env: str = "") -> str:
+    """The mean of a row's scores and its interval, as they are computed today: what the file says of it is not read.
+
+    Returns in an environment of ours are bounded by what its rewards allow.
+    """
     scores = _scores(row)
-    low, high = interval_of(scores)
+    low, high = interval_of(scores, bounds=_bounds(env))
     return f"{scores.mean():,.1f} [{low:,.1f}, {high:,.1f}]"
+
+
+@cache
+def _bounds(env: str) -> tuple[float, float]:
+    return (episode_range(imitate.make(env).spec) if env in ENVS else None) or UNBOUNDED
 
 
 def spread(ratio: Document) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -100,6 +101,16 @@ class MountainCarContinuous:
     def observation(self) -> Box:
         """Position and velocity."""
         return Box((2,), (self.x_min, -self.max_speed), (self.x_max, self.max_speed))
+
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """At best nothing; there is no dearest force, for it costs as given."""
+        return -math.inf, 0.0
+
+    @property
+    def final_reward_range(self) -> tuple[float, float]:
+        """At best the goal's reward."""
+        return -math.inf, self.goal_reward
 
     def reset(self, noise: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 2"]:
         """At rest, uniform in [`reset_low`, `reset_high`)."""

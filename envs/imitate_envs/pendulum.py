@@ -54,6 +54,17 @@ class Pendulum:
         """The torque; whatever lies outside is clipped."""
         return Box((1,), -self.max_torque, self.max_torque)
 
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Free at rest upright; dearest upside down at full speed and torque."""
+        cost = math.pi**2 + self.speed_cost * self.max_speed**2 + self.torque_cost * self.max_torque**2
+        return -cost, 0.0
+
+    @property
+    def final_reward_range(self) -> tuple[float, float]:
+        """As any other: no step terminates."""
+        return self.reward_range
+
     def reset(self, noise: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Angle and velocity uniform in ±`reset_angle` and ±`reset_speed`."""
         angle, spin = (2 * noise - 1).unbind(-1)

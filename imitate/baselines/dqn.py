@@ -19,8 +19,10 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay_step import replay_step
+from imitate.core.return_range import discounted_range
 from imitate.core.room import admit, admit_steps
 from imitate.core.sequence_replay import Sample, SequenceReplay
+from imitate.core.spec import Spec
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics
 from imitate.core.weak import Weak
@@ -67,6 +69,8 @@ class DQNConfig:
         noisy: Noisy weights explore; set `epsilon` and `epsilon_end` to 0 with it (Fortunato et al. 2018).
         munchausen: Weight α of the scaled log-policy in the reward, with soft values; 0: none (Vieillard et al. 2020).
         munchausen_temperature: Its τ, in units of return.
+        clip_target: Clip targets to the returns that the environment's rewards allow (Andrychowicz et al. 2017,
+            appendix A): values that bootstrap from each other cannot then grow without bound.
         hidden: Widths of the hidden layers.
         activation: Of the hidden layers.
         normalise_obs: Standardise observations by running statistics.
@@ -98,6 +102,7 @@ class DQNConfig:
     noisy: bool = False
     munchausen: NonNegative[float] = 0.0
     munchausen_temperature: Positive[float] = 0.03
+    clip_target: bool = False
     hidden: tuple[int, ...] = (64, 64)
     activation: Activation = "relu"
     normalise_obs: bool = False
@@ -142,6 +147,8 @@ class DQN:
             raise ValueError("munchausen: only for expected values; its soft target is no return distribution.")
         if config.munchausen and config.double:
             raise ValueError("double: munchausen's target takes the value of all actions; nothing is chosen in it.")
+        if config.munchausen and config.clip_target:
+            raise ValueError("clip_target: munchausen's values hold entropies too; no range of them is known.")
         admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
         values = spec.members * config.batch_size * max(head.sizes.values(), default=1)
         sizes = {"members": spec.members, "batch_size": config.batch_size, **head.sizes}
@@ -163,6 +170,7 @@ class DQN:
         self.hyper = SimpleNamespace(
             **{name: per_member(getattr(config, name), name, spec.members, spec.device) for name in names}
         )
+        self.target_range = _target_range(spec, self.hyper.gamma, config.clip_reward) if config.clip_target else None
         self.terms = Terms(terms, spec)
         self.learner = Learner(
             self.policy.estimators,
@@ -271,6 +279,11 @@ class DQN:
         return batch.weight * error, {"value": value, "priority": priority}, grads
 
     def _target(self, batch: Sample) -> ReturnDistribution:
+        """The distribution that is regressed on."""
+        target = self._backup(batch)
+        return target if self.target_range is None else target.clamp(*self.target_range)
+
+    def _backup(self, batch: Sample) -> ReturnDistribution:
         """The distribution of the n-step reward and what follows it."""
         following = self.target.network.returns(batch.next_obs, self._noise(batch))
         if self.config.munchausen:
@@ -285,6 +298,15 @@ class DQN:
             return following.greedy(online, action_mask(batch.next_obs)).bellman_backup(batch.reward, batch.discount)
         values = self.policy.returns(batch.next_obs).mean if self.config.double else fresh_mean(following)
         return following.take(best(values, batch.next_obs)).bellman_backup(batch.reward, batch.discount)
+
+
+def _target_range(spec: Spec, gamma: Tensor, clipped: bool) -> tuple[Tensor, Tensor]:
+    """Least and greatest return of each member, [M, 1]."""
+    ranges = [discounted_range(spec, float(one), clipped) for one in gamma]
+    if None in ranges:
+        raise ValueError(f"clip_target: the rewards of {spec.id} are unknown; pass --no-clip-target.")
+    low, high = torch.tensor(ranges, device=spec.device).mT.unsqueeze(-1)
+    return low, high
 
 
 class _Driver:

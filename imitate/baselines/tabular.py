@@ -95,7 +95,7 @@ def fresh_policy(source: Source, config: TabularConfig) -> TabularPolicy:
     """
     for name, space in (("observation", source.spec.observation), ("action", source.spec.action)):
         if not isinstance(space, Discrete):
-            raise ValueError(f"{name}: a table needs a Discrete space, not {space}.")
+            raise ValueError(f"env: a table needs a Discrete {name} space; that of {source.spec.id} is {space}.")
     spec = source.spec
     assert isinstance(spec.observation, Discrete) and isinstance(spec.action, Discrete)
     admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from imitate.cli.parsing import flat, option
 from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
 from imitate.core.names import closest
-from imitate.core.types import Obs, Policy
+from imitate.core.types import Policy
 from imitate.losses.distillation import LOSSES
 from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture
@@ -102,11 +102,7 @@ class DistillByRow:
         source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
         config, row = changed(self.config, self.common.change), ROWS[self.row]
-        value: Callable[[Obs], Any] | None = getattr(teacher, "state_values", None)
-        if value is None and (config.gate or row.needs_value):
-            raise ValueError(f"teacher: '{self.teacher}' tells no values; take a planner or a run of a value network.")
-        student = fresh(source, self.student)
-        distillation = ActorCriticDistillation(source, teacher, student, config, row=row, value=value)
+        distillation = ActorCriticDistillation(source, teacher, fresh(source, self.student), config, row=row)
         self.common.run(distillation, "distill", options_of(replace(self, config=config)), teacher)
 
 

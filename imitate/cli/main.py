@@ -34,7 +34,9 @@ COMMANDS = {
     "dagger": "Teach a student on the states that it visits itself.",
     "distill": "Distil a teacher into a student of any size.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
+    "viper": "Extract a decision tree from a teacher.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",
+    "export": "Write a policy as C, and a tree as Python, text or a picture too.",
     "calibrate": "Compare the learnt distribution of the return with the returns that follow.",
     "demo": "The main job, end to end: a PPO teacher and four students, a table and a picture.",
     "condition": "Run experiments of conditioning on models of learning, and compare with what animals do.",
@@ -115,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         for before, word in itertools.pairwise(["argument", *arguments]):
             if "\0" in word:
-                raise ValueError(f"{before}: {word!r} holds a null character.")
+                name = before if before.startswith("--") else "argument"
+                raise ValueError(f"{name}: {word!r} holds a null character.")
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise ValueError(closest("command", arguments[0], COMMANDS))
         with _leaving_at_once():

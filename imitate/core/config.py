@@ -273,7 +273,10 @@ def _protocol(kind: Any) -> _Kind:
     )
     return _plain(
         _article(kind.__name__),
-        lambda value: _has_one(cast(Hashable, type(value)), names) or any(hasattr(value, name) for name in names),
+        lambda value: (
+            not isinstance(value, torch.Tensor)  # which has methods of many names
+            and (_has_one(cast(Hashable, type(value)), names) or any(hasattr(value, name) for name in names))
+        ),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Normal",
     "TanhNormal",
     "Teacher",
+    "Valued",
     "decide",
     "log_prob_of",
 ]
@@ -66,6 +67,14 @@ class Teacher(Policy, Protocol):
 
     def distribution(self, obs: Tensor) -> Distribution:
         """The distribution over actions at observations [M, B, *obs]."""
+
+
+@runtime_checkable
+class Valued(Protocol):
+    """A teacher that knows what each of its choices is worth."""
+
+    def action_values(self, obs: Any) -> Tensor:
+        """Q(s, a) [..., A] at observations [..., *obs]; −∞ where a choice is not admitted."""
 
 
 def decide(distribution: Distribution, noise: Tensor | None) -> Tensor:

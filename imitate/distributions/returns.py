@@ -52,6 +52,9 @@ class ReturnDistribution(Protocol):
     def bellman_backup(self, reward: Tensor, discount: Tensor) -> ReturnDistribution:
         """The distribution of reward + discount·return; both [...]."""
 
+    def clamp(self, low: Tensor, high: Tensor) -> ReturnDistribution:
+        """The distribution with what lies outside of [low, high] moved to these ends; both broadcast against [...]."""
+
     def loss(self, target: Any) -> Tensor:
         """Loss [...] against a constant target of the same kind."""
 
@@ -116,6 +119,10 @@ class ExpectedReturn:
         """Reward + discount·value."""
         return ExpectedReturn(reward + discount * self.value)
 
+    def clamp(self, low: Tensor, high: Tensor) -> ExpectedReturn:
+        """The mean moved to the nearer end, if it is outside."""
+        return ExpectedReturn(self.value.clamp(low, high))
+
     def loss(self, target: ExpectedReturn) -> Tensor:
         """Huber loss of the temporal difference (Mnih et al. 2015)."""
         return huber(target.value - self.value)
@@ -169,6 +176,11 @@ class CategoricalReturn:
         """The distribution of reward + discount·return, projected back onto the support."""
         moved = reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.support
         return CategoricalReturn(categorical_projection(self.probs, moved, self.support).log(), self.support)
+
+    def clamp(self, low: Tensor, high: Tensor) -> CategoricalReturn:
+        """The mass of atoms outside moved to the ends, and projected back onto the support."""
+        inside = self.support.clamp(low.unsqueeze(-1), high.unsqueeze(-1)).expand_as(self.log_probs)
+        return CategoricalReturn(categorical_projection(self.probs, inside, self.support).log(), self.support)
 
     def loss(self, target: CategoricalReturn) -> Tensor:
         """Kullback-Leibler divergence of self from target: algorithm 1's cross-entropy less a constant.
@@ -234,6 +246,13 @@ class QuantileReturn:
         moved = None if network is None else lambda tau: reward + discount * network(tau)
         return QuantileReturn(reward + discount * self.values, self.tau, self.kappa, self.weights, moved)
 
+    def clamp(self, low: Tensor, high: Tensor) -> QuantileReturn:
+        """Values outside moved to the nearer end."""
+        low, high = low.unsqueeze(-1), high.unsqueeze(-1)
+        network = self.network
+        inside = None if network is None else lambda tau: network(tau).clamp(low, high)
+        return QuantileReturn(self.values.clamp(low, high), self.tau, self.kappa, self.weights, inside)
+
     def loss(self, target: QuantileReturn) -> Tensor:
         """Quantile Huber loss, divided by the number of quantiles so that it does not grow with it."""
         tau = self.tau.expand(*self.values.shape)
@@ -295,6 +314,10 @@ class ExpectileReturn:
         """Every expectile moved, as those of reward + discount·return are."""
         return ExpectileReturn(reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.values, self.tau)
 
+    def clamp(self, low: Tensor, high: Tensor) -> ExpectileReturn:
+        """Expectiles outside moved to the nearer end: those of a return that stays inside are inside."""
+        return ExpectileReturn(self.values.clamp(low.unsqueeze(-1), high.unsqueeze(-1)), self.tau)
+
     def loss(self, target: ExpectileReturn) -> Tensor:
         """Expectile regression onto the target's imputed samples, divided by the number of expectiles."""
         return expectile_regression(self.values, self.tau, *target.imputed()) / len(self.tau)
@@ -351,6 +374,10 @@ class EnsembleReturn:
     def bellman_backup(self, reward: Tensor, discount: Tensor) -> EnsembleReturn:
         """Every estimate moved."""
         return EnsembleReturn(reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.values)
+
+    def clamp(self, low: Tensor, high: Tensor) -> EnsembleReturn:
+        """Estimates outside moved to the nearer end."""
+        return EnsembleReturn(self.values.clamp(low.unsqueeze(-1), high.unsqueeze(-1)))
 
     def loss(self, target: EnsembleReturn) -> Tensor:
         """Huber loss of each against its own target, mean over the estimates."""

@@ -15,16 +15,29 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from imitate.core.config import checked
+from imitate.core.return_range import episode_range
 from imitate.core.types import Policy, Source
 from imitate.distributions.actions import Teacher
 from imitate.policies import Greedy, Random
 from imitate.sources import make
 
-__all__ = ["Evaluation", "Evaluator", "evaluate", "interval", "iqm", "iqm_interval", "percent", "percent_interval"]
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "evaluate",
+    "interval",
+    "iqm",
+    "iqm_interval",
+    "percent",
+    "percent_interval",
+]
 
 EVALUATION_SEED = 1_000_003
 
 Array = NDArray[np.float64]
+Bounds = tuple[float, float]
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 
 def iqm(scores: Array, axis: int = -1) -> Any:
@@ -32,7 +45,7 @@ def iqm(scores: Array, axis: int = -1) -> Any:
     return stats.trim_mean(scores, 0.25, axis=axis)
 
 
-def interval(scores: Array, level: float = 0.95) -> tuple[float, float]:
+def interval(scores: Array, level: float = 0.95, bounds: Bounds = UNBOUNDED) -> tuple[float, float]:
     """Interval of the mean of scores [M]: Student's, corrected for skewness; for paired scores, pass their differences.
 
     With Student's t, the skewness G₁ of the scores and A = G₁/√M, Hall's transformation
@@ -45,6 +58,7 @@ def interval(scores: Array, level: float = 0.95) -> tuple[float, float]:
     Args:
         scores: One of each member, [M].
         level: Coverage.
+        bounds: Least and greatest score that there can be; the mean is not outside, so the interval is cut there.
 
     Returns:
         Both ends; NaNs of a single score, and where a score is not finite.
@@ -63,10 +77,10 @@ def interval(scores: Array, level: float = 0.95) -> tuple[float, float]:
     root = np.cbrt(1 + a * z)
     t = 3 * z / (root**2 + root + 1)  # 3 (root − 1)/a, which also holds at a = 0
     low, high = mean - t * deviation * spread / math.sqrt(count)
-    return float(low), float(high)
+    return _cut((float(low), float(high)), bounds)
 
 
-def iqm_interval(scores: Array, level: float = 0.95) -> tuple[float, float]:
+def iqm_interval(scores: Array, level: float = 0.95, bounds: Bounds = UNBOUNDED) -> tuple[float, float]:
     """Interval of the interquartile mean of scores [M]: Student's quantiles times the bootstrap's standard error.
 
     The error is corrected for the M − 1 degrees of freedom that draws from M scores have.
@@ -74,6 +88,7 @@ def iqm_interval(scores: Array, level: float = 0.95) -> tuple[float, float]:
     Args:
         scores: One of each member, [M].
         level: Coverage.
+        bounds: As of `interval`.
 
     Returns:
         Both ends; NaNs of a single score, and where a score is not finite.
@@ -94,7 +109,12 @@ def iqm_interval(scores: Array, level: float = 0.95) -> tuple[float, float]:
         rng=np.random.default_rng(0),
     ).standard_error
     arm = float(special.stdtrit(count - 1, (1 + level) / 2) * error * math.sqrt(count / (count - 1)))
-    return middle - arm, middle + arm
+    return _cut((middle - arm, middle + arm), bounds)
+
+
+def _cut(ends: tuple[float, float], bounds: Bounds) -> tuple[float, float]:
+    """Both ends inside of the bounds."""
+    return max(ends[0], bounds[0]), min(ends[1], bounds[1])
 
 
 def percent(student: Array, teacher: Array, random: Array) -> float:
@@ -160,11 +180,13 @@ class Evaluation:
         returns: Of the policy, [M, E].
         teacher: Of the teacher, [M, E], or None.
         random: Of a uniformly random policy, [M, E], or None.
+        bounds: Least and greatest return that there can be.
     """
 
     returns: Array
     teacher: Array | None = None
     random: Array | None = None
+    bounds: Bounds = UNBOUNDED
 
     @property
     def unit(self) -> str:
@@ -193,12 +215,12 @@ class Evaluation:
     @property
     def ci(self) -> tuple[float, float]:
         """95 % interval of the mean."""
-        return interval(self.scores)
+        return interval(self.scores, bounds=self.bounds)
 
     @property
     def iqm_ci(self) -> tuple[float, float]:
         """95 % interval of the interquartile mean."""
-        return iqm_interval(self.scores)
+        return iqm_interval(self.scores, bounds=self.bounds)
 
     @property
     def percent_of_teacher(self) -> float | None:
@@ -252,6 +274,7 @@ class Evaluator:
             raise ValueError(f"episodes: at least 1, not {episodes}.")
         self.source, self.episodes, self.teacher = source, episodes, teacher
         self.deterministic, self.seed = deterministic, seed
+        self.bounds = episode_range(source.spec) or UNBOUNDED
         self._known: tuple[Array, Array] | None = None
 
     def returns(self, policy: Policy) -> Array:
@@ -264,12 +287,12 @@ class Evaluator:
     def __call__(self, policy: Policy) -> Evaluation:
         """Evaluate a policy; a teacher is taken to be the same from its first evaluation on."""
         if self.teacher is None:
-            return Evaluation(self.returns(policy))
+            return Evaluation(self.returns(policy), bounds=self.bounds)
         if self._known is None:
             # The random policy draws in any case: its mode would be one action for ever.
             self._known = self.returns(self.teacher), self._played(Random(self.source.spec.action))
         teacher, random = self._known
-        return Evaluation(teacher if policy is self.teacher else self.returns(policy), teacher, random)
+        return Evaluation(teacher if policy is self.teacher else self.returns(policy), teacher, random, self.bounds)
 
 
 @checked

@@ -37,11 +37,11 @@ def _tempered(distribution: Distribution, temperature: float) -> Distribution:
         return MultiCategorical(tuple(logits / temperature for logits in distribution.logits))
     if isinstance(distribution, (Normal, TanhNormal)):
         return replace(distribution, scale=distribution.scale * temperature**0.5)
-    raise TypeError(f"temperature: no tempered form of {type(distribution).__name__} is known.")
+    raise ValueError(f"temperature: no tempered form of {type(distribution).__name__} is known; pass 1.")
 
 
 def _factor(distribution: Distribution, temperature: float) -> float:
-    return temperature**2 if isinstance(distribution, (Categorical, MultiCategorical)) else temperature
+    return temperature * temperature if isinstance(distribution, (Categorical, MultiCategorical)) else temperature
 
 
 @checked
@@ -97,7 +97,7 @@ def mse(teacher: Distribution, student: Distribution, temperature: float = 1.0) 
         return torch.stack([mse(t, s) for t, s in zip(teacher.parts, student.parts, strict=True)]).sum(0)
     if isinstance(teacher, (Normal, TanhNormal)) and isinstance(student, type(teacher)):
         return 0.5 * (teacher.loc - student.loc).square().sum(-1)
-    raise TypeError(f"mse: cannot compare {type(teacher).__name__} with {type(student).__name__}.")
+    raise ValueError(f"student: a {type(teacher).__name__} cannot be compared with a {type(student).__name__}.")
 
 
 LOSSES: dict[str, DistillationLoss] = {

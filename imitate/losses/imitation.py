@@ -58,10 +58,10 @@ def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batc
     """|a − mode|², summed over the action's dimensions: the likelihood of a Gaussian whose width is not learnt.
 
     Raises:
-        TypeError: The student is categorical.
+        ValueError: The student is categorical.
     """
     if not isinstance(student, (Normal, TanhNormal)):
-        raise TypeError("squared_error: needs a continuous action; take negative_log_likelihood for choices.")
+        raise ValueError("student: of choices there is no squared error; take negative_log_likelihood.")
     return (student.mode - action).square().sum(-1)
 
 
@@ -78,7 +78,7 @@ class SquaredError:
     def __call__(self, student: Distribution, action: Tensor) -> Float[Tensor, "*batch"]:
         """The error of modes against actions [*batch, A]."""
         if not isinstance(student, (Normal, TanhNormal)):
-            raise TypeError("squared_error: needs a continuous action; take negative_log_likelihood for choices.")
+            raise ValueError("student: of choices there is no squared error; take negative_log_likelihood.")
         _, half_range = unit(self.action, action.device)
         return ((student.mode - action) / half_range).square().sum(-1)
 

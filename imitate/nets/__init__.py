@@ -10,6 +10,7 @@ from imitate.nets.q_network import QArchitecture, QNetwork
 from imitate.nets.recurrent import GRU, LSTM
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate.nets.target import TargetNetwork
+from imitate.nets.tree_policy import Split, TreePolicy
 
 __all__ = [
     "GRU",
@@ -27,8 +28,10 @@ __all__ = [
     "QArchitecture",
     "QNetwork",
     "RunningNorm",
+    "Split",
     "TabularPolicy",
     "TargetNetwork",
+    "TreePolicy",
     "load",
     "policy",
 ]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imitate.core.config import checked
+from imitate.core.config import Count, checked
 from imitate.core.noise import Stream
 from imitate.core.room import admit
 
@@ -40,7 +40,9 @@ class Conv2d(nn.Module):
     """
 
     @checked
-    def __init__(self, members: int, inputs: int, outputs: int, kernel: int, stride: int, *, init: Stream) -> None:
+    def __init__(
+        self, members: Count, inputs: Count, outputs: Count, kernel: Count, stride: Count, *, init: Stream
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.weight = orthogonal((members, outputs, inputs, kernel, kernel), math.sqrt(2), init)

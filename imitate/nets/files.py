@@ -22,6 +22,7 @@ from imitate.nets.layers import Population
 from imitate.nets.q_network import QArchitecture, QNetwork
 from imitate.nets.saving import fitting, space_from_json
 from imitate.nets.tabular_policy import TabularPolicy, read_table
+from imitate.nets.tree_policy import TreePolicy, read_trees
 
 __all__ = ["load"]
 
@@ -31,7 +32,7 @@ _FEW = 1024  # levels that a head may have without weights of their own
 @checked
 def load(
     directory: Path | str, device: torch.device | str = "cpu", *, build: Callable[[], nn.Module] | None = None
-) -> Actor | TabularPolicy | QNetwork:
+) -> Actor | TabularPolicy | TreePolicy | QNetwork:
     """Read a policy that its `save` wrote, of this version or of those before it.
 
     Args:
@@ -48,6 +49,9 @@ def load(
     if kind == "TabularPolicy":
         with refusing(incomplete):
             return read_table(state, description)
+    if kind == "TreePolicy":
+        with refusing(incomplete):
+            return read_trees(state, description)
     with refusing(incomplete):
         weights = dict(tree.flatten(state))
         if kind in ("NetworkPolicy", "ValuePolicy", "RecurrentPolicy"):

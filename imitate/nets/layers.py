@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imitate.core.config import checked
+from imitate.core.config import Count, checked
 from imitate.core.noise import Stream, integers
 from imitate.core.parts import Parts
 from imitate.core.room import admit
@@ -52,7 +52,9 @@ class Linear(nn.Module):
     """
 
     @checked
-    def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, gain: float = math.sqrt(2)) -> None:
+    def __init__(
+        self, members: Count, inputs: Count, outputs: Count, *, init: Stream, gain: float = math.sqrt(2)
+    ) -> None:
         super().__init__()
         # Orthogonal over [outputs, inputs] as in torch.nn.Linear, stored transposed for baddbmm.
         weight = orthogonal((members, outputs, inputs), gain, init)
@@ -91,7 +93,7 @@ class MLP(nn.Module):
     @checked
     def __init__(
         self,
-        members: int,
+        members: Count,
         inputs: int,
         hidden: Sequence[int],
         outputs: int,
@@ -148,7 +150,7 @@ class RunningNorm(nn.Module):
     count: Tensor
 
     @checked
-    def __init__(self, members: int, shape: tuple[int, ...], *, clip: float = 10.0, epsilon: float = 1e-8) -> None:
+    def __init__(self, members: Count, shape: tuple[int, ...], *, clip: float = 10.0, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.clip, self.epsilon = clip, epsilon
         if torch.get_default_device().type != "meta":
@@ -202,7 +204,7 @@ class Population(nn.Module):
     """
 
     @checked
-    def __init__(self, build: Callable[[], nn.Module], members: int, init: Stream) -> None:
+    def __init__(self, build: Callable[[], nn.Module], members: Count, init: Stream) -> None:
         super().__init__()
         copies = []
         with torch.random.fork_rng():

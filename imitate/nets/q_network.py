@@ -214,13 +214,13 @@ class QNetwork(nn.Module):
         spread = torch.zeros_like(out).scatter_(2, index, (grad * weight.unsqueeze(-1)).unsqueeze(2))
         return taken, loss, dense.gradients(found, self._chain[::2], spread.flatten(2), self.body.activation)[0]
 
-    def state_values(self, obs: Obs) -> Tensor:
-        """Greatest mean return of the admitted actions, [M, B]: what the greedy policy is worth there."""
-        return admitted(self.returns(obs).mean, obs).amax(-1)
+    def action_values(self, obs: Obs) -> Tensor:
+        """Mean returns [M, B, A] at observations [M, B, ...], −∞ where the observations forbid an action."""
+        return admitted(self.returns(obs).mean, obs)
 
     def distribution(self, obs: Obs) -> Categorical:
         """Softmax of the mean returns over the temperature, at observations [M, B, ...]; what is masked has none."""
-        return Categorical(admitted(self.returns(obs).mean, obs) / self.architecture.temperature)
+        return Categorical(self.action_values(obs) / self.architecture.temperature)
 
     def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """Draw an action from uniforms [M, N, 1]; take the greedy one without them."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from imitate.core.config import checked
+from imitate.core.config import Count, checked
 from imitate.core.noise import Stream
 from imitate.core.parts import Parts
 from imitate.core.types import fold, unfold
@@ -36,7 +36,7 @@ class GRU(nn.Module):
     """
 
     @checked
-    def __init__(self, members: int, inputs: int, hidden: int, *, init: Stream) -> None:
+    def __init__(self, members: Count, inputs: Count, hidden: Count, *, init: Stream) -> None:
         super().__init__()
         admit_network(
             lambda init: GRU(1, inputs, hidden, init=init),
@@ -153,7 +153,7 @@ class LSTM(nn.Module):
     """
 
     @checked
-    def __init__(self, members: int, inputs: int, hidden: int, *, init: Stream) -> None:
+    def __init__(self, members: Count, inputs: Count, hidden: Count, *, init: Stream) -> None:
         super().__init__()
         admit_network(
             lambda init: LSTM(1, inputs, hidden, init=init),

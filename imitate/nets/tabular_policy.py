@@ -77,9 +77,9 @@ class TabularPolicy(nn.Module):
         member = torch.arange(self.members, device=obs.device)
         return self.q[member.reshape(-1, *(1,) * (obs.dim() - 1)), obs]
 
-    def state_values(self, obs: Tensor) -> Tensor:
-        """Greatest Q of the actions, [...], at states [...]: what the greedy policy is worth there."""
-        return self.at(obs).amax(-1)
+    def action_values(self, obs: Tensor) -> Tensor:
+        """Action values [..., A] of states [...]: what a student is told by them, see `Valued`."""
+        return self.at(obs)
 
     def distribution(self, obs: Tensor) -> Categorical:
         """The distribution at states [M, B]."""

@@ -17,6 +17,7 @@ from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoun
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
+from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
     "ENTROPY",
@@ -27,6 +28,7 @@ __all__ = [
     "ROWS",
     "TEACHER_DRIVEN",
     "TEACHER_VALUE",
+    "VIPER",
     "ActorCriticDistillation",
     "ActorCriticDistillationConfig",
     "BehaviourCloning",
@@ -42,5 +44,6 @@ __all__ = [
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "Row",
+    "VIPERConfig",
     "demonstrate",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -14,9 +15,9 @@ from imitate.core.learner import Learner, PerMember, numbers
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
-from imitate.core.types import Metrics, Obs, Rollout, Source, fold, mean_metrics, unfold
+from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics, unfold
 from imitate.core.weak import Weak
-from imitate.distributions.actions import Categorical, Distribution, Teacher, log_prob_of
+from imitate.distributions.actions import Categorical, Distribution, Teacher, Valued, log_prob_of
 from imitate.losses.returns import lambda_returns
 from imitate.nets.actor import Actor
 from imitate.nets.critic import Critic
@@ -89,7 +90,8 @@ class ActorCriticDistillation:
         student: The policy to train, of any size.
         config: Hyper-parameters.
         row: Of the table, see `imitate.students.czarnecki`.
-        value: V_π of the teacher, observations [M, B, ...] -> [M, B], for `gate` and for rewards that need it.
+        value: V_π of the teacher, observations [M, B, ...] -> [M, B], for `gate` and for rewards that need it. By
+            default what a `Valued` teacher thinks of its best choice.
 
     Raises:
         ValueError: The teacher acts and the environment's reward is asked for, the teacher's values are needed and not
@@ -114,10 +116,16 @@ class ActorCriticDistillation:
         earns = bool(self.hyper.reward.any())
         if row.teacher_acts and earns:
             raise ValueError("reward: the teacher acts in this row, and earns it; let the student act, or take 0.")
+        if value is None and isinstance(teacher, Valued):
+            value = partial(_best_value, teacher)
         if value is None and (row.needs_value or config.gate):
-            raise ValueError("value: the gate and the teacher's value as a reward need V_π; pass it, or another row.")
+            raise ValueError(
+                f"teacher: a {type(teacher).__name__} knows no values, which the gate and the teacher's value as a "
+                "reward need; take a planner or a value network, or pass `value`."
+            )
         self.source, self.teacher, self.policy, self.config, self.row = source, teacher, student, config, row
-        self.value, self.driver = value, teacher if row.teacher_acts else student
+        self.value = value if row.needs_value or config.gate else None
+        self.driver: Policy = teacher if row.teacher_acts else student
         self.answers = Answers(teacher)
         self.learner = Learner([student], Weak(self._loss), lr=config.lr, max_grad_norm=config.max_grad_norm)
         self.rewarded = earns or row.reward is not None
@@ -197,3 +205,8 @@ class ActorCriticDistillation:
         x = self.policy.prepare(batch.obs)
         errors = [(critic(x) - batch.targets[name]).square() for name, critic in self.critics.items()]
         return torch.stack(errors).sum(0).mean(1), {}
+
+
+def _best_value(teacher: Valued, obs: Obs) -> Tensor:
+    """The greatest Q(s, a) of the actions, [M, B]."""
+    return teacher.action_values(obs).amax(-1)

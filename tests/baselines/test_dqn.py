@@ -86,6 +86,23 @@ def test_munchausen_adds_the_scaled_log_policy():
         torch.testing.assert_close(algorithm._target(batch).mean, expected)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "munchausen"])
+def test_a_clipped_target_is_a_possible_return(kind):
+    """With the values of the target network moved far beyond; γ, and with it the range, is each member's own."""
+    algorithm = make(kind, gamma=(0.9, 0.5), clip_target=True)
+    with torch.no_grad():
+        for p in algorithm.target.network.parameters():
+            p.mul_(30)
+    batch = batch_for(algorithm)
+    free, clipped = algorithm._backup(batch), algorithm._target(batch)
+    high = torch.tensor([[10.0], [2.0]])
+    assert ((clipped.mean >= 1 - 1e-5) & (clipped.mean <= high + 1e-5)).all()
+    assert not torch.allclose(free.mean, clipped.mean)
+    if kind == "dqn":  # no noise of its own in each call
+        torch.testing.assert_close(clipped.mean, free.mean.clamp(torch.ones(2, 1), high))
+    assert make(kind).target_range is None
+
+
 def test_schedules_and_target_copies():
     algorithm = make(steps=80, epsilon=1.0, epsilon_end=0.2, explore=0.5, importance=0.4)
     seen = []
@@ -173,6 +190,10 @@ def test_bad_input():
         DQN(imitate.make("Pendulum-v1", num_envs=2))
     with pytest.raises(ValueError, match="munchausen"):
         DQN(imitate.make("CartPole-v1", num_envs=2), DQNConfig(munchausen=0.9), head=Quantiles(5))
+    with pytest.raises(ValueError, match="clip_target: munchausen"):
+        make("munchausen", clip_target=True)
+    with pytest.raises(ValueError, match=r"clip_target: .* Bandit-v0 are unknown; pass --no-clip-target"):
+        DQN(imitate.make("Bandit-v0", num_envs=2), DQNConfig(clip_target=True))
     for name, value in (
         ("updates", 0),
         ("explore", -1.0),

@@ -201,6 +201,7 @@ def said(capsys, *arguments):
             "demonstrations: ",
         ),
         (["train", "ppo", "--env", "Cart\0Pole"], "--env: 'Cart\\x00Pole' holds a null character."),
+        (["evaluate", "run\0s"], "argument: 'run\\x00s' holds a null character."),
         (["evaluate", "x" * 300], "policy: File name too long: 'xxx"),
         (["train", "ppo", "--env", "CartPole-v1", "--out", "x" * 300], "out: File name too long: 'xxx"),
         (["train", "ppo", "--env", "CartPole-v1", "--out", "/proc/none/x"], "out: No such file or directory: '/proc"),

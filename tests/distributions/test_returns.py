@@ -94,6 +94,26 @@ def test_take_and_after(kind):
     torch.testing.assert_close(ended.mean, reward, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["expected", "atoms", "quantiles", "implicit", "fractions"])
+def test_clamping_moves_the_mass_outside_to_the_ends(kind):
+    """Ends of each member's own, at atoms of the support: means of clipped atoms, and nothing beyond the ends."""
+    distribution = make(kind)
+    low, high = torch.tensor([[-0.5], [-1.0]]), torch.tensor([[0.5], [0.0]])
+    found = distribution.take(torch.ones(2, B, dtype=torch.int64)).clamp(low, high)
+    atoms, probs = (x[:, :, 1] for x in np.broadcast_arrays(*parts(distribution)))
+    ends = low.unsqueeze(-1).numpy(), high.unsqueeze(-1).numpy()
+    np.testing.assert_allclose(found.mean, (np.clip(atoms, *ends) * probs).sum(-1), atol=1e-5)
+    assert found.cdf(low - 1e-4).abs().max() < 1e-5
+    torch.testing.assert_close(found.cdf(high + 1e-4), torch.ones(2, B))
+
+
+def test_clamped_expectiles_are_inside_and_keep_their_order():
+    found = make("expectiles").clamp(torch.tensor(-0.2), torch.tensor(0.3))
+    assert found.values.min() == -0.2
+    assert found.values.max() == pytest.approx(0.3)
+    assert (found.values.diff(dim=-1) >= 0).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_pulls_towards_the_target(kind):
     """Gradient descent on `distance` moves the mean to the target's, from anywhere."""

@@ -1,6 +1,8 @@
 """Evaluation: pairing, percentages, intervals. Letters: M members, E episodes."""
 
+import itertools
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -14,10 +16,22 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import imitate
 from imitate import nets
 from imitate.core import tree
+from imitate.core.return_range import episode_range
 from imitate.core.rollout import TensorSource
+from imitate.core.spec import Spec
 from imitate.experiment import Evaluation, Evaluator, evaluate
-from imitate.experiment.evaluate import EVALUATION_SEED, interval, iqm, iqm_interval, percent, percent_interval
+from imitate.experiment.evaluate import (
+    EVALUATION_SEED,
+    interval,
+    iqm,
+    iqm_interval,
+    percent,
+    percent_interval,
+)
+from imitate.policies import Random
 from imitate.teachers import control_law
+from imitate_envs import ENVS, Discrete
+from imitate_envs.base import KnownRewards
 from tests.oracles import Reach, Walk
 
 M = 3
@@ -228,6 +242,48 @@ def test_the_interval_of_a_percentage_is_of_pairs():
     student, teacher, random = 100 + luck + noise[0], 110 + luck + noise[1], noise[2]
     paired = percent_interval(student, teacher, random)
     assert np.ptp(percent_interval(student, np.roll(teacher, 1), random)) > 3 * np.ptp(paired)
+
+
+@pytest.mark.parametrize(
+    ("reward", "final"),
+    [((1, 1), (1, 1)), ((-1, -1), (0, 0)), ((-2, 3), (-5, 1)), ((0, 0), (-1, 1)), ((-3, -2), (7, 9))],
+)
+def test_the_range_of_returns_is_that_of_all_episodes(reward, final):
+    """Episodes of up to four steps, enumerated: each reward at one of its ends, the last one final or cut off."""
+    spec = Spec("", Discrete(2), Discrete(2), max_steps=4, reward_range=reward, final_reward_range=final)
+    sums = [
+        sum(before) + last
+        for steps in range(4)
+        for before in itertools.product(reward, repeat=steps)
+        for last in (*final, *(reward if steps == 3 else ()))
+    ]
+    assert episode_range(spec) == (min(sums), max(sums))
+
+
+def test_the_range_of_returns_without_end():
+    spec = Spec("", Discrete(2), Discrete(2), reward_range=(-1.0, 0.0), final_reward_range=(0.0, 5.0))
+    assert episode_range(spec) == (-np.inf, 5.0)
+    assert episode_range(replace(spec, reward_range=None)) is None
+
+
+@pytest.mark.parametrize("env", [env for env, made in ENVS.items() if isinstance(made(), KnownRewards)])
+def test_no_return_is_out_of_its_range(env):
+    place = imitate.make(env, num_envs=1, members=2)
+    low, high = episode_range(place.spec)
+    returns = evaluate(Random(place.spec.action), place, 3).returns
+    assert low < high
+    assert ((low <= returns) & (returns <= high)).all()
+
+
+def test_an_interval_ends_where_no_score_can_be():
+    scores = np.array([500.0, 500.0, 480.0, 20.0])
+    low, high = interval(scores)
+    assert low < 1 < 500 < high
+    assert interval(scores, bounds=(1.0, 500.0)) == (1.0, 500.0)
+    assert interval(scores, bounds=(-np.inf, 500.0)) == (low, 500.0)
+    assert iqm_interval(scores, bounds=(100.0, 500.0)) == (100.0, 500.0)
+    place = imitate.make("CartPole-v1", num_envs=1, members=3)
+    assert Evaluator(place, 1)(Random(place.spec.action)).bounds == (1.0, 500.0)
 
 
 def test_intervals_are_the_same_each_time():

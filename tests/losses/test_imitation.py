@@ -17,7 +17,7 @@ def test_squared_error_is_of_the_executed_action_summed_over_dimensions():
     torch.testing.assert_close(squared_error(Normal(loc, ones), action), ((loc - action) ** 2).sum(1))
     squashed = TanhNormal(loc, ones, -2 * ones, 2 * ones)
     torch.testing.assert_close(squared_error(squashed, action), ((2 * loc.tanh() - action) ** 2).sum(1))
-    with pytest.raises(TypeError, match="negative_log_likelihood"):
+    with pytest.raises(ValueError, match="negative_log_likelihood"):
         squared_error(Categorical(loc), torch.zeros(4, dtype=torch.int64))
 
 
@@ -33,5 +33,5 @@ def test_the_default_error_counts_in_half_ranges():
     assert torch.equal(default_loss(Box((2,)))(student, action), squared_error(student, action))
     found = default_loss(Box((2,), (100.0, -1.0), (200.0, float("inf"))))(student, action)
     torch.testing.assert_close(found, ((loc - action)[:, 0] / 50) ** 2 + (loc - action)[:, 1] ** 2)
-    with pytest.raises(TypeError, match="negative_log_likelihood"):
+    with pytest.raises(ValueError, match="negative_log_likelihood"):
         default_loss(Box((2,)))(Categorical(loc), torch.zeros(4, dtype=torch.int64))

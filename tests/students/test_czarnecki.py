@@ -27,6 +27,7 @@ from imitate.students import (
     ActorCriticDistillationConfig,
     Row,
 )
+from imitate_envs import GridWorld
 from tests.oracles import Reach, Walk, plain_mlp
 
 S, A, T = 5, 3, 3
@@ -318,14 +319,19 @@ def test_a_row_of_ones_own():
     assert (made(row=row).step()["loss"]).isfinite().all()
 
 
-def test_values_of_planners_and_value_networks():
-    table = nets.TabularPolicy(torch.tensor([[[1.0, 3.0], [0.0, -1.0]]]))
-    assert table.state_values(torch.tensor([[0, 1, 1]])).tolist() == [[3.0, 0.0, 0.0]]
-    place = imitate.make("CartPole-v1", num_envs=2, members=2)
-    dqn = imitate.DQN(place, imitate.DQNConfig(steps=100, hidden=(8,)))
-    obs = torch.randn(2, 5, 4)
-    expected = dqn.policy.returns(obs).mean.max(-1).values
-    torch.testing.assert_close(dqn.policy.state_values(obs), expected)
+def test_a_teacher_that_knows_its_choices_worth_needs_no_value():
+    place = source(GridWorld(max_steps=9))
+    planner, config = imitate.teachers.planner(place.env), replace(SMALL, reward=1.0, gate=True)
+    obs = torch.arange(25).view(1, 25)
+    assert torch.equal(planner.action_values(obs).amax(-1), planner.values)
+    learnt = [
+        ActorCriticDistillation(place, planner, nets.policy(place, ()), config, row=ON_POLICY, value=value)
+        for place, value in ((source(GridWorld(max_steps=9)), v) for v in (None, lambda obs: planner.values[0][obs]))
+    ]
+    for one in learnt:
+        one.step()
+    for mine, theirs in zip(*(one.policy.parameters() for one in learnt), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 @pytest.mark.parametrize(
@@ -334,8 +340,8 @@ def test_values_of_planners_and_value_networks():
         (lambda: Row(), "loss: with neither a loss nor a reward"),
         (lambda: replace(N_DISTILL, teacher_acts=True), "reward: no policy gradient of the student"),
         (lambda: made(replace(SMALL, reward=1.0), TEACHER_DRIVEN), "reward: the teacher acts in this row"),
-        (lambda: made(replace(SMALL, gate=True), value=None), "value: the gate and the teacher's value"),
-        (lambda: made(row=TEACHER_VALUE, value=None), "value: the gate and the teacher's value"),
+        (lambda: made(replace(SMALL, gate=True), value=None), "teacher: a Actor knows no values"),
+        (lambda: made(row=TEACHER_VALUE, value=None), "teacher: a Actor knows no values"),
         (lambda: made(replace(SMALL, reward=-1.0)), "reward: must be at least 0"),
         (lambda: made(replace(SMALL, reward=(1.0, 1.0, 1.0))), "reward: 3 values for 2 members"),
         (lambda: made(replace(SMALL, lam=1.5)), "lam: must be in"),
