@@ -25,8 +25,9 @@ import imitate
 from imitate.core.rollout import TensorSource
 from imitate.experiment.evaluate import interval
 from imitate.experiment.report import versions
+from imitate.losses import reverse_kl
 from imitate.nets import TabularPolicy
-from imitate.students import ROWS, ActorCriticDistillation, ActorCriticDistillationConfig
+from imitate.students import ROWS, ActorCriticDistillation, ActorCriticDistillationConfig, Row
 from imitate_envs import RandomGrids
 
 CONFIG = ActorCriticDistillationConfig(
@@ -38,6 +39,10 @@ FLOOR = 0.01  # share of uniform actions of every teacher, so that no logarithm 
 NOISE = 0.25
 COPIES = 64
 SHARES = (0.95, 0.99)
+BY_KL = {  # the two entropy rows with KL(π_θ ‖ π) in place of H(π_θ, π), which grows with the number of actions
+    "entropy, KL": Row(reward=lambda step: step.log_prob - step.student_log_prob),
+    "expected-entropy, KL": Row(reverse_kl, lambda step: -reverse_kl(step.teacher, step.student)),
+}
 HOW = (  # row, weight of the environment's reward, gate
     ("on-policy", 0.0, False),
     ("on-policy", 1.0, False),
@@ -129,7 +134,7 @@ def mistaken(teacher: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def learn(
-    row: str,
+    row: Row,
     teacher: Tensor,
     worlds: Worlds,
     config: ActorCriticDistillationConfig,
@@ -142,13 +147,13 @@ def learn(
     source = TensorSource(env, id="RandomGrids", num_envs=num_envs, members=options.worlds, seed=options.seed)
     student = imitate.nets.policy(source, ())
     rows = torch.arange(options.worlds).unsqueeze(1)
-    known = worlds.values(teacher).float() if config.gate or ROWS[row].needs_value else None
+    known = worlds.values(teacher).float() if config.gate or row.needs_value else None
     distillation = ActorCriticDistillation(
         source,
         TabularPolicy(teacher.log().float(), temperature=1.0),
         student,
         config,
-        row=ROWS[row],
+        row=row,
         value=None if known is None else lambda obs: known[rows, obs],
     )
     curve, updates, due = [], 0, 0 if looks else -1
@@ -233,12 +238,12 @@ def measure(options: Options, document: dict[str, Any]) -> Iterator[None]:
     curves = document.setdefault("curves", {})
     for row in ROWS:
         if row not in curves:
-            curves[row] = _curve(learn(row, teacher, worlds, CONFIG, options))
+            curves[row] = _curve(learn(ROWS[row], teacher, worlds, CONFIG, options))
             yield
     alone = document.setdefault("curves_of_one_environment", {})
     for row in ("teacher-driven", "on-policy"):
         if row not in alone:
-            alone[row] = _curve(learn(row, teacher, worlds, ALONE, options, num_envs=1))
+            alone[row] = _curve(learn(ROWS[row], teacher, worlds, ALONE, options, num_envs=1))
             yield
     goal = worlds.returns(teacher)
     document["speed"] = {
@@ -254,18 +259,21 @@ def measure(options: Options, document: dict[str, Any]) -> Iterator[None]:
         key = f"{name}: {row}{' + R' if reward else ''}{', gate' if gate else ''}"
         if key not in noise:
             config = replace(CONFIG, reward=reward, gate=gate)
-            found = learn(row, teachers[name], worlds, config, options, looks=False)[-1][1]
+            found = learn(ROWS[row], teachers[name], worlds, config, options, looks=False)[-1][1]
             noise[key] = {**numbers(found), "share_of_best": numbers(found / best)}
             yield
 
     actions = document.setdefault("actions", {})
     many = Worlds(replace(worlds.env, copies=COPIES))
-    for row in ("entropy", "expected-entropy"):
-        if row in actions:
+    for name, row in {**{name: ROWS[name] for name in ("entropy", "expected-entropy")}, **BY_KL}.items():
+        if name in actions:
             continue
-        found = learn(row, softmax_teacher(q, COPIES), many, CONFIG, options, looks=False)[-1][1]
-        few = np.array(curves[row]["returns"][-1])
-        actions[row] = {"4": numbers(few), f"{4 * COPIES}": numbers(found), "lost": numbers(few - found.numpy())}
+        found = learn(row, softmax_teacher(q, COPIES), many, CONFIG, options, looks=False)[-1][1].numpy()
+        if name in curves:
+            few = np.array(curves[name]["returns"][-1])
+        else:
+            few = learn(row, teacher, worlds, CONFIG, options, looks=False)[-1][1].numpy()
+        actions[name] = {"4": numbers(few), f"{4 * COPIES}": numbers(found), "lost": numbers(few - found)}
         yield
 
 

@@ -36,6 +36,7 @@ class Labelled:
     teacher: Distribution  # π(·|s)
     student: Distribution  # π_θ(·|s)
     log_prob: Float[Tensor, "*batch"]  # log π(a|s), of the teacher
+    student_log_prob: Float[Tensor, "*batch"]  # log π_θ(a|s)
     reward: Float[Tensor, "*batch"]  # r, of the environment
     discount: Float[Tensor, "*batch"]  # γ; 0 where the step terminates the episode
     value: Float[Tensor, "*batch"] | None = None  # V_π(s), where it is known

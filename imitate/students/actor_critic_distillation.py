@@ -180,8 +180,8 @@ class ActorCriticDistillation:
         rewards = {"returns": self.hyper.reward * reward, "gate": reward}
         if self.row.reward is not None:
             next_value = self.value(fold(rollout.next_obs)) if self.value is not None and self.row.needs_value else None
-            log_prob = log_prob_of(teacher, action, draw)
-            labelled = Labelled(teacher, student, log_prob, reward, fold(discount), value, next_value)
+            theirs, own = log_prob_of(teacher, action, draw), log_prob_of(student, action, draw)
+            labelled = Labelled(teacher, student, theirs, own, reward, fold(discount), value, next_value)
             rewards["returns"] = rewards["returns"] + gate * self.row.reward(labelled)
         lam, targets = self.hyper.lam * ~rollout.truncated, {}
         for name, critic in self.critics.items():

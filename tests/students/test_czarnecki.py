@@ -60,6 +60,7 @@ class Mdp:
             Categorical(self.teacher[self.state]),
             Categorical(logits[self.state]),
             self.teacher.log_softmax(-1)[self.state, self.action],
+            logits.log_softmax(-1)[self.state, self.action].detach(),
             self.reward[self.state, self.action],
             torch.ones(self.state.shape, dtype=torch.float64),
             self.value[self.state],
@@ -314,9 +315,17 @@ def test_continuous_actions(name):
     assert all(value.shape == (M,) and value.isfinite().all() for value in metrics.values())
 
 
-def test_a_row_of_ones_own():
-    row = Row(imitate.losses.reverse_kl, lambda step: -imitate.losses.reverse_kl(step.teacher, step.student))
-    assert (made(row=row).step()["loss"]).isfinite().all()
+def test_rows_of_ones_own():
+    """KL in place of the cross-entropy: both of its forms have the gradient of E Σ KL(π_θ ‖ π), and are learnt from."""
+    sampled = Row(reward=lambda step: step.log_prob - step.student_log_prob)
+    expected = Row(imitate.losses.reverse_kl, lambda step: -imitate.losses.reverse_kl(step.teacher, step.student))
+    mdp = Mdp()
+    logits = mdp.student.clone().requires_grad_()
+    kl = (logits.softmax(-1) * (logits.log_softmax(-1) - mdp.teacher.log_softmax(-1))).sum(-1)
+    (gradient,) = torch.autograd.grad(mdp.objective(logits, each_state(kl)), logits)
+    for row in (sampled, expected):
+        torch.testing.assert_close(mdp.update(row, mdp.student), gradient, rtol=0, atol=1e-12)
+        assert made(row=row).step()["loss"].isfinite().all()
 
 
 def test_a_teacher_that_knows_its_choices_worth_needs_no_value():
