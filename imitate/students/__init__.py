@@ -4,11 +4,13 @@ from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
+from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
 
 __all__ = [
     "GAIL",
+    "Adversary",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "DAgger",
@@ -18,8 +20,12 @@ __all__ = [
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
+    "Hint",
     "Linear",
+    "Match",
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "demonstrate",
+    "every_second_layer",
+    "triple_loss",
 ]

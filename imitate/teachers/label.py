@@ -14,7 +14,7 @@ from imitate.core.types import Memory, Obs, Policy, Rollout, fold
 from imitate.distributions.actions import Distribution
 from imitate_envs.base import Space
 
-__all__ = ["Answers", "labels"]
+__all__ = ["Answers", "labels", "whole"]
 
 
 class Answers:
@@ -41,8 +41,8 @@ class Answers:
             self.memory.begin(self.teacher.memory(*rollout.starts.shape[1:]))
         unroll = getattr(self.teacher, "unroll", None)
         if self.memory.tree is None or unroll is None:
-            return self.at(fold(_whole(rollout)))
-        found, memories = unroll(_whole(rollout), self.memory.tree, rollout.starts)
+            return self.at(fold(whole(rollout)))
+        found, memories = unroll(whole(rollout), self.memory.tree, rollout.starts)
         self.memory.tree = tree.map(lambda leaf: leaf[-1], memories)
         return cast(Distribution, fold(found))
 
@@ -74,15 +74,15 @@ def labels(rollout: Rollout, teacher: Policy, action: Space, memory: Memory = No
         memory: Its own before the first step, [M, N, ...]; None without a memory.
     """
     if memory is None:
-        return clip(action, teacher.act(fold(_whole(rollout)), None, None)[0])
+        return clip(action, teacher.act(fold(whole(rollout)), None, None)[0])
     steps, fresh = [], teacher.memory(*rollout.starts.shape[1:])
-    for obs, starts in zip(tree.unbind(_whole(rollout)), rollout.starts, strict=True):
+    for obs, starts in zip(tree.unbind(whole(rollout)), rollout.starts, strict=True):
         memory = tree.where(starts, fresh, memory)
         label, memory, _ = teacher.act(obs, None, memory)
         steps.append(label)
     return clip(action, fold(torch.stack(steps)))
 
 
-def _whole(rollout: Rollout) -> Obs:
+def whole(rollout: Rollout) -> Obs:
     """What a teacher sees of a rollout: all that there was, also where the student has a view of it."""
     return rollout.extras.get("obs", rollout.obs)
