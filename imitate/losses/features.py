@@ -32,13 +32,13 @@ __all__ = [
 FeatureLoss = Callable[[Any, Any], Tensor]  # student's features, teacher's -> one number an example
 
 
-def hint(student: Float[Tensor, "*batch B H"], teacher: Float[Tensor, "*batch B H"]) -> Float[Tensor, "*batch B"]:
+def hint(student: Float[Tensor, "*batch B H"], teacher: Float[Tensor, "*batch B K"]) -> Float[Tensor, "*batch B"]:
     """½ ‖r(h_S) − h_T‖², where `student` are features that a regressor r has mapped (Romero et al. 2015, §2.2)."""
     _same_width(student, teacher)
     return 0.5 * (student - teacher.detach()).square().sum(-1)
 
 
-def cosine(student: Float[Tensor, "*batch B H"], teacher: Float[Tensor, "*batch B H"]) -> Float[Tensor, "*batch B"]:
+def cosine(student: Float[Tensor, "*batch B H"], teacher: Float[Tensor, "*batch B K"]) -> Float[Tensor, "*batch B"]:
     """1 − cos(h_S, h_T): the features point in one direction (Sanh et al. 2019, §2)."""
     _same_width(student, teacher)
     return 1 - (_unit(student) * _unit(teacher.detach())).sum(-1)
