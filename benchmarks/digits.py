@@ -236,7 +236,7 @@ class Classroom:
     @torch.no_grad()
     def said(self, policy: Any, digits: Digits) -> Tensor:
         """Logits [M, B, A] of all digits of a set."""
-        found: Any = policy.distribution(digits.images.expand(policy.members, -1, -1))
+        found: Any = policy.distribution(digits.images.expand(policy.members, *digits.images.shape))
         logits: Tensor = found.logits
         return logits
 

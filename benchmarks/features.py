@@ -68,6 +68,7 @@ class Options:
         steps: Environment steps of a student.
         early: Steps after which students are also looked at, for in the end all of them are perfect.
         episodes: Of each member in an evaluation.
+        updates: Gradient steps of a student of digits.
         threads: Of torch.
         out: Where to write.
     """
@@ -77,6 +78,7 @@ class Options:
     steps: int = 20_480
     early: int = 4_096
     episodes: int = 100
+    updates: int = 1_000
     threads: int = 1
     out: Path = Path("benchmarks/results/features.json")
 
@@ -214,7 +216,7 @@ def attention(options: Options) -> dict[str, dict[str, Any]]:
     training, test = (
         digits.Digits(one.images.unflatten(1, (1, 8, 8)), one.labels) for one in digits.load(options.seed)
     )
-    lesson = digits.Options(members=options.members, seed=options.seed)
+    lesson = digits.Options(members=options.members, seed=options.seed, updates=options.updates)
     room = digits.Classroom(lesson, training, test)
     teacher = room.taught(room.everything, (128,))
     found = {"teacher": {"error": room.errors(room.said(teacher, test))}}
@@ -226,7 +228,9 @@ def attention(options: Options) -> dict[str, dict[str, Any]]:
 
         student = room.taught(room.few, (), 0.0, terms)
         with torch.no_grad():
-            maps = (one.feature_maps(test.images.expand(options.members, -1, 1, 8, 8)) for one in (student, teacher))
+            maps = (
+                one.feature_maps(test.images.expand(options.members, *test.images.shape)) for one in (student, teacher)
+            )
             error = attention_transfer(*maps).mean(1)
         found[name] = {"error": room.errors(room.said(student, test)), "attention_error": error}
     rows = {name: {key: summary(value) for key, value in each.items()} for name, each in found.items()}
