@@ -66,7 +66,7 @@ class Options:
         members: Teachers, each with a student.
         seed: Of all that is random.
         steps: Environment steps of a student.
-        early: Steps after which students are also looked at, for in the end all of them are perfect.
+        early: Steps after which students are looked at before.
         episodes: Of each member in an evaluation.
         updates: Gradient steps of a student of digits.
         threads: Of torch.
