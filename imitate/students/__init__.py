@@ -4,6 +4,7 @@ from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
+from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.viper import VIPER, VIPERConfig
@@ -11,6 +12,7 @@ from imitate.students.viper import VIPER, VIPERConfig
 __all__ = [
     "GAIL",
     "VIPER",
+    "Adversary",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "DAgger",
@@ -20,9 +22,13 @@ __all__ = [
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
+    "Hint",
     "Linear",
+    "Match",
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "VIPERConfig",
     "demonstrate",
+    "every_second_layer",
+    "triple_loss",
 ]
