@@ -16,8 +16,9 @@ import imitate.students
 from imitate import nets
 from imitate.baselines import PPO, PPOConfig
 from imitate.core import checkpoint
+from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
-from imitate.core.terms import UntilReturn
+from imitate.core.terms import Linear, UntilReturn
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.policies import Mixture
@@ -29,6 +30,7 @@ from imitate.students import (
     VIPER,
     ActorCriticDistillation,
     ActorCriticDistillationConfig,
+    Adversary,
     BehaviourCloning,
     BehaviourCloningConfig,
     DAgger,
@@ -36,6 +38,7 @@ from imitate.students import (
     Distil,
     Exponential,
     GAILConfig,
+    Hint,
     PolicyDistillation,
     PolicyDistillationConfig,
     VIPERConfig,
@@ -85,7 +88,16 @@ def dagger(seed, env=None, start=False, normalise=False, **config):
     )
 
 
-def distillation(seed, env=None, mixture=False, **student):
+def features(student, teacher):
+    """Terms that own a module and a learner."""
+    init = Stream(0, "init-terms")
+    return [
+        Hint(student.features, teacher.features, nets.Linear(M, 8, 8, init=init), Linear(1.0, 0.0, 60)),
+        Adversary(student.features, teacher.features, nets.MLP(M, 8, (5,), 1, init=init)),
+    ]
+
+
+def distillation(seed, env=None, mixture=False, terms=False, **student):
     env = env or Walk()
     place = source(env, seed)
     pupil, teacher = nets.policy(place, (8,), **student), teacher_of(env)
@@ -95,6 +107,7 @@ def distillation(seed, env=None, mixture=False, **student):
         pupil,
         PolicyDistillationConfig(steps=80, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2)),
         driver=Mixture(teacher, pupil, torch.full((M,), 0.5)) if mixture else None,
+        terms=features(pupil, teacher) if terms else (),
     )
 
 
@@ -161,6 +174,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "by a row, teacher-driven": partial(by_row, "teacher-driven"),
     "by a row, with rewards and a gate": partial(by_row, "expected-entropy", reward=1.0, gate=True),
     "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),
+    "distillation, features": lambda s: distillation(s, terms=True),
     "gail": gail,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),

@@ -236,7 +236,7 @@ class DQN:
         return replace(rollout, reward=rollout.reward.clamp(-1, 1)) if self.config.clip_reward else rollout
 
     def _update(self, batch: Sample) -> Metrics:
-        metrics = self.learner(batch)
+        metrics = self.learner(batch) | self.terms.learn(batch)
         if self.proposals is not None:
             metrics["entropy"] = self.proposals(batch)["entropy"]
         priority = metrics.pop("priority")

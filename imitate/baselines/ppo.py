@@ -177,7 +177,11 @@ class PPO:
 
         rollout = self.source.collect(self.policy, self.config.rollout)
         batch, explained = self._prepare(rollout)
-        updates = [self.learner(part) for _ in range(self.config.epochs) for part in self._minibatches(batch)]
+        updates = [
+            self.learner(part) | self.terms.learn(part)
+            for _ in range(self.config.epochs)
+            for part in self._minibatches(batch)
+        ]
         # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
         self.policy.observe(fold(rollout.obs))
         self.progress.advance(self.config.rollout * self.source.spec.num_envs)

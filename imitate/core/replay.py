@@ -38,6 +38,7 @@ class Examples:
 
     obs: Obs
     action: Tensor
+    extras: Any = ()  # of the terms of a loss
 
     def at(self, index: Tensor) -> Examples:
         """The examples at indices [M, B]."""

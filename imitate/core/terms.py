@@ -14,7 +14,7 @@ from imitate.core.learner import PerMember, per_member
 from imitate.core.spec import Spec
 from imitate.core.types import Metrics, Rollout
 
-__all__ = ["Linear", "Schedule", "Term", "Terms", "UntilReturn"]
+__all__ = ["Learning", "Linear", "Schedule", "Term", "Terms", "UntilReturn"]
 
 
 @runtime_checkable
@@ -129,6 +129,14 @@ class Term(Protocol):
         """
 
 
+@runtime_checkable
+class Learning(Protocol):
+    """A term with parameters of its own, which are none of the student's: a regressor, a discriminator."""
+
+    def learn(self, batch: Any) -> Metrics:
+        """Learn from a batch that the student has learnt from; what there is to report, each [M] or [M, B]."""
+
+
 class Terms:
     """The terms of a loss, with the weights of the moment.
 
@@ -156,12 +164,16 @@ class Terms:
         schedules = {id(term.weight): term.weight for term in self.terms if isinstance(term.weight, Schedule)}
         for schedule in schedules.values():
             schedule.watch(rollout)
+        self.weigh(steps)
+        return rollout
+
+    def weigh(self, steps: int) -> None:
+        """Set the weights behind so many steps, where nothing is collected."""
         for term, weight, constant in zip(self.terms, self.weights, self._constant, strict=True):
             if constant is not None:
                 weight.copy_(constant.unsqueeze(1))
             elif isinstance(term.weight, Schedule):
                 weight.copy_(torch.as_tensor(term.weight(steps), device=weight.device).reshape(-1, 1))
-        return rollout
 
     def prepare(self, rollout: Rollout, steps: int) -> tuple[Any, ...]:
         """What each term needs of a rollout, [M, T·N, ...]; sets the weights too."""
@@ -176,11 +188,19 @@ class Terms:
         total: Tensor | float = 0.0
         metrics = {}
         for index, (term, weight) in enumerate(zip(self.terms, self.weights, strict=True)):
-            own = replace(batch, extras=batch.extras[index] if batch.extras else None)
-            found = term(own, distribution)
+            found = term(_own(batch, index), distribution)
             total = total + weight * found
             metrics[_name(term, index)] = found.detach()
         return total, metrics
+
+    def learn(self, batch: Any) -> Metrics:
+        """Let those terms learn that have something to learn, behind the student; what they report."""
+        metrics: Metrics = {}
+        for index, term in enumerate(self.terms):
+            if isinstance(term, Learning):
+                found = term.learn(_own(batch, index))
+                metrics |= {f"{_name(term, index)}_{name}": value for name, value in found.items()}
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """What changes in the terms and in their schedules."""
@@ -190,6 +210,11 @@ class Terms:
         """Restore."""
         for i, term in enumerate(self.terms):
             load_state(term, state.get(str(i), {}))
+
+
+def _own(batch: Any, index: int) -> Any:
+    """A batch with what one term prepared for it."""
+    return replace(batch, extras=batch.extras[index] if batch.extras else None)
 
 
 def _name(term: Term, index: int) -> str:

@@ -178,6 +178,33 @@ class Actor(nn.Module):
         """The distribution at observations [M, B, ...]; of a recurrent actor that at the beginning of an episode."""
         return self.on_features(self.prepare(obs), action_mask(obs))
 
+    def features(self, obs: Obs) -> Tensor:
+        """What the head stands on, at observations [M, B, ...]: [M, B, H].
+
+        Raises:
+            ValueError: It has a memory, so that one observation does not tell; or a network of your own.
+        """
+        self._refuse_features(self.recurrent)
+        features: Tensor = self.body(self.prepare(obs))[0]
+        return features
+
+    def feature_maps(self, obs: Obs) -> list[Tensor]:
+        """What each convolution makes of observations [M, B, ...]: [M, B, C, height, width].
+
+        Raises:
+            ValueError: There are no images among the observations; or it has a network of your own.
+        """
+        self._refuse_features(False)
+        found = self.body.maps(self.prepare(obs))
+        if not found:
+            raise ValueError(f"feature_maps: observations of {self.observation} hold no images; take features.")
+        return found
+
+    def _refuse_features(self, remembers: bool) -> None:
+        if remembers or self.network is not None:
+            whose = "a memory" if remembers else "a network of your own"
+            raise ValueError(f"features: this actor has {whose}; give a function of your own that tells them.")
+
     def unroll(self, obs: Obs, memory: Memory, starts: Tensor) -> tuple[Distribution, Memory]:
         """What it says at every step of sequences, with gradients through time.
 

@@ -137,8 +137,7 @@ class Body(nn.Module):
     def encode(self, x: Any) -> Tensor:
         """Prepared observations -> features before the memory."""
         if self.inputs.images:
-            pictures = [x] if self.inputs.one_image else x[1:]
-            seen = [convolutions(picture) for convolutions, picture in zip(self.images, pictures, strict=True)]
+            seen = [convolutions(picture) for convolutions, picture in zip(self.images, self._pictures(x), strict=True)]
             if self.image_layers:
                 seen = [torch.relu(layer(each)) for layer, each in zip(self.image_layers, seen, strict=True)]
             x = seen[0] if self.inputs.one_image else torch.cat([x[0], *seen], -1)
@@ -147,6 +146,17 @@ class Body(nn.Module):
         for layer in self.layers:
             x = self.activation(layer(x))
         return cast(Tensor, x)
+
+    def maps(self, x: Any) -> list[Tensor]:
+        """What each convolution makes of prepared observations, [M, B, C, H, W]; of several images in turn."""
+        pairs = zip(self.images, self._pictures(x), strict=True)
+        return [layer for convolutions, picture in pairs for layer in cast(Convolutions, convolutions).maps(picture)]
+
+    def _pictures(self, x: Any) -> Sequence[Tensor]:
+        """The images of prepared observations."""
+        if not self.inputs.images:
+            return ()
+        return [x] if self.inputs.one_image else x[1:]
 
     def memory(self, *shape: int) -> Memory:
         """Nothing remembered, for decisions of the shape (M, B); None without a memory."""

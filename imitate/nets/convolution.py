@@ -118,8 +118,14 @@ class Convolutions(nn.ModuleList):
         super().__init__(layers)
         self.outputs, self.hidden = channels * math.prod(sides), 512 if large else 128
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of each member's own batch."""
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What each layer makes of images, [M, B, C', H', W']."""
+        found = []
         for layer in self:
             x = torch.relu(layer(x))
-        return x.flatten(2)
+            found.append(x)
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of each member's own batch."""
+        return self.maps(x)[-1].flatten(2)

@@ -103,6 +103,10 @@ class QHead(nn.Module):
         values, kappa = self._at_levels(x, parts, tau), cast("Implicit | Fractions", self.kind).kappa
         return QuantileReturn(values, tau.unsqueeze(-2), kappa, weights, partial(self._quantile, x, parts))
 
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layers stand on, [M, B, H'], without noise; of an implicit head what its levels meet."""
+        return self._hidden(x, self._parts(None)[1]) if self.embedding is None else x
+
     def _parts(self, noise: Tensor | None) -> tuple[Tensor | None, Sequence[Tensor | None]]:
         """Drawn levels, and the uniforms of each layer."""
         nothing: list[Tensor | None] = [None] * len(self.layers)
@@ -113,12 +117,17 @@ class QHead(nn.Module):
 
     def _outputs(self, x: Tensor, parts: Sequence[Tensor | None]) -> Tensor:
         """[M, B, H] -> [M, B, A, K]."""
-        for layer, part in zip(self.hidden, parts, strict=False):
-            x = self.activation(layer(x, part))
+        x = self._hidden(x, parts)
         out: Tensor = self.advantage(x, parts[len(self.hidden)]).unflatten(-1, (self.actions, -1))
         if self.state_value is not None:
             out = out + self.state_value(x, parts[-1]).unsqueeze(-2) - out.mean(-2, keepdim=True)
         return out
+
+    def _hidden(self, x: Tensor, parts: Sequence[Tensor | None]) -> Tensor:
+        """[M, B, H] -> [M, B, H'], by the hidden layers."""
+        for layer, part in zip(self.hidden, parts, strict=False):
+            x = self.activation(layer(x, part))
+        return x
 
     def _at_levels(self, x: Tensor, parts: Sequence[Tensor | None], tau: Tensor) -> Tensor:
         """Quantiles [M, B, A, K] at levels [M, B, K]; a row has its noise once."""

@@ -184,6 +184,13 @@ class QNetwork(nn.Module):
         own, random = cast(EnsembleReturn, learnt), cast(EnsembleReturn, self.prior._learnt(x, None))
         return EnsembleReturn(own.values + beta * random.values)
 
+    def features(self, obs: Obs) -> Tensor:
+        """What the last layer stands on, at observations [M, B, ...]: [M, B, H]; noisy weights are at their means.
+
+        Of an implicit head: what its levels are mixed into.
+        """
+        return self.head.features(self.body(self.body.prepare(obs))[0])
+
     def _learnt(self, x: Any, noise: Tensor | None) -> ReturnDistribution:
         """What the weights say at prepared observations."""
         if self._chain and self._parts.untouched():

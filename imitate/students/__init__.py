@@ -15,6 +15,7 @@ from imitate.students.czarnecki import (
 )
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
+from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.viper import VIPER, VIPERConfig
@@ -31,6 +32,7 @@ __all__ = [
     "VIPER",
     "ActorCriticDistillation",
     "ActorCriticDistillationConfig",
+    "Adversary",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "DAgger",
@@ -40,10 +42,14 @@ __all__ = [
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
+    "Hint",
     "Linear",
+    "Match",
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "Row",
     "VIPERConfig",
     "demonstrate",
+    "every_second_layer",
+    "triple_loss",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
 from imitate.core.room import admit_steps
+from imitate.core.terms import Term, Terms
 from imitate.core.types import Metrics, Source, mean_metrics
 from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
@@ -61,6 +63,8 @@ class BehaviourCloning:
         student: The policy to train.
         config: Hyper-parameters.
         loss: `negative_log_likelihood` or `squared_error`; by default the first for choices, the second for a Box.
+        terms: What is added to the loss, such as the distance from a teacher. A schedule goes by gradient steps, and is
+            asked between two looks at the held-out examples, whose error is of the loss alone.
 
     Raises:
         ValueError: A number of the config does not fit, a member has no demonstrations, or the student other members.
@@ -75,6 +79,7 @@ class BehaviourCloning:
         config: BehaviourCloningConfig | None = None,
         *,
         loss: ImitationLoss | None = None,
+        terms: Sequence[Term] = (),
     ) -> None:
         config, spec = config or BehaviourCloningConfig(), source.spec
         check_student(source, student)
@@ -92,7 +97,10 @@ class BehaviourCloning:
         self.split = Split(self.data, self.held_out, config.validation)
         trained = self.split.add(demonstrations.examples, demonstrations.mask, demonstrations.episode)
         student.observe(demonstrations.examples.obs, trained)
-        self.learner = imitator(student, self.imitation, source, config.entropy, config.lr, config.weight_decay)
+        self.terms = Terms(terms, spec)
+        self.learner = imitator(
+            student, self.imitation, source, config.entropy, config.lr, config.weight_decay, self.terms
+        )
         self.best = self.learner.flat.clone()
         self.best_error = torch.full((spec.members,), math.inf, device=spec.device)
         self.waited = torch.zeros(spec.members, dtype=torch.int64, device=spec.device)
@@ -107,7 +115,9 @@ class BehaviourCloning:
     def step(self) -> Metrics:
         """`validate_every` gradient steps and a look at the held-out examples."""
         count = min(self.config.validate_every, self.config.updates - int(self.progress.steps))
-        updates = [self.learner(batch) for batch in self.data.batches(self.config.batch_size, count)]
+        self.terms.weigh(int(self.progress.steps))
+        batches = self.data.batches(self.config.batch_size, count)
+        updates = [self.learner(batch) | self.terms.learn(batch) for batch in batches]
         self.progress.advance(count)
         error = self._validate()
         if bool((self.waited >= self.config.patience).all()):
@@ -147,18 +157,26 @@ def check_student(source: Source, student: Actor, teacher: Teacher | None = None
 
 
 def imitator(
-    student: Actor, loss: ImitationLoss, source: Source, entropy: PerMember, lr: PerMember, weight_decay: PerMember
+    student: Actor,
+    loss: ImitationLoss,
+    source: Source,
+    entropy: PerMember,
+    lr: PerMember,
+    weight_decay: PerMember,
+    terms: Terms | None = None,
 ) -> Learner[Examples]:
-    """The learner of a student: the mean loss of each member less its entropy bonus, weighted by `entropy`.
+    """The learner of a student: the mean loss of each member less its entropy bonus, weighted by `entropy`, and terms.
 
-    Its gradient is written out for the likelihood of choices by a multilayer perceptron.
+    Its gradient is written out for the likelihood of choices by a multilayer perceptron, without terms.
     """
     weight = per_member(entropy, "entropy", source.spec.members, source.spec.device).unsqueeze(1)
 
     def objective(batch: Examples) -> tuple[Tensor, Metrics]:
         distribution = student.distribution(batch.obs)
         error, spread = loss(distribution, batch.action), distribution.entropy()
-        return (error - weight * spread).mean(1), {"error": error.detach(), "entropy": spread.detach()}
+        extra, metrics = terms(batch, distribution) if terms else (0.0, {})
+        metrics |= {"error": error.detach(), "entropy": spread.detach()}
+        return (error - weight * spread + extra).mean(1), metrics
 
     def gradient(batch: Examples) -> tuple[Tensor, Metrics, list[Tensor]] | None:
         if not student.plain:
@@ -168,5 +186,5 @@ def imitator(
         grads = student.gradients(found, grad / error.shape[1])
         return error - weight * spread, {"error": error, "entropy": spread}, grads
 
-    known = gradient if loss is negative_log_likelihood else None
+    known = gradient if loss is negative_log_likelihood and not terms else None
     return Learner([student], objective, gradient=known, lr=lr, weight_decay=weight_decay)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
+from imitate.core.terms import Term, Terms
 from imitate.core.types import Metrics, Obs, Policy, Source, fold, mean_metrics
 from imitate.core.weak import Weak
 from imitate.distributions.actions import Categorical, Distribution, Teacher
@@ -57,6 +60,7 @@ class PolicyDistillationConfig:
 class _Labelled:
     obs: Obs
     teacher: Distribution
+    extras: Any = ()  # of the terms
 
 
 class PolicyDistillation:
@@ -73,6 +77,7 @@ class PolicyDistillation:
         loss: `forward_kl`, `reverse_kl`, `cross_entropy`, `mse`, or a function of your own
             (teacher, student, temperature) -> [M, B].
         driver: Who acts; the student by default.
+        terms: What is added to the loss, such as the distance of features.
 
     Raises:
         ValueError: `batch_size` does not divide a rollout, or a number does not fit.
@@ -88,6 +93,7 @@ class PolicyDistillation:
         *,
         loss: DistillationLoss = forward_kl,
         driver: Policy | None = None,
+        terms: Sequence[Term] = (),
     ) -> None:
         config, spec = config or PolicyDistillationConfig(), source.spec
         size = config.rollout * spec.num_envs
@@ -99,6 +105,7 @@ class PolicyDistillation:
         self.divergence, self.driver = loss, driver or student
         self.hyper = SimpleNamespace(lr=per_member(config.lr, "lr", spec.members, spec.device))
         self.answers = Answers(teacher)
+        self.terms = Terms(terms, spec)
         self.learner = Learner([student], Weak(self._loss), lr=config.lr, max_grad_norm=config.max_grad_norm)
         self.shuffle = Stream(spec.seed, "shuffle", spec.device)
         self.progress = Progress(spec, config.steps, size)
@@ -110,26 +117,29 @@ class PolicyDistillation:
         rollout = self.source.collect(self.driver, self.config.rollout)
         obs = fold(rollout.obs)
         self.policy.observe(obs)
-        labelled = _Labelled(obs, self.answers(rollout))
+        extras = self.terms.prepare(rollout, int(self.progress.steps))
+        labelled = _Labelled(obs, self.answers(rollout), extras)
         if self.divergence in LOSSES.values():
             with torch.no_grad():
                 check_kinds(labelled.teacher, self.policy.distribution(tree.map(lambda x: x[:, :1], obs)))
         members, size = rollout.starts.shape[1], rollout.starts[:, 0].numel()
         rows = torch.arange(members, device=rollout.starts.device).unsqueeze(1)
-        updates = [
-            self.learner(tree.map(lambda x: x[rows, index], labelled))  # noqa: B023
+        batches = (
+            tree.map(lambda x: x[rows, index], labelled)  # noqa: B023
             for _ in range(self.config.epochs)
             for index in self.shuffle.uniform(members, size).argsort(1).split(self.config.batch_size, 1)
-        ]
+        )
+        updates = [self.learner(batch) | self.terms.learn(batch) for batch in batches]
         self.progress.advance(size, size)
         return mean_metrics(updates)
 
     def _loss(self, batch: _Labelled) -> tuple[Tensor, Metrics]:
         student = self.policy.distribution(batch.obs)
-        loss = self.divergence(batch.teacher, student, self.config.temperature).mean(1)
-        if not isinstance(student, Categorical):
-            return loss, {}
-        return loss, {"agreement": (batch.teacher.mode == student.mode).float().mean(1)}
+        extra, metrics = self.terms(batch, student)
+        loss = self.divergence(batch.teacher, student, self.config.temperature) + extra
+        if isinstance(student, Categorical):
+            metrics["agreement"] = (batch.teacher.mode == student.mode).float().mean(1)
+        return loss.mean(1), metrics
 
 
 def check_kinds(teacher: Distribution, student: Distribution) -> None:
