@@ -59,6 +59,8 @@ from imitate.nets import load as load
 from imitate.sources import make as make
 from imitate.students import GAIL as GAIL
 from imitate.students import VIPER as VIPER
+from imitate.students import ActorCriticDistillation as ActorCriticDistillation
+from imitate.students import ActorCriticDistillationConfig as ActorCriticDistillationConfig
 from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger

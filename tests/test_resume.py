@@ -26,7 +26,10 @@ from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
     GAIL,
+    ROWS,
     VIPER,
+    ActorCriticDistillation,
+    ActorCriticDistillationConfig,
     Adversary,
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -108,6 +111,14 @@ def distillation(seed, env=None, mixture=False, terms=False, **student):
     )
 
 
+def by_row(row, seed, env=None, **config):
+    place = source(env or Walk(), seed)
+    options = {"steps": 120, "rollout": 5, "lr": (1e-2, 3e-2), "critic_hidden": (6,)} | config
+    teacher, pupil = teacher_of(env or Walk()), nets.policy(place, (8,), normalise=True)
+    made = ActorCriticDistillationConfig(**options)
+    return ActorCriticDistillation(place, teacher, pupil, made, row=ROWS[row], value=lambda obs: obs[..., 0])
+
+
 def gail(seed):
     place = source(Walk(), seed)
     ppo = PPOConfig(steps=400, rollout=5, epochs=2, batch_size=10, hidden=(6,))
@@ -160,6 +171,9 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "distillation": distillation,
     "distillation, mixture": lambda s: distillation(s, mixture=True, normalise=True),
     "distillation, continuous": lambda s: distillation(s, Reach()),
+    "by a row, teacher-driven": partial(by_row, "teacher-driven"),
+    "by a row, with rewards and a gate": partial(by_row, "expected-entropy", reward=1.0, gate=True),
+    "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),
     "distillation, features": lambda s: distillation(s, terms=True),
     "gail": gail,
     "viper": viper,

@@ -15,6 +15,7 @@ from imitate_envs.gridworld import CliffWalking, CliffWalkingSlippery, FourRooms
 from imitate_envs.mountain_car import MountainCar, MountainCarContinuous
 from imitate_envs.pendulum import Pendulum
 from imitate_envs.puzzle_box import PuzzleBox
+from imitate_envs.random_grids import RandomGrids
 from imitate_envs.registration import register_envs
 from imitate_envs.stimuli import (
     CompleteSerialCompound,
@@ -64,6 +65,7 @@ __all__ = [
     "Points",
     "Presence",
     "PuzzleBox",
+    "RandomGrids",
     "Reflect",
     "ReversalBandit",
     "Space",

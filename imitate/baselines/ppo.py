@@ -20,7 +20,7 @@ from imitate.core.room import admit_steps
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Memory, Metrics, Obs, Rollout, Source, fold, mean_metrics, parts, unfold
 from imitate.core.weak import Weak
-from imitate.distributions.actions import Distribution, TanhNormal
+from imitate.distributions.actions import Distribution, log_prob_of
 from imitate.losses.policy import approximate_kl, categorical_surrogate, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
 from imitate.nets.actor import Actor, Architecture, fresh
@@ -211,7 +211,7 @@ class PPO:
         explained = 1 - (target - value).var(1) / (target.var(1) + 1e-8)
         extras = self.terms.prepare(rollout, int(self.progress.steps))
         draw = fold(rollout.extras.get("draw"))
-        batch = _Batch(obs, action, draw, _log_prob(distribution, action, draw), target - value, target, extras)
+        batch = _Batch(obs, action, draw, log_prob_of(distribution, action, draw), target - value, target, extras)
         if self.recurrent:
             batch = replace(batch, starts=fold(rollout.starts))
             batch = tree.map(lambda leaf: leaf.unflatten(1, (time, -1)).transpose(1, 2).flatten(1, 2), batch)
@@ -257,7 +257,7 @@ class PPO:
 
     def _loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
         distribution, value = self._evaluate(batch)
-        log_ratio = _log_prob(distribution, batch.action, batch.draw) - batch.log_prob
+        log_ratio = log_prob_of(distribution, batch.action, batch.draw) - batch.log_prob
         entropy = distribution.entropy()
         surrogate = clipped_surrogate(log_ratio, batch.advantage, self.hyper.epsilon) - self.hyper.entropy * entropy
         value_error = (value - batch.target).square()
@@ -287,13 +287,6 @@ class PPO:
         log_ratio = torch.stack([update.pop("log_ratio") for update in updates])
         kl, clipped = approximate_kl(log_ratio), (log_ratio.expm1().abs() > self.hyper.epsilon).float()
         return {**mean_metrics(updates), "kl": kl.mean((0, 2)), "clipped": clipped.mean((0, 2))}
-
-
-def _log_prob(distribution: Distribution, action: Tensor, draw: Tensor | None) -> Tensor:
-    """Log-probability of an action, by its draw where that was recorded."""
-    if draw is not None and isinstance(distribution, TanhNormal):
-        return distribution.log_prob_of_draw(draw)
-    return distribution.log_prob(action)
 
 
 class RewardScale:

@@ -1,4 +1,4 @@
-"""The command `imitate distill`: policy distillation."""
+"""The command `imitate distill`: policy distillation, plain or by a row of Czarnecki's table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import flat, option
 from imitate.cli.resuming import as_before, changed, options_of, run_before
 from imitate.configs import config_for, settings
+from imitate.core.names import closest
 from imitate.core.types import Policy
 from imitate.losses.distillation import LOSSES
 from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture
-from imitate.students import PolicyDistillation, PolicyDistillationConfig
+from imitate.students import (
+    ROWS,
+    ActorCriticDistillation,
+    ActorCriticDistillationConfig,
+    PolicyDistillation,
+    PolicyDistillationConfig,
+)
 
-__all__ = ["Distill", "command"]
+__all__ = ["Distill", "DistillByRow", "command"]
+
+Rows = Literal["teacher-driven", "on-policy", "entropy", "n-distill", "expected-entropy", "teacher-value"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ class Distill:
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
         loss: What is minimised.
         drive: Who acts; "mixture" lets the teacher take half of the steps.
+        row: Of the table of Czarnecki et al. (2019): who acts, the loss and a reward at once. It has options of its
+            own, such as --reward and --gate: imitate distill --row expected-entropy --help
         common: Options of every run.
         student: Its network.
         config: Hyper-parameters.
@@ -41,6 +52,7 @@ class Distill:
     vec_normalize: Path | None = None
     loss: Literal["forward-kl", "reverse-kl", "cross-entropy", "mse"] = "forward-kl"
     drive: Literal["student", "teacher", "mixture"] = "student"
+    row: Rows | None = None
     common: Common = field(default_factory=Common)
     student: Architecture = field(default_factory=Architecture)
     config: PolicyDistillationConfig = field(default_factory=PolicyDistillationConfig)
@@ -63,13 +75,50 @@ class Distill:
         self.common.run(distillation, "distill", options_of(replace(self, config=config)), teacher)
 
 
+@dataclass(frozen=True)
+class DistillByRow:
+    """Distil by a row of the table of Czarnecki et al. (2019): who acts, which loss, which reward.
+
+    Args:
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner. For teacher-value and --gate
+            one that tells values: a planner, or a run of a value network.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        row: Of the table.
+        common: Options of every run.
+        student: Its network.
+        config: Hyper-parameters.
+    """
+
+    teacher: str
+    vec_normalize: Path | None = None
+    row: Rows = "expected-entropy"
+    common: Common = field(default_factory=Common)
+    student: Architecture = field(default_factory=Architecture)
+    config: ActorCriticDistillationConfig = field(default_factory=ActorCriticDistillationConfig)
+
+    def __call__(self) -> None:
+        """Distil."""
+        env = self.common.known_env(self.teacher)
+        source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
+        teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        config, row = changed(self.config, self.common.change), ROWS[self.row]
+        distillation = ActorCriticDistillation(source, teacher, fresh(source, self.student), config, row=row)
+        self.common.run(distillation, "distill", options_of(replace(self, config=config)), teacher)
+
+
 def command(arguments: Sequence[str]) -> tuple[Any, Any]:
     """What is parsed, with the defaults of the environment, or of the run that is resumed."""
     env = option(arguments, "--env") or env_of(option(arguments, "--teacher"))
-    default = Distill(
+    before = run_before(arguments, "distill", env)
+    row = option(arguments, "--row") or before.get("row")
+    if row is not None and row not in ROWS:
+        raise ValueError(closest("row", str(row), ROWS))
+    kind: Any = Distill if row is None else DistillByRow
+    by_row = ActorCriticDistillationConfig()
+    default = kind(
         tyro.MISSING,
         common=Common(env=env),
         student=config_for(Architecture, "small_student", env or ""),
-        config=config_for(PolicyDistillationConfig, "distill", env or ""),
+        config=config_for(PolicyDistillationConfig, "distill", env or "") if row is None else by_row,
     )
-    return flat(Distill), as_before(default, run_before(arguments, "distill", env))
+    return flat(kind), as_before(default, before)

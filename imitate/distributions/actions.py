@@ -20,7 +20,17 @@ from imitate.core import noise as noises
 from imitate.core.types import Policy
 from imitate_envs.base import constant
 
-__all__ = ["Categorical", "Distribution", "MultiCategorical", "Normal", "TanhNormal", "Teacher", "Valued", "decide"]
+__all__ = [
+    "Categorical",
+    "Distribution",
+    "MultiCategorical",
+    "Normal",
+    "TanhNormal",
+    "Teacher",
+    "Valued",
+    "decide",
+    "log_prob_of",
+]
 
 _ROOT_2PI = math.sqrt(2 * math.pi)
 _HALF_LOG_2PI = math.log(_ROOT_2PI)
@@ -70,6 +80,13 @@ class Valued(Protocol):
 def decide(distribution: Distribution, noise: Tensor | None) -> Tensor:
     """An action of a distribution: a draw from uniforms, its mode without them."""
     return distribution.mode if noise is None else distribution.sample(noise)
+
+
+def log_prob_of(distribution: Distribution, action: Tensor, draw: Tensor | None) -> Tensor:
+    """Log-probability (density) of an action, by its draw before the tanh where that was recorded."""
+    if draw is not None and isinstance(distribution, TanhNormal):
+        return distribution.log_prob_of_draw(draw)
+    return distribution.log_prob(action)
 
 
 @dataclass(frozen=True)

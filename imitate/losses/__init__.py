@@ -1,6 +1,6 @@
 """Losses as pure functions: unreduced, targets constant, each with its equation and source."""
 
-from imitate.losses.distillation import cross_entropy, forward_kl, mse, reverse_kl
+from imitate.losses.distillation import cross_entropy, forward_kl, mse, reverse_cross_entropy, reverse_kl
 from imitate.losses.importance import by_gap, value_gap
 from imitate.losses.policy import approximate_kl, clipped_surrogate
 from imitate.losses.returns import discounted_returns_so_far, lambda_returns
@@ -14,6 +14,7 @@ __all__ = [
     "forward_kl",
     "lambda_returns",
     "mse",
+    "reverse_cross_entropy",
     "reverse_kl",
     "value_gap",
 ]

@@ -19,7 +19,7 @@ from imitate.core import tree
 from imitate.core.config import checked
 from imitate.distributions.actions import Categorical, Distribution, MultiCategorical, Normal, TanhNormal
 
-__all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_kl"]
+__all__ = ["LOSSES", "DistillationLoss", "cross_entropy", "forward_kl", "mse", "reverse_cross_entropy", "reverse_kl"]
 
 DistillationLoss = Callable[[Distribution, Distribution, float], Tensor]
 
@@ -63,6 +63,20 @@ def cross_entropy(teacher: Distribution, student: Distribution, temperature: flo
     """T²·H(teacher, student) = T²·[KL(teacher ‖ student) + H(teacher)]; the gradient is that of `forward_kl`."""
     tempered = _tempered(_constant(teacher), temperature)
     return _factor(teacher, temperature) * (tempered.kl(_tempered(student, temperature)) + tempered.entropy())
+
+
+@checked
+def reverse_cross_entropy(
+    teacher: Distribution, student: Distribution, temperature: float = 1.0
+) -> Float[Tensor, "*batch"]:
+    """T²·H(student, teacher) = T²·[KL(student ‖ teacher) + H(student)] (Czarnecki et al. 2019, table 1).
+
+    It draws the student to the teacher's likeliest action alone: it is no distance, and is not 0 at the teacher.
+    """
+    tempered = _tempered(student, temperature)
+    return _factor(teacher, temperature) * (
+        tempered.kl(_tempered(_constant(teacher), temperature)) + tempered.entropy()
+    )
 
 
 @checked

@@ -25,7 +25,7 @@ from imitate.nets.actor import Actor
 from imitate.students.behaviour_cloning import check_student
 from imitate.teachers.label import Answers
 
-__all__ = ["PolicyDistillation", "PolicyDistillationConfig"]
+__all__ = ["PolicyDistillation", "PolicyDistillationConfig", "check_kinds"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,9 @@ class PolicyDistillation:
         self.policy.observe(obs)
         extras = self.terms.prepare(rollout, int(self.progress.steps))
         labelled = _Labelled(obs, self.answers(rollout), extras)
-        self._check_kinds(labelled)
+        if self.divergence in LOSSES.values():
+            with torch.no_grad():
+                check_kinds(labelled.teacher, self.policy.distribution(tree.map(lambda x: x[:, :1], obs)))
         members, size = rollout.starts.shape[1], rollout.starts[:, 0].numel()
         rows = torch.arange(members, device=rollout.starts.device).unsqueeze(1)
         batches = (
@@ -131,16 +133,6 @@ class PolicyDistillation:
         self.progress.advance(size, size)
         return mean_metrics(updates)
 
-    @torch.no_grad()
-    def _check_kinds(self, labelled: _Labelled) -> None:
-        """Raise ValueError unless our losses can compare the answers of teacher and student."""
-        mine = self.policy.distribution(tree.map(lambda x: x[:, :1], labelled.obs))
-        if self.divergence in LOSSES.values() and type(mine) is not type(labelled.teacher):
-            raise ValueError(
-                f"teacher: its answers are {type(labelled.teacher).__name__}, those of the student "
-                f"{type(mine).__name__}, and no loss compares the two; choose the student's `squash` to match."
-            )
-
     def _loss(self, batch: _Labelled) -> tuple[Tensor, Metrics]:
         student = self.policy.distribution(batch.obs)
         extra, metrics = self.terms(batch, student)
@@ -148,3 +140,12 @@ class PolicyDistillation:
         if isinstance(student, Categorical):
             metrics["agreement"] = (batch.teacher.mode == student.mode).float().mean(1)
         return loss.mean(1), metrics
+
+
+def check_kinds(teacher: Distribution, student: Distribution) -> None:
+    """Raise ValueError unless our losses can compare what teacher and student answer."""
+    if type(student) is not type(teacher):
+        raise ValueError(
+            f"teacher: its answers are {type(teacher).__name__}, those of the student {type(student).__name__}, and no "
+            "loss compares the two; choose the student's `squash` to match."
+        )

@@ -189,6 +189,31 @@ def test_distillation_by_all_drivers_and_losses(tmp_path, capsys):
             assert not any(torch.equal(obs, other) for other, _ in ends[:i])
 
 
+@pytest.mark.parametrize(
+    ("row", "env", "teacher", "more"),
+    [
+        ("teacher-driven", "CartPole-v1", "control", ()),
+        ("expected-entropy", "CartPole-v1", "control", ("--reward", "1")),
+        ("on-policy", "FrozenLake-v1", "plan", ("--reward", "1", "--gate")),
+        ("teacher-value", "FrozenLake-v1", "plan", ()),
+    ],
+)
+def test_distillation_by_a_row_and_its_resumption(row, env, teacher, more, tmp_path, capsys):
+    out, size = str(tmp_path), ["--rollout", "8", "--num-envs", "4", "--hidden", "6", *FEW]
+    arguments = ["distill", "--row", row, "--env", env, "--teacher", teacher, "--out", out]
+    assert main([*arguments, *size, *more, "--steps", "64"]) == 0
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert (run["row"], run["config"]["reward"], run["config"]["gate"]) == (
+        row,
+        float("--reward" in more),
+        "--gate" in more,
+    )
+    assert int(weights(tmp_path)["progress.steps"]) == 64
+    # The row and all else is known from the folder.
+    assert main(["distill", "--teacher", teacher, "--resume", "--out", out, "--steps", "128", *FEW]) == 0
+    assert int(weights(tmp_path)["progress.steps"]) == 128
+
+
 def test_a_box_is_cloned_by_either_loss(tmp_path, capsys):
     for loss in ("default", "nll", "mse"):
         options = ["--loss", loss, "--out", str(tmp_path / loss), *STUDENTS["clone"], *FEW]
@@ -458,6 +483,22 @@ CASES = [
     (["distill", *CARTPOLE, "--teacher", "control", "--batch-size", "100"], "batch_size: 100 does not divide"),
     (["distill", *CARTPOLE, "--teacher", "control", "--batch-size", "0"], "batch_size: must be at least 1, not 0."),
     (["distill", *CARTPOLE, "--teacher", "control", "--temperature", "0"], "temperature: must be positive"),
+    (
+        ["distill", *CARTPOLE, "--teacher", "control", "--row", "entropi"],
+        "row: 'entropi' is unknown; did you mean 'entropy'",
+    ),
+    (
+        ["distill", *CARTPOLE, "--teacher", "control", "--row", "teacher-value"],
+        "teacher: a ControlLaw knows no values, which",
+    ),
+    (
+        ["distill", *CARTPOLE, "--teacher", "control", "--row", "on-policy", "--gate"],
+        "teacher: a ControlLaw knows no values",
+    ),
+    (
+        ["distill", *CARTPOLE, "--teacher", "control", "--row", "teacher-driven", "--reward", "1"],
+        "reward: the teacher acts in this row",
+    ),
     (["clone", *CARTPOLE, "--teacher", "control", "--validation", "1"], "validation: must be in [0, 1), not 1.0."),
     (["clone", *CARTPOLE, "--teacher", "control", "--loss", "mse"], "loss: mse needs a continuous action"),
     (["clone", *CARTPOLE, "--teacher", "control", "--demonstrations", "0"], "demonstrations: at least 1, not 0."),

@@ -25,6 +25,7 @@ from imitate_envs import (
     FrozenLake,
     Gaussian,
     GridWorld,
+    RandomGrids,
     Tabular,
 )
 from imitate_envs.gymnasium import to_gymnasium
@@ -35,6 +36,7 @@ TABULAR = {
     "Bandit-v0": ENVS["Bandit-v0"](),
     "deep sea, mixed": DeepSea(size=4, mapping_seed=3),
     "bandit of coins": Bandit((0.2, 0.7), Bernoulli()),
+    "a random grid": RandomGrids(size=5, pits=0.2, goals=0.1, slip=0.3, ending=0.1, copies=2, seed=1),
     "a cliff, walls, ice": GridWorld(("SF#G", "FCFS", "HFFH"), reverse_rate=0.1, order="DLUR"),
 }
 ALL = {**TABULAR, "Catch-v0": Catch()}
@@ -437,6 +439,35 @@ def test_arms_pay_by_their_laws():
     assert Bandit.testbed(5, seed=1) == Bandit.testbed(5, seed=1) != Bandit.testbed(5, seed=2)
 
 
+def test_every_member_walks_in_a_world_of_its_own():
+    env = RandomGrids(worlds=3, size=6, seed=5)
+    alone, state = (
+        [RandomGrids(worlds=w + 1, size=6, seed=5).model(w) for w in range(3)],
+        env.reset(torch.empty(2, 4, 7, 0)),
+    )
+    models = [env.model(w) for w in range(4 - 1)]
+    assert not torch.equal(models[0].transition, models[1].transition)
+    for one, same in zip(models, alone, strict=True):  # worlds do not depend on how many there are
+        assert torch.equal(one.transition, same.transition) and torch.equal(one.reward, same.reward)
+    assert torch.equal(state[0, :, 0] // 37, torch.tensor([0, 1, 2, 0]))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        seen, action = env.observe(state), torch.randint(4, state.shape, generator=generator)
+        after, _, _ = env.step(state, action, torch.rand(*state.shape, 1, generator=generator))
+        assert torch.equal(after // 37, state // 37)
+        for m in range(4):
+            likely = models[m % 3].transition[seen[:, m], action[:, m], env.observe(after)[:, m]]
+            assert (likely > 0).all()
+        state = after
+
+
+def test_a_goal_can_be_reached_in_every_random_grid():
+    env = RandomGrids(worlds=20, size=6, walls=0.35, goals=0.02)
+    for world in range(20):
+        model = env.model(world)
+        assert (model.reachable & ((model.reward > 0).any(1))).any()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -446,6 +477,9 @@ def test_arms_pay_by_their_laws():
         (lambda: Chain(slip=1.5), "a probability"),
         (lambda: DeepSea(0), "at least 1"),
         (lambda: Catch(rows=1), "at least 2"),
+        (lambda: RandomGrids(worlds=0), "worlds: at least 1, not 0"),
+        (lambda: RandomGrids(slip=1.5), "slip, ending: probabilities"),
+        (lambda: RandomGrids(goals=0.0), "goals: more than 0"),
     ],
 )
 def test_mistakes(make, message):
