@@ -168,7 +168,7 @@ def _public() -> Iterator[tuple[str, Any]]:
     for module in (imitate, *(import_module(f"imitate.{name}") for name in FACES)):
         for name in module.__all__:
             found = getattr(module, name)
-            configured = is_dataclass(found) and hasattr(found, "__post_init__")
+            configured = inspect.isclass(found) and is_dataclass(found) and hasattr(found, "__post_init__")
             built = inspect.isclass(found) and hasattr(found.__init__, "__wrapped__")
             if (inspect.isfunction(found) or built or configured) and id(found) not in seen:
                 seen.add(id(found))

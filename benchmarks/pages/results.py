@@ -259,7 +259,7 @@ teacher-driven.
 
 {markdown(("environments of a member", "until", "teacher-driven", "student-driven", "ratio"), steps, left=2)}
 
-Teachers with 25 % noise: "distracted" ones mix in random actions, "mistaken" ones are certain of a wrong action in a
+Teachers with 25 % noise: "distracted" ones mix in random actions, "mistaken" ones take their actions for others in a
 quarter of the cells.
 
 {markdown(("teacher: row", "return", "share of the best policy"), shares, left=1)}
