@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from imitate.core.config import checked
 from imitate.distributions.actions import Categorical, Distribution
 from imitate.losses.distillation import DistillationLoss
 
 __all__ = ["by_gap", "value_gap"]
 
 
+@checked
 def value_gap(values: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
     """What the worst choice loses against the best one.
 
@@ -32,6 +34,7 @@ def value_gap(values: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
     return values.amax(-1) - torch.where(admitted, values, torch.inf).amin(-1)
 
 
+@checked
 def by_gap(loss: DistillationLoss) -> DistillationLoss:
     """A loss of distillation, each example weighted by the `value_gap` of the teacher's logits.
 
@@ -49,7 +52,7 @@ def by_gap(loss: DistillationLoss) -> DistillationLoss:
     @wraps(loss)
     def weighted(teacher: Distribution, student: Distribution, temperature: float = 1.0) -> Tensor:
         if not isinstance(teacher, Categorical):
-            raise TypeError(f"by_gap: a {type(teacher).__name__} has no values of finitely many choices.")
+            raise ValueError(f"teacher: a {type(teacher).__name__} has no values of finitely many choices.")
         gap = value_gap(teacher.logits.detach())
         mean = gap.mean(-1, keepdim=True).clamp(min=torch.finfo(gap.dtype).tiny)
         return gap / mean * loss(teacher, student, temperature)

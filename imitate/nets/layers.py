@@ -95,7 +95,7 @@ class MLP(nn.Module):
         self,
         members: Count,
         inputs: int,
-        hidden: Sequence[int],
+        hidden: Sequence[Count],
         outputs: int,
         *,
         activation: Activation = "tanh",

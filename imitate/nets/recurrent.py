@@ -202,6 +202,6 @@ def _gates(count: int, members: int, inputs: int, hidden: int, init: Stream) -> 
     linear = Linear(members, inputs, count * hidden, init=init, gain=1.0)
     with torch.no_grad():
         for weight in linear.weight if init.device.type != "meta" else ():
-            for gate in weight.split(hidden, -1):
+            for gate in weight.chunk(count, -1):
                 nn.init.orthogonal_(gate, generator=init.generator)
     return linear

@@ -182,6 +182,7 @@ def _both(student: Features, teacher: Features, batch: Any) -> tuple[Tensor, Ten
         return student(batch.obs), told
 
 
+@checked
 def triple_loss(student: Actor, teacher: Actor, *, kl: float = 2.5, match: float = 0.5) -> list[Term]:
     """The terms that make of a task's loss DistilBERT's: the softened KL, and the cosine of the features.
 
@@ -199,6 +200,7 @@ def triple_loss(student: Actor, teacher: Actor, *, kl: float = 2.5, match: float
     return [Distil(teacher, kl, temperature=2.0), Match(student.features, teacher.features, match, loss=cosine)]
 
 
+@checked
 @torch.no_grad()
 def every_second_layer(teacher: Actor) -> Actor:
     """A student of half the depth that begins with the first of every two layers of its teacher, and with its head.

@@ -60,5 +60,5 @@ def test_where_nothing_matters_it_is_nothing():
 
 def test_a_gaussian_has_no_gap():
     gaussian = Normal(torch.zeros(M, B, 1), torch.ones(M, B, 1))
-    with pytest.raises(TypeError, match="by_gap: a Normal has no values"):
+    with pytest.raises(ValueError, match="teacher: a Normal has no values"):
         by_gap(forward_kl)(gaussian, gaussian)
