@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError
 
 from imitate.core import tree
 from imitate.distributions.actions import Categorical
-from imitate.losses import clipped_surrogate, forward_kl, lambda_returns
+from imitate.losses import clipped_surrogate, lambda_returns
 from tests.conftest import CHECKED
 from tests.oracles import snapshot, unsaved_changes
 
@@ -26,7 +26,6 @@ x = torch.zeros(5, 2)
         lambda: Categorical(x.long()),
         lambda: Categorical(x).log_prob(torch.zeros(5)),
         lambda: Categorical(x).sample(torch.zeros(5, 2)),
-        lambda: forward_kl(x, x),
         lambda: importlib.import_module("imitate.core.scan").linear_recurrence(x, 1.0),
     ],
 )

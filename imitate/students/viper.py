@@ -16,7 +16,6 @@ from imitate.core.progress import Progress
 from imitate.core.room import admit, admit_steps
 from imitate.core.types import Metrics, Rollout, Source, fold
 from imitate.distributions.actions import Categorical, Teacher, Valued
-from imitate.experiment.evaluate import Evaluator
 from imitate.losses.importance import value_gap
 from imitate.nets.tree_policy import Depth, Node, Split, TreePolicy
 from imitate.policies import Greedy, Mixture
@@ -137,8 +136,7 @@ class VIPER:
 
     def _keep(self) -> Tensor:
         """Mean held-out returns [M] of the last trees; those that are the best so far become the policy."""
-        returns = Evaluator(self.source, self.config.held_out, seed=HELD_OUT_SEED).returns(self.last).mean(1)
-        found = torch.from_numpy(returns)
+        found = self.source.play(Greedy(self.last), self.config.held_out, HELD_OUT_SEED).double().mean(1).cpu()
         better = found >= self.best
         self.best.copy_(torch.where(better, found, self.best))
         better = better.to(self.policy.device).unsqueeze(1)

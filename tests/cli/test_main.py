@@ -114,7 +114,8 @@ def test_what_the_documentation_writes_is_understood(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "command_line.md").read_text("utf-8")
     lines = [line.partition("#")[0] for line in text.splitlines() if line.startswith("imitate ")]
     runs = [shlex.split(line)[1:] for line in lines if "--tyro" not in line]
-    assert [parse(words).common.resume for words in runs] == [True] * 3
+    understood = [parse(words) for words in runs]
+    assert sum(command.common.resume for command in understood if hasattr(command, "common")) == 3
     scripts = [shlex.split(line)[1:] for line in lines if "--tyro" in line]
     assert {tuple(words[:2]) for words in scripts} == {("--tyro-write-completion", shell) for shell in SHELLS}
 
