@@ -120,6 +120,7 @@ The teacher's column is a return. The students' columns are % of the teacher.
 - The distilled student is a smaller network, trained on its own states.
 - PPO's settings were chosen on seed {seed}, so these teachers are a little flattered.
 - CartPole's learning rate was chosen on seeds 0, 11 and 100.
+- The seconds of MountainCar-v0 and LunarLander-v3 were taken beside other work.
 
 Labels, steps and parameters below are those of one member. Seconds are those of all members together.
 
