@@ -22,12 +22,13 @@ from imitate.configs import config_for, settings
 from imitate.experiment.report import versions
 from imitate.registry import BASELINES
 
+# Some settings choose the next action by the online network already: what is measured alone leaves it out.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "DQN, 1-step": ("dqn", {"n_step": 1}),
-    "n-step DQN": ("dqn", {}),
+    "DQN, 1-step": ("dqn", {"double": False, "n_step": 1}),
+    "n-step DQN": ("dqn", {"double": False}),
     "Double": ("dqn", {"double": True}),
-    "Dueling": ("dqn", {"dueling": True}),
-    "PER": ("dqn", {"priority": 0.6}),
+    "Dueling": ("dqn", {"double": False, "dueling": True}),
+    "PER": ("dqn", {"double": False, "priority": 0.6}),
     "Rainbow": ("rainbow", {}),
     "C51": ("c51", {}),
     "QR-DQN": ("qr-dqn", {}),
