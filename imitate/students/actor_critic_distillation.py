@@ -50,7 +50,7 @@ class ActorCriticDistillationConfig:
 
     steps: Count = 50_000
     rollout: Count = 16
-    lr: NonNegative[PerMember] = 1e-3
+    lr: NonNegative[PerMember] = 3e-3
     critic_lr: NonNegative[PerMember] = 3e-3
     gamma: Share[PerMember] = 0.99
     lam: Share[PerMember] = 0.95
