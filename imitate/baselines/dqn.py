@@ -246,9 +246,14 @@ class DQN:
         return metrics
 
     def _noise(self, batch: Sample) -> Tensor | None:
-        """Uniforms for noisy weights and implicit levels."""
-        width = self.policy.return_noise
-        return self.weights_noise.uniform(*batch.reward.shape, width) if width else None
+        """Uniforms for implicit levels, anew for each row, and for noisy weights, once for a batch."""
+        levels = self.policy.head.levels
+        weights = self.policy.return_noise - levels
+        rows, draw = batch.reward.shape, self.weights_noise.uniform
+        if not levels:
+            return draw(rows[0], 1, weights) if weights else None
+        drawn = draw(*rows, levels)
+        return torch.cat([drawn, draw(rows[0], 1, weights).expand(*rows, -1)], -1) if weights else drawn
 
     def _loss(self, batch: Sample) -> tuple[Tensor, Metrics]:
         returns = self.policy.returns(batch.obs, self._noise(batch))

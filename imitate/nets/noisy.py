@@ -18,12 +18,12 @@ __all__ = ["NoisyLinear", "PlainLinear"]
 
 
 class NoisyLinear(nn.Module):
-    """M affine maps whose weights carry factorised Gaussian noise, drawn anew for each row of the batch.
+    """M affine maps whose weights carry factorised Gaussian noise, of each row of a batch or one for all of its rows.
 
         y = (μ_w + σ_w ⊙ f(ε_out) f(ε_in)ᵀ) x + μ_b + σ_b ⊙ f(ε_out),   f(x) = sgn(x) √|x|
 
     With p inputs μ begins uniform in ±1/√p and σ at σ₀/√p (§3.2).
-    Source: Fortunato et al. (2018), eqs. 9-11. Rows are independent, so the noise of a batch costs one more product.
+    Source: Fortunato et al. (2018), eqs. 9-11. Noise costs one more product.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, *, init: Stream, sigma: float = 0.5) -> None:
@@ -36,7 +36,7 @@ class NoisyLinear(nn.Module):
         self.inputs = inputs
 
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        """[M, B, inputs] and uniforms [M, B, inputs + outputs] -> [M, B, outputs]; without noise the mean weights."""
+        """[M, B, inputs] and uniforms [M, B or 1, inputs + outputs] -> [M, B, outputs]; without noise the mean."""
         out = cast(Tensor, self.mean(x))
         if noise is None:
             return out

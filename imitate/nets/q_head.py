@@ -130,8 +130,10 @@ class QHead(nn.Module):
         return x
 
     def _at_levels(self, x: Tensor, parts: Sequence[Tensor | None], tau: Tensor) -> Tensor:
-        """Quantiles [M, B, A, K] at levels [M, B, K]; a row has its noise once."""
-        repeated = [part if part is None else part.repeat_interleave(tau.shape[-1], 1) for part in parts]
+        """Quantiles [M, B, A, K] at levels [M, B, K]; a row, or the batch, has its noise once."""
+        repeated = [
+            part if part is None or part.shape[1] == 1 else part.repeat_interleave(tau.shape[-1], 1) for part in parts
+        ]
         assert self.embedding is not None
         out = self._outputs(self.embedding(x, tau), repeated)  # [M, B·K, A, 1]
         values: Tensor = out.squeeze(-1).unflatten(1, tau.shape[1:])

@@ -174,7 +174,8 @@ class QNetwork(nn.Module):
 
         Args:
             obs: Observations.
-            noise: Uniforms [M, B, return_noise]; without them weights are at their means and levels at midpoints.
+            noise: Uniforms [M, B, return_noise], or [M, 1, return_noise] for noisy weights that all rows share; without
+                them weights are at their means and levels at midpoints.
         """
         x = self.body.prepare(obs)
         learnt = self._learnt(x, noise)

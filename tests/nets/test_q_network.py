@@ -78,6 +78,16 @@ def test_noisy_weights_are_the_papers():
     assert torch.equal(layer(x, None), layer.mean(x))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("head", [h for h in HEADS if not isinstance(h, Implicit)], ids=lambda h: type(h).__name__)
+def test_rows_may_share_the_noise_of_the_weights(head):
+    policy = make(head, dueling=True, noisy=True)
+    obs, noise = torch.randn(M, B, 5), torch.rand(M, 1, policy.return_noise)
+    each = policy.returns(obs, noise.expand(M, B, -1)).mean
+    torch.testing.assert_close(policy.returns(obs, noise).mean, each, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(each, policy.returns(obs).mean)
+
+
 def test_dueling_takes_the_advantages_mean_off():
     policy = make(dueling=True)
     obs = torch.randn(M, B, 5)
