@@ -19,6 +19,8 @@ from imitate.core import checkpoint
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
 from imitate.core.terms import Linear, UntilReturn
+from imitate.core.views import Select
+from imitate.core.wrappers import Viewed
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.policies import Mixture
@@ -97,15 +99,15 @@ def features(student, teacher):
     ]
 
 
-def distillation(seed, env=None, mixture=False, terms=False, **student):
+def distillation(seed, env=None, mixture=False, terms=False, view=None, **student):
     env = env or Walk()
-    place = source(env, seed)
+    place = source(env, seed) if view is None else Viewed(source(env, seed), view)
     pupil, teacher = nets.policy(place, (8,), **student), teacher_of(env)
     return PolicyDistillation(
         place,
         teacher,
         pupil,
-        PolicyDistillationConfig(steps=80, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2)),
+        PolicyDistillationConfig(steps=80, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2), unroll=1),
         driver=Mixture(teacher, pupil, torch.full((M,), 0.5)) if mixture else None,
         terms=features(pupil, teacher) if terms else (),
     )
@@ -171,6 +173,8 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "distillation": distillation,
     "distillation, mixture": lambda s: distillation(s, mixture=True, normalise=True),
     "distillation, continuous": lambda s: distillation(s, Reach()),
+    "distillation, a student with a memory": lambda s: distillation(s, gru=3),
+    "distillation, a memory behind a view": lambda s: distillation(s, view=Select((0,)), lstm=3, normalise=True),
     "by a row, teacher-driven": partial(by_row, "teacher-driven"),
     "by a row, with rewards and a gate": partial(by_row, "expected-entropy", reward=1.0, gate=True),
     "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),

@@ -13,9 +13,11 @@ import tyro
 from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import flat, option
 from imitate.cli.resuming import as_before, changed, options_of, run_before
+from imitate.cli.views import viewed
 from imitate.configs import config_for, settings
 from imitate.core.names import closest
 from imitate.core.types import Policy
+from imitate.core.wrappers import Privileged
 from imitate.losses.distillation import LOSSES
 from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture
@@ -43,6 +45,7 @@ class Distill:
         drive: Who acts; "mixture" lets the teacher take half of the steps.
         row: Of the table of Czarnecki et al. (2019): who acts, the loss and a reward at once. It has options of its
             own, such as --reward and --gate: imitate distill --row expected-entropy --help
+        student_view: What the student sees, while the teacher sees all: keep:0,2 noise:0.1 delay:2 stack:4, in turn.
         common: Options of every run.
         student: Its network.
         config: Hyper-parameters.
@@ -53,6 +56,7 @@ class Distill:
     loss: Literal["forward-kl", "reverse-kl", "cross-entropy", "mse"] = "forward-kl"
     drive: Literal["student", "teacher", "mixture"] = "student"
     row: Rows | None = None
+    student_view: tuple[str, ...] = ()
     common: Common = field(default_factory=Common)
     student: Architecture = field(default_factory=Architecture)
     config: PolicyDistillationConfig = field(default_factory=PolicyDistillationConfig)
@@ -62,12 +66,13 @@ class Distill:
         env = self.common.known_env(self.teacher)
         source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        source = viewed(source, self.student_view)
         student = fresh(source, self.student)
         half = torch.full((source.spec.members,), 0.5, device=source.spec.device)
         drivers: dict[str, Policy] = {
             "student": student,
-            "teacher": teacher,
-            "mixture": Mixture(teacher, student, half),
+            "teacher": Privileged(teacher),
+            "mixture": Mixture(Privileged(teacher), student, half),
         }
         config = changed(self.config, self.common.change)
         loss, driver = LOSSES[self.loss], drivers[self.drive]
