@@ -37,9 +37,13 @@ from imitate.students import (
     BehaviourCloningConfig,
     DAgger,
     DAggerConfig,
+    DatasetDistillation,
+    DatasetDistillationConfig,
     Distil,
     Exponential,
     GAILConfig,
+    HaDES,
+    HaDESConfig,
     Hint,
     PolicyDistillation,
     PolicyDistillationConfig,
@@ -121,6 +125,17 @@ def by_row(row, seed, env=None, **config):
     return ActorCriticDistillation(place, teacher, pupil, made, row=ROWS[row], value=lambda obs: obs[..., 0])
 
 
+def hades(seed, env=None):
+    place = source(env or Walk(), seed)
+    return HaDES(place, nets.policy(place, (5,)), HaDESConfig(pairs=3, generations=7, plays=1, updates=3))
+
+
+def dataset_distillation(seed, env=None):
+    place = source(env or Walk(), seed)
+    config = DatasetDistillationConfig(pairs=3, steps=7, unroll=2, networks=2, batch_size=4)
+    return DatasetDistillation(place, demonstrations(env or Walk()), nets.policy(place, (5,)), config)
+
+
 def gail(seed):
     place = source(Walk(), seed)
     ppo = PPOConfig(steps=400, rollout=5, epochs=2, batch_size=10, hidden=(6,))
@@ -179,6 +194,10 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "by a row, with rewards and a gate": partial(by_row, "expected-entropy", reward=1.0, gate=True),
     "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),
     "distillation, features": lambda s: distillation(s, terms=True),
+    "hades": hades,
+    "hades, continuous": lambda s: hades(s, Reach()),
+    "dataset distillation": dataset_distillation,
+    "dataset distillation, continuous": lambda s: dataset_distillation(s, Reach()),
     "gail": gail,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),

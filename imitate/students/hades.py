@@ -11,25 +11,26 @@ from imitate.core.config import Count, NonNegative, Positive, check, checked
 from imitate.core.learner import Learner, PerMember
 from imitate.core.noise import Stream, integers, normal
 from imitate.core.progress import Progress
-from imitate.core.replay import Examples
 from imitate.core.types import Metrics, Source
+from imitate.core.weak import Weak
 from imitate.data.demonstrations import Demonstrations
 from imitate.losses.imitation import default_loss
 from imitate.nets.actor import Actor
+from imitate.policies import Greedy
 from imitate.students.behaviour_cloning import check_student, imitator
-from imitate.students.synthetic import Pairs
+from imitate.students.synthetic import Pairs, redraw
 
 __all__ = ["HaDES", "HaDESConfig", "centred_ranks"]
 
 
 @dataclass(frozen=True)
 class HaDESConfig:
-    """Hyper-parameters of HaDES.
+    """Hyper-parameters of HaDES, by default such as suit CartPole.
 
     Args:
         pairs: S, states with an action each.
         generations: Steps of evolution.
-        episodes: E, of each candidate in a generation.
+        plays: E, episodes of each candidate in a generation.
         sigma: σ, the standard deviation of a candidate's states (and actions) around the data set.
         lr: Learning rate of Adam for the data set.
         updates: Gradient steps of a clone, each on all pairs.
@@ -37,12 +38,12 @@ class HaDESConfig:
     """
 
     pairs: Count = 4
-    generations: Count = 100
-    episodes: Count = 4
-    sigma: Positive[float] = 0.1
-    lr: NonNegative[float] = 0.05
-    updates: Count = 100
-    clone_lr: NonNegative[PerMember] = 5e-3
+    generations: Count = 40
+    plays: Count = 2
+    sigma: Positive[float] = 0.3
+    lr: NonNegative[float] = 0.1
+    updates: Count = 50
+    clone_lr: NonNegative[PerMember] = 1e-2
 
     def __post_init__(self) -> None:
         check(self)
@@ -77,8 +78,9 @@ class HaDES:
             raise ValueError("student: a network of your own cannot be drawn anew; take one of an `Architecture`.")
         self.source, self.policy, self.config = source, student, config
         self.pairs = Pairs(spec, 1, config.pairs)
-        self.learner = Learner([self.pairs], _nothing, gradient=_ascent, lr=config.lr)
-        self.cloning = imitator(student, default_loss(spec.action), source, 0.0, config.clone_lr, 0.0)
+        self.learner = Learner([self.pairs], Weak(self._towards), lr=config.lr)
+        self.imitation = default_loss(spec.action)
+        self.cloning = imitator(student, self.imitation, source, 0.0, config.clone_lr, 0.0)
         self.mutations = Stream(spec.seed, "mutations", spec.device)
         self.init = Stream(spec.seed, "init-clones", spec.device)
         self.seeds = Stream(spec.seed, "episodes")
@@ -87,51 +89,38 @@ class HaDES:
     @property
     def demonstrations(self) -> Demonstrations:
         """The data set, the same for each member."""
-        return self.pairs.demonstrations(0, self.source.spec)
+        return self.pairs.demonstrations(self.source.spec.members)
 
     def step(self) -> Metrics:
         """One generation."""
-        members, flat = self.source.spec.members, self.learner.flat
-        half = normal(self.mutations.uniform(members // 2, flat.shape[1]))
+        members, sigma = self.source.spec.members, self.config.sigma
+        half = normal(self.mutations.uniform(members // 2, self.learner.flat.shape[1]))
         epsilon = torch.cat([half, -half])
-        error = self._clone(flat + self.config.sigma * epsilon, members // 2)
+        error = self._clone(self.learner.flat + sigma * epsilon, members // 2)
         seed = int(integers(2**31, self.seeds.uniform(1, dtype=torch.float64)))
-        returns = self.source.play(self.policy, self.config.episodes, seed).mean(1)
-        self.learner((centred_ranks(returns) @ epsilon / (members * self.config.sigma)).unsqueeze(0))
-        self._clone(flat.expand(members, -1), members)
+        returns = self.source.play(Greedy(self.policy), self.config.plays, seed).mean(1)
+        self.learner((centred_ranks(returns) @ epsilon / (members * sigma)).unsqueeze(0))
+        self._clone(self.learner.flat.expand(members, -1), members)
         self.progress.advance(1)
         return {"return": returns, "error": error}
 
-    def _clone(self, data: Tensor, networks: int) -> Tensor:
-        """Clone the student's members from data sets [M, D], and so many fresh networks; the last error [M]."""
-        spec, student = self.source.spec, self.policy
-        new = Actor(spec.observation, spec.action, networks, student.architecture, self.init)
-        with torch.no_grad():
-            for mine, theirs in zip(student.parameters(), new.parameters(), strict=True):
-                mine.copy_(theirs.repeat(spec.members // networks, *(1,) * (theirs.dim() - 1)))
-            for moment in (self.cloning.mean, self.cloning.square, self.cloning.count):
-                moment.zero_()
-        batch = self._examples(data)
-        metrics = [self.cloning(batch) for _ in range(self.config.updates)]
-        return metrics[-1]["error"].mean(1)
+    def _towards(self, direction: Tensor) -> tuple[Tensor, Metrics]:
+        """The loss −⟨D, direction⟩ of the data set, whose gradient is the direction [1, D] reversed."""
+        data = torch.cat([p.flatten(1) for p in self.pairs.parameters()], 1)
+        return -(data * direction).sum(1), {}
 
-    def _examples(self, data: Tensor) -> Examples:
-        """Rows [M, D] of numbers as pairs [M, S, ...]."""
-        shapes = [p.shape[1:] for p in self.pairs.parameters()]
-        found = [part.unflatten(1, shape) for part, shape in zip(data.split([s.numel() for s in shapes], 1), shapes, strict=True)]
-        action = found[1] if len(found) > 1 else self.pairs.action.expand(len(data), -1)
-        return Examples(found[0], action)
+    def _clone(self, data: Tensor, networks: int) -> Tensor:
+        """Clone the members from data sets [M, D], beginning with so many fresh networks in turn; their errors [M]."""
+        redraw(self.policy, self.init, networks)
+        for moment in self.cloning.state_dict().values():
+            moment.zero_()
+        batch = self.pairs.of(data)
+        for _ in range(self.config.updates - 1):
+            self.cloning(batch)
+        return self.cloning(batch)["error"].mean(1)
 
 
 def centred_ranks(scores: Tensor) -> Tensor:
-    """Ranks in [−½, ½] of scores [M] (Salimans et al. 2017, §2.1); equal scores share theirs, and all equal are 0."""
-    above = (scores.unsqueeze(1) > scores).sum(1) - (scores.unsqueeze(1) < scores).sum(1)
-    return above / (2 * (len(scores) - 1))
-
-
-def _ascent(grad: Tensor) -> tuple[Tensor, Metrics, list[Tensor]]:
-    raise NotImplementedError
-
-
-def _nothing(grad: Tensor) -> tuple[Tensor, Metrics]:
-    raise NotImplementedError
+    """Ranks of scores [M] in [−½, ½] (Salimans et al. 2017, §2.1); equal scores share theirs, so if all are it is 0."""
+    less, more = (scores > scores.unsqueeze(1)).float(), (scores < scores.unsqueeze(1)).float()
+    return (more - less).sum(1) / (2 * (len(scores) - 1))

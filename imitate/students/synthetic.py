@@ -8,12 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from imitate.core.noise import Stream
 from imitate.core.replay import Examples
 from imitate.core.spec import Spec
 from imitate.data.demonstrations import Demonstrations
+from imitate.nets.actor import Actor
 from imitate_envs.base import Box, Discrete
 
-__all__ = ["Pairs"]
+__all__ = ["Pairs", "redraw"]
 
 
 class Pairs(nn.Module):
@@ -50,12 +52,37 @@ class Pairs(nn.Module):
         """As they are learnt from, [M, S, ...]."""
         return Examples(self.obs, self.action)
 
-    def demonstrations(self, member: int, spec: Spec) -> Demonstrations:
-        """One member's pairs as demonstrations for every member of a source, each pair an episode of its own."""
+    def of(self, rows: Tensor) -> Examples:
+        """Other numbers [M, D] in the places of the learnt ones, as pairs [M, S, ...] of M members."""
+        learnt = list(self.parameters())
+        split = rows.split([p[0].numel() for p in learnt], 1)
+        obs, *action = (part.view(-1, *p.shape[1:]) for part, p in zip(split, learnt, strict=True))
+        return Examples(obs, action[0] if action else self.action[:1].expand(len(rows), -1))
 
-        def everyone(x: Tensor) -> Tensor:
-            return x.detach().expand(spec.members, *x.shape)
+    def demonstrations(self, members: int | None = None) -> Demonstrations:
+        """As demonstrations of each member, every pair an episode of its own.
 
-        number = torch.arange(self.obs.shape[1], device=spec.device)
-        examples = Examples(everyone(self.obs[member]), everyone(self.action[member]))
-        return Demonstrations(examples, everyone(number >= 0), everyone(number), everyone(torch.zeros_like(number)))
+        Args:
+            members: Of a single data set, for how many it is given; by default its own.
+        """
+        obs, action = self.obs.detach().clone(), self.action.detach().clone()
+        examples = Examples(obs, action)
+        if members is not None:
+            examples = Examples(obs.expand(members, -1, -1), action.expand(members, *action.shape[1:]))
+        number = torch.arange(obs.shape[1], device=obs.device).expand(len(examples.obs), -1)
+        return Demonstrations(examples, number >= 0, number, torch.zeros_like(number))
+
+
+@torch.no_grad()
+def redraw(actor: Actor, init: Stream, networks: int | None = None) -> None:
+    """Draw the weights of an actor anew, in place.
+
+    Args:
+        actor: Of M members.
+        init: Stream of the initialisation.
+        networks: How many are drawn, which the members take in turn; by default M.
+    """
+    count = actor.members if networks is None else networks
+    new = Actor(actor.observation, actor.action, count, actor.architecture, init)
+    for mine, theirs in zip(actor.parameters(), new.parameters(), strict=True):
+        mine.copy_(theirs.repeat(actor.members // count, *(1,) * (theirs.dim() - 1)))
