@@ -65,6 +65,8 @@ from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger
 from imitate.students import DAggerConfig as DAggerConfig
+from imitate.students import DataFreeDistillation as DataFreeDistillation
+from imitate.students import DataFreeDistillationConfig as DataFreeDistillationConfig
 from imitate.students import DatasetDistillation as DatasetDistillation
 from imitate.students import DatasetDistillationConfig as DatasetDistillationConfig
 from imitate.students import Demonstrations as Demonstrations

@@ -37,16 +37,20 @@ from imitate.students import (
     BehaviourCloningConfig,
     DAgger,
     DAggerConfig,
+    DataFreeDistillation,
+    DataFreeDistillationConfig,
     DatasetDistillation,
     DatasetDistillationConfig,
     Distil,
     Exponential,
     GAILConfig,
+    GeneratedStates,
     HaDES,
     HaDESConfig,
     Hint,
     PolicyDistillation,
     PolicyDistillationConfig,
+    UniformStates,
     VIPERConfig,
     demonstrate,
 )
@@ -136,6 +140,17 @@ def dataset_distillation(seed, env=None):
     return DatasetDistillation(place, demonstrations(env or Walk()), nets.policy(place, (5,)), config)
 
 
+def generated(spec):
+    return GeneratedStates(spec, latent=2, hidden=(4,), restart=2)
+
+
+def data_free(seed, env=None, states=generated):
+    place = source(env or Walk(), seed)
+    config = DataFreeDistillationConfig(steps=8, batch_size=6, lr=(1e-2, 3e-2))
+    pupil = nets.policy(place, (5,), normalise=True)
+    return DataFreeDistillation(place, teacher_of(env or Walk()), pupil, config, states=states(place.spec))
+
+
 def gail(seed):
     place = source(Walk(), seed)
     ppo = PPOConfig(steps=400, rollout=5, epochs=2, batch_size=10, hidden=(6,))
@@ -198,6 +213,9 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "hades, continuous": lambda s: hades(s, Reach()),
     "dataset distillation": dataset_distillation,
     "dataset distillation, continuous": lambda s: dataset_distillation(s, Reach()),
+    "without data": data_free,
+    "without data, continuous": lambda s: data_free(s, Reach()),
+    "without data, uniform": lambda s: data_free(s, states=UniformStates),
     "gail": gail,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),

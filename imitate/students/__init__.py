@@ -14,6 +14,12 @@ from imitate.students.czarnecki import (
     Row,
 )
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
+from imitate.students.data_free import (
+    DataFreeDistillation,
+    DataFreeDistillationConfig,
+    GeneratedStates,
+    UniformStates,
+)
 from imitate.students.dataset_distillation import DatasetDistillation, DatasetDistillationConfig
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
@@ -39,6 +45,8 @@ __all__ = [
     "BehaviourCloningConfig",
     "DAgger",
     "DAggerConfig",
+    "DataFreeDistillation",
+    "DataFreeDistillationConfig",
     "DatasetDistillation",
     "DatasetDistillationConfig",
     "Demonstrations",
@@ -46,6 +54,7 @@ __all__ = [
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
+    "GeneratedStates",
     "HaDES",
     "HaDESConfig",
     "Hint",
@@ -54,6 +63,7 @@ __all__ = [
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "Row",
+    "UniformStates",
     "VIPERConfig",
     "demonstrate",
     "every_second_layer",

@@ -47,3 +47,13 @@ def test_from_a_data_set_to_a_clone(way, tmp_path, capsys):
 def test_what_cannot_be_is_one_line(arguments, line, capsys):
     assert main(["condense", *FEW, *arguments]) == 2
     assert capsys.readouterr().err == f"imitate: {line}\n"
+
+
+@pytest.mark.parametrize("states", ["generated", "uniform"])
+def test_distillation_without_data(states, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["distill", "--states", states, "--reach", "2", "--teacher", "control", *FEW, "--members", "2"]
+    arguments += ["--steps", "3", "--batch-size", "4", "--evaluate-every", "3", "--out", str(out)]
+    assert main(arguments) == 0
+    assert main(["distill", "--resume", "--out", str(out), "--teacher", "control", "--steps", "4"]) == 0
+    assert nets.load(out).members == 2
