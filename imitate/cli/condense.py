@@ -21,9 +21,10 @@ FILE = "pairs.npz"
 
 @dataclass(frozen=True)
 class Condense:
-    """Evolve a few labelled states whose clones act well: HaDES. With --teacher or --data: distil demonstrations.
+    """Distil behaviour into a few labelled states whose clones act well.
 
-    The data set goes to pairs.npz in the folder of the run, for imitate clone --data FILE --validation 0.
+    They are evolved (HaDES), or with --teacher or --data learnt by gradients from demonstrations. The data set goes to
+    pairs.npz in the folder of the run, for imitate clone --data FILE --validation 0.
 
     Args:
         teacher: A run, an SB3 .zip, "control" or "plan", whose demonstrations are distilled by gradients instead. That
@@ -99,7 +100,8 @@ class CondenseTeacher:
 def _keep(algorithm: HaDES | DatasetDistillation, common: Common) -> None:
     """Write the pairs beside the checkpoint, where there is one: also of a run that was interrupted."""
     out = common.out or folder("condense", algorithm.source.spec.id)
-    if int(algorithm.progress.steps) > 0 and (out / "checkpoint.json").exists():
+    sound = bool(algorithm.pairs.obs.isfinite().all())
+    if sound and int(algorithm.progress.steps) > 0 and (out / "checkpoint.json").exists():
         algorithm.demonstrations.save(out / FILE, algorithm.source)
         say(f"the data set is in {out / FILE}")
 

@@ -71,10 +71,8 @@ class Viewed:
         # Of views of a view the innermost one saw all that there was.
         extras = ({"obs": rollout.obs} if self.whole else {}) | extras | own
         next_obs = self.view(rollout.next_obs, noise, memory)[0]
-        goes_on = ~rollout.done[:-1]
-        shifted = tree.map(lambda x, last: torch.cat([x[1:], last[-1:]]), obs, next_obs)
-        goes_on = torch.cat([goes_on, torch.zeros_like(rollout.done[:1])])
-        next_obs = tree.where(goes_on, shifted, next_obs)
+        goes_on = torch.cat([~rollout.done[:-1], torch.zeros_like(rollout.done[:1])])
+        next_obs = tree.where(goes_on, tree.map(lambda x: x.roll(-1, 0), obs), next_obs)
         return replace(rollout, obs=obs, next_obs=next_obs, extras=extras, memory=rollout.memory[1])
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses of a generator of states that a frozen teacher looks at, after DAFL (Chen et al. 2019, §3.1).
+"""Losses of a generator of states that a frozen teacher looks at, after DAFL (Chen et al. 2019).
 
 The published generator makes images for a classifier; here it makes observations for a policy of choices.
 """

@@ -15,6 +15,7 @@ from imitate.core.learner import Learner, PerMember
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
+from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Source
 from imitate.core.weak import Weak
 from imitate.data.demonstrations import Demonstrations
@@ -89,6 +90,8 @@ class DatasetDistillation:
             raise ValueError("student: gradients go through a multilayer perceptron of ours, without normalise.")
         if len(demonstrations.mask) != spec.members:
             raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {spec.members}.")
+        sizes = {"batch_size": config.batch_size, "networks": config.networks, "members": spec.members}
+        admit_steps(spec, sizes, seen=1)
         self.source, self.policy, self.config = source, student, config
         self.imitation = default_loss(spec.action)
         self.data = Dataset(spec.members, demonstrations.mask.shape[1], Stream(spec.seed, "shuffle", spec.device))

@@ -50,7 +50,7 @@ class HaDESConfig:
 
 
 class HaDES:
-    """A few states and actions whose clones act well, found without a teacher (Lupu et al. 2024, §4).
+    """A few states and actions whose clones act well, found without a teacher (HaDES, Lupu et al. 2024).
 
         D ← D + Adam(1/(Mσ) Σᵢ F(D + σεᵢ) εᵢ)
 
@@ -121,6 +121,6 @@ class HaDES:
 
 
 def centred_ranks(scores: Tensor) -> Tensor:
-    """Ranks of scores [M] in [−½, ½] (Salimans et al. 2017, §2.1); equal scores share theirs, so if all are it is 0."""
+    """Ranks of scores [M] in [−½, ½] (Salimans et al. 2017); equal scores share theirs, so if all are it is 0."""
     less, more = (scores > scores.unsqueeze(1)).float(), (scores < scores.unsqueeze(1)).float()
     return (more - less).sum(1) / (2 * (len(scores) - 1))

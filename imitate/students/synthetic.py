@@ -5,11 +5,14 @@ Letters: M members, S pairs, F numbers of an observation, A numbers or choices o
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from imitate.core.noise import Stream
 from imitate.core.replay import Examples
+from imitate.core.room import admit
 from imitate.core.spec import Spec
 from imitate.data.demonstrations import Demonstrations
 from imitate.nets.actor import Actor
@@ -39,6 +42,8 @@ class Pairs(nn.Module):
             raise ValueError(f"source: actions of {spec.id} are {action}; pairs are of one choice or of a Box.")
         if isinstance(action, Discrete) and count < action.n:
             raise ValueError(f"pairs: {count} cannot show each of {action.n} actions; at least {action.n}.")
+        each = 4.0 * (math.prod(box.shape) + math.prod(action.shape))
+        admit("the pairs", each * members * count, {"pairs": count, "members": members}, spec.device)
         self.obs = nn.Parameter(torch.zeros(members, count, *box.shape, device=spec.device))
         self.action: Tensor
         if isinstance(action, Box):
