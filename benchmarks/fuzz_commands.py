@@ -44,6 +44,8 @@ BASES = {
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
     f"{FEW}",
+    "condense": "--env CartPole-v1 --pairs 2 --generations 1 --updates 1 --hidden 4 --members 2 --episodes 1 "
+    "--device cpu --out run",
     "evaluate": "{files}/teacher --episodes 1",
     "export": "{files}/teacher --format c --out policy.h",
     "calibrate": "{files}/values --episodes 2",

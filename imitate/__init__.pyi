@@ -65,9 +65,15 @@ from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger
 from imitate.students import DAggerConfig as DAggerConfig
+from imitate.students import DataFreeDistillation as DataFreeDistillation
+from imitate.students import DataFreeDistillationConfig as DataFreeDistillationConfig
+from imitate.students import DatasetDistillation as DatasetDistillation
+from imitate.students import DatasetDistillationConfig as DatasetDistillationConfig
 from imitate.students import Demonstrations as Demonstrations
 from imitate.students import Distil as Distil
 from imitate.students import GAILConfig as GAILConfig
+from imitate.students import HaDES as HaDES
+from imitate.students import HaDESConfig as HaDESConfig
 from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
 from imitate.students import VIPERConfig as VIPERConfig

@@ -428,3 +428,13 @@ def unsaved_changes(root, before, state):
 
     changed = [path for path, value in after.items() if path not in before or not _same(_copy(value), before[path])]
     return sorted([path for path in changed if not held(after[path])] + [path for path in before if path not in after])
+
+
+def rank_by_loop(scores):
+    """Ranks in [-1/2, 1/2]; equal scores share the mean of theirs."""
+    order = sorted(scores)
+    found = []
+    for score in scores:
+        places = [i for i, other in enumerate(order) if other == score]
+        found.append(sum(places) / len(places) / (len(scores) - 1) - 0.5)
+    return found

@@ -19,6 +19,8 @@ from imitate.core import checkpoint
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
 from imitate.core.terms import Linear, UntilReturn
+from imitate.core.views import Select
+from imitate.core.wrappers import Viewed
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.policies import Mixture
@@ -35,12 +37,20 @@ from imitate.students import (
     BehaviourCloningConfig,
     DAgger,
     DAggerConfig,
+    DataFreeDistillation,
+    DataFreeDistillationConfig,
+    DatasetDistillation,
+    DatasetDistillationConfig,
     Distil,
     Exponential,
     GAILConfig,
+    GeneratedStates,
+    HaDES,
+    HaDESConfig,
     Hint,
     PolicyDistillation,
     PolicyDistillationConfig,
+    UniformStates,
     VIPERConfig,
     demonstrate,
 )
@@ -97,15 +107,15 @@ def features(student, teacher):
     ]
 
 
-def distillation(seed, env=None, mixture=False, terms=False, **student):
+def distillation(seed, env=None, mixture=False, terms=False, view=None, **student):
     env = env or Walk()
-    place = source(env, seed)
+    place = source(env, seed) if view is None else Viewed(source(env, seed), view)
     pupil, teacher = nets.policy(place, (8,), **student), teacher_of(env)
     return PolicyDistillation(
         place,
         teacher,
         pupil,
-        PolicyDistillationConfig(steps=80, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2)),
+        PolicyDistillationConfig(steps=80, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2), unroll=1),
         driver=Mixture(teacher, pupil, torch.full((M,), 0.5)) if mixture else None,
         terms=features(pupil, teacher) if terms else (),
     )
@@ -117,6 +127,28 @@ def by_row(row, seed, env=None, **config):
     teacher, pupil = teacher_of(env or Walk()), nets.policy(place, (8,), normalise=True)
     made = ActorCriticDistillationConfig(**options)
     return ActorCriticDistillation(place, teacher, pupil, made, row=ROWS[row], value=lambda obs: obs[..., 0])
+
+
+def hades(seed, env=None):
+    place = source(env or Walk(), seed)
+    return HaDES(place, nets.policy(place, (5,)), HaDESConfig(pairs=3, generations=7, plays=1, updates=3))
+
+
+def dataset_distillation(seed, env=None):
+    place = source(env or Walk(), seed)
+    config = DatasetDistillationConfig(pairs=3, steps=7, unroll=2, networks=2, batch_size=4)
+    return DatasetDistillation(place, demonstrations(env or Walk()), nets.policy(place, (5,)), config)
+
+
+def generated(spec):
+    return GeneratedStates(spec, latent=2, hidden=(4,), restart=2)
+
+
+def data_free(seed, env=None, states=generated):
+    place = source(env or Walk(), seed)
+    config = DataFreeDistillationConfig(steps=8, batch_size=6, lr=(1e-2, 3e-2))
+    pupil = nets.policy(place, (5,), normalise=True)
+    return DataFreeDistillation(place, teacher_of(env or Walk()), pupil, config, states=states(place.spec))
 
 
 def gail(seed):
@@ -171,10 +203,19 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "distillation": distillation,
     "distillation, mixture": lambda s: distillation(s, mixture=True, normalise=True),
     "distillation, continuous": lambda s: distillation(s, Reach()),
+    "distillation, a student with a memory": lambda s: distillation(s, gru=3),
+    "distillation, a memory behind a view": lambda s: distillation(s, view=Select((0,)), lstm=3, normalise=True),
     "by a row, teacher-driven": partial(by_row, "teacher-driven"),
     "by a row, with rewards and a gate": partial(by_row, "expected-entropy", reward=1.0, gate=True),
     "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),
     "distillation, features": lambda s: distillation(s, terms=True),
+    "hades": hades,
+    "hades, continuous": lambda s: hades(s, Reach()),
+    "dataset distillation": dataset_distillation,
+    "dataset distillation, continuous": lambda s: dataset_distillation(s, Reach()),
+    "without data": data_free,
+    "without data, continuous": lambda s: data_free(s, Reach()),
+    "without data, uniform": lambda s: data_free(s, states=UniformStates),
     "gail": gail,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),

@@ -31,6 +31,7 @@ class Clone:
         demonstrations: Episodes that the teacher shows each member.
         every: Keep one step in so many.
         loss: By default the likelihood for choices and the squared error for continuous actions.
+        student_view: What the student sees, while the teacher sees all: keep:0,2 noise:0.1 delay:2 stack:4, in turn.
         common: Options of every run.
         student: Its network.
         config: Hyper-parameters.
@@ -43,6 +44,7 @@ class Clone:
     demonstrations: int = 25
     every: int = 1
     loss: Literal["default", "nll", "mse"] = "default"
+    student_view: tuple[str, ...] = ()
     common: Common = field(default_factory=Common)
     student: Architecture = field(default_factory=Architecture)
     config: BehaviourCloningConfig = field(default_factory=BehaviourCloningConfig)
@@ -57,6 +59,7 @@ class Clone:
             self.data,
             self.demonstrations,
             self.clip_actions,
+            self.student_view,
         )
         action = source.spec.action
         if self.loss == "mse" and not isinstance(action, Box):

@@ -6,7 +6,7 @@ What takes long to import is imported where it is used: a mistyped option is tol
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +33,7 @@ __all__ = [
     "say",
     "shown",
     "teacher_for",
+    "views_of",
 ]
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -201,6 +202,7 @@ def demonstrations_for(
     data: Path | None,
     episodes: int,
     clip_actions: bool,
+    student_view: Sequence[str] = (),
 ) -> tuple[Source, Teacher | None, Demonstrations]:
     """Demonstrations of a teacher, or those of a file.
 
@@ -212,6 +214,7 @@ def demonstrations_for(
         data: An .npz; None with `teacher`.
         episodes: That the teacher shows each member.
         clip_actions: Move the actions of the file inside their bounds.
+        student_view: Views of the student, who learns from them; what a file holds is seen through them already.
 
     Returns:
         Where they were made, the teacher if there is one, and the demonstrations.
@@ -219,6 +222,7 @@ def demonstrations_for(
     Raises:
         ValueError: There is not one of both, or the demonstrations do not fit into memory.
     """
+    from imitate.cli.views import viewed
     from imitate.data import Demonstrations
 
     if (teacher is None) == (data is None):
@@ -226,10 +230,11 @@ def demonstrations_for(
     if episodes < 1:
         raise ValueError(f"demonstrations: at least 1, not {episodes}.")
     source = common.source(env, min(episodes, AT_ONCE))
+    loaded = None if teacher is None else teacher_for(teacher, source, vec_normalize)
+    source = viewed(source, student_view)
     if data is not None:
         return source, None, Demonstrations.from_npz(data, source, clip_actions=clip_actions)
-    assert teacher is not None
-    loaded = teacher_for(teacher, source, vec_normalize)
+    assert loaded is not None
     return source, loaded, shown(source, loaded, episodes)
 
 
@@ -275,6 +280,16 @@ def env_of(name: str | None) -> str | None:
     """The environment that a policy of ours was made for, if its folder says so."""
     value = _description(name).get("env")
     return value if isinstance(value, str) else None
+
+
+def views_of(name: str) -> tuple[str, ...]:
+    """The views that the student of a run saw through; none where nothing tells of any."""
+    from imitate.core import reading
+
+    path = Path(name) / "run.json"
+    with reading.refusing(f"policy: '{path}' was not written by imitate"):
+        found = reading.document(path).get("student_view", ()) if path.is_file() else ()
+        return tuple(map(str, found))
 
 
 def members_of(name: str) -> int | None:

@@ -13,9 +13,12 @@ import tyro
 from imitate.cli.common import Common, env_of, teacher_for
 from imitate.cli.parsing import flat, option
 from imitate.cli.resuming import as_before, changed, options_of, run_before
+from imitate.cli.views import viewed
 from imitate.configs import config_for, settings
+from imitate.core.config import Positive
 from imitate.core.names import closest
 from imitate.core.types import Policy
+from imitate.core.wrappers import Privileged
 from imitate.losses.distillation import LOSSES
 from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture
@@ -23,11 +26,15 @@ from imitate.students import (
     ROWS,
     ActorCriticDistillation,
     ActorCriticDistillationConfig,
+    DataFreeDistillation,
+    DataFreeDistillationConfig,
+    GeneratedStates,
     PolicyDistillation,
     PolicyDistillationConfig,
+    UniformStates,
 )
 
-__all__ = ["Distill", "DistillByRow", "command"]
+__all__ = ["Distill", "DistillByRow", "DistillWithoutData", "command"]
 
 Rows = Literal["teacher-driven", "on-policy", "entropy", "n-distill", "expected-entropy", "teacher-value"]
 
@@ -43,6 +50,9 @@ class Distill:
         drive: Who acts; "mixture" lets the teacher take half of the steps.
         row: Of the table of Czarnecki et al. (2019): who acts, the loss and a reward at once. It has options of its
             own, such as --reward and --gate: imitate distill --row expected-entropy --help
+        student_view: What the student sees, while the teacher sees all: keep:0,2 noise:0.1 delay:2 stack:4, in turn.
+        states: Take no steps in the environment: label states of a generator that seeks disagreement, or uniform ones.
+            That has options of its own, such as --reach: imitate distill --states generated --help
         common: Options of every run.
         student: Its network.
         config: Hyper-parameters.
@@ -53,6 +63,8 @@ class Distill:
     loss: Literal["forward-kl", "reverse-kl", "cross-entropy", "mse"] = "forward-kl"
     drive: Literal["student", "teacher", "mixture"] = "student"
     row: Rows | None = None
+    student_view: tuple[str, ...] = ()
+    states: Literal["generated", "uniform"] | None = None
     common: Common = field(default_factory=Common)
     student: Architecture = field(default_factory=Architecture)
     config: PolicyDistillationConfig = field(default_factory=PolicyDistillationConfig)
@@ -62,12 +74,13 @@ class Distill:
         env = self.common.known_env(self.teacher)
         source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
         teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        source = viewed(source, self.student_view)
         student = fresh(source, self.student)
         half = torch.full((source.spec.members,), 0.5, device=source.spec.device)
         drivers: dict[str, Policy] = {
             "student": student,
-            "teacher": teacher,
-            "mixture": Mixture(teacher, student, half),
+            "teacher": Privileged(teacher),
+            "mixture": Mixture(Privileged(teacher), student, half),
         }
         config = changed(self.config, self.common.change)
         loss, driver = LOSSES[self.loss], drivers[self.drive]
@@ -106,6 +119,39 @@ class DistillByRow:
         self.common.run(distillation, "distill", options_of(replace(self, config=config)), teacher)
 
 
+@dataclass(frozen=True)
+class DistillWithoutData:
+    """Distil on states that nobody visited: those of a generator that seeks disagreement, or uniform ones.
+
+    Args:
+        teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
+        vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        states: Which states.
+        reach: Bound of the numbers of an observation that have none of their own.
+        common: Options of every run.
+        student: Its network.
+        config: Hyper-parameters.
+    """
+
+    teacher: str
+    vec_normalize: Path | None = None
+    states: Literal["generated", "uniform"] = "generated"
+    reach: Positive[float] = 3.0
+    common: Common = field(default_factory=Common)
+    student: Architecture = field(default_factory=Architecture)
+    config: DataFreeDistillationConfig = field(default_factory=DataFreeDistillationConfig)
+
+    def __call__(self) -> None:
+        """Distil."""
+        source = self.common.source(self.common.known_env(self.teacher), 1)
+        teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        config = changed(self.config, self.common.change)
+        kind = GeneratedStates if self.states == "generated" else UniformStates
+        states = kind(source.spec, reach=self.reach)
+        distillation = DataFreeDistillation(source, teacher, fresh(source, self.student), config, states=states)
+        self.common.run(distillation, "distill", options_of(replace(self, config=config)), teacher)
+
+
 def command(arguments: Sequence[str]) -> tuple[Any, Any]:
     """What is parsed, with the defaults of the environment, or of the run that is resumed."""
     env = option(arguments, "--env") or env_of(option(arguments, "--teacher"))
@@ -113,12 +159,13 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
     row = option(arguments, "--row") or before.get("row")
     if row is not None and row not in ROWS:
         raise ValueError(closest("row", str(row), ROWS))
+    without_data = option(arguments, "--states") or before.get("states")
     kind: Any = Distill if row is None else DistillByRow
-    by_row = ActorCriticDistillationConfig()
-    default = kind(
-        tyro.MISSING,
-        common=Common(env=env),
-        student=config_for(Architecture, "small_student", env or ""),
-        config=config_for(PolicyDistillationConfig, "distill", env or "") if row is None else by_row,
-    )
+    config: Any = ActorCriticDistillationConfig()
+    if row is None:
+        config = config_for(PolicyDistillationConfig, "distill", env or "")
+        if without_data is not None:
+            kind, config = DistillWithoutData, DataFreeDistillationConfig()
+    student = config_for(Architecture, "small_student", env or "")
+    default = kind(tyro.MISSING, common=Common(env=env), student=student, config=config)
     return flat(kind), as_before(default, before)

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional, arg
 
-from imitate.cli.common import OUT, Device, env_of, members_of, must_exist, say, teacher_for
+from imitate.cli.common import OUT, Device, env_of, members_of, must_exist, say, teacher_for, views_of
 from imitate.cli.parsing import option
 from imitate.core.config import Count
+from imitate.core.types import Source
 
 __all__ = ["Evaluate", "command"]
 
@@ -31,6 +32,7 @@ class Evaluate:
         episodes: Of each member.
         members: By default the policy's.
         stochastic: Draw actions instead of taking the most likely.
+        student_view: What the policy sees, while the teacher sees all; by default what it saw in its run.
         risk: Go by a risk measure of each action's return: cvar:0.1, wang:-0.75, power:-2, cpw:0.71, mean-variance:0.1.
         seed: Of the noise.
         device: Where it runs.
@@ -45,6 +47,7 @@ class Evaluate:
     episodes: int = 100
     members: Count | None = None
     stochastic: bool = False
+    student_view: tuple[str, ...] = ()
     risk: str | None = None
     seed: int = 1_000_003
     device: Device = "auto"
@@ -52,6 +55,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Evaluate."""
+        from imitate.cli.views import viewed
         from imitate.experiment.evaluate import evaluate
         from imitate.policies import risk_sensitive
         from imitate.sources import make
@@ -62,11 +66,12 @@ class Evaluate:
         if self.env is None:
             raise ValueError("env: which environment? Pass --env, for example --env CartPole-v1.")
         members = self.members or members_of(self.policy) or 1
-        source = make(self.env, num_envs=1, members=members, seed=self.seed, device=self.device)
+        source: Source = make(self.env, num_envs=1, members=members, seed=self.seed, device=self.device)
+        against = None if self.teacher is None else teacher_for(self.teacher, source, self.teacher_vec_normalize)
+        source = viewed(source, self.student_view or views_of(self.policy))
         learnt = teacher_for(self.policy, source, self.vec_normalize)
         if self.risk is not None:
             learnt = risk_sensitive(learnt, self.risk)
-        against = None if self.teacher is None else teacher_for(self.teacher, source, self.teacher_vec_normalize)
         found = evaluate(
             learnt, source, self.episodes, teacher=against, deterministic=not self.stochastic, seed=self.seed
         )

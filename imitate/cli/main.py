@@ -35,6 +35,7 @@ COMMANDS = {
     "distill": "Distil a teacher into a student of any size.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
     "viper": "Extract a decision tree from a teacher.",
+    "condense": "Distil behaviour into a few labelled states whose clones act well.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",
     "export": "Write a policy as C, and a tree as Python, text or a picture too.",
     "calibrate": "Compare the learnt distribution of the return with the returns that follow.",

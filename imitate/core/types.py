@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -15,6 +15,7 @@ from imitate.core.spec import Spec
 
 __all__ = [
     "Algorithm",
+    "Composite",
     "Memory",
     "Metrics",
     "Obs",
@@ -119,6 +120,14 @@ class Policy(Protocol):
 
         Without noise it answers deterministically, with the mode of what it would draw from.
         """
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """A policy made of policies, each of which may see another part of what there is."""
+
+    def over(self, change: Callable[[Policy], Policy]) -> Policy:
+        """The same of changed policies."""
 
 
 class Source(Protocol):

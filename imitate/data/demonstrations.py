@@ -25,6 +25,7 @@ from imitate.core.replay import Examples
 from imitate.core.room import admit_steps
 from imitate.core.spec import Spec
 from imitate.core.types import Rollout, Source, fold
+from imitate.core.wrappers import Privileged
 from imitate.data.npz import read_npz
 from imitate.distributions.actions import Teacher
 from imitate.nets.predict import outward
@@ -191,7 +192,8 @@ def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministi
         raise ValueError(f"episodes: at least 1, not {episodes}.")
     spec = source.spec
     admit_steps(spec, {"episodes": episodes, "members": spec.members})
-    driver = Greedy(teacher) if deterministic else teacher
+    privileged = Privileged(teacher)  # whoever learns from it may see less
+    driver = Greedy(privileged) if deterministic else privileged
     wanted = torch.tensor([len(range(n, episodes, spec.num_envs)) for n in range(spec.num_envs)])
     wanted = wanted.to(spec.device)
     seen: list[Rollout] = []

@@ -17,6 +17,7 @@ from scipy import special, stats
 from imitate.core.config import checked
 from imitate.core.return_range import episode_range
 from imitate.core.types import Policy, Source
+from imitate.core.wrappers import Privileged
 from imitate.distributions.actions import Teacher
 from imitate.policies import Greedy, Random
 from imitate.sources import make
@@ -290,7 +291,7 @@ class Evaluator:
             return Evaluation(self.returns(policy), bounds=self.bounds)
         if self._known is None:
             # The random policy draws in any case: its mode would be one action for ever.
-            self._known = self.returns(self.teacher), self._played(Random(self.source.spec.action))
+            self._known = self.returns(Privileged(self.teacher)), self._played(Random(self.source.spec.action))
         teacher, random = self._known
         return Evaluation(teacher if policy is self.teacher else self.returns(policy), teacher, random, self.bounds)
 

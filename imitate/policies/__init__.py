@@ -1,5 +1,6 @@
 """Policies made of policies."""
 
+from imitate.core.wrappers import Privileged
 from imitate.policies.epsilon_greedy import EpsilonGreedy
 from imitate.policies.epsilon_z_greedy import EpsilonZGreedy
 from imitate.policies.greedy import Greedy
@@ -14,6 +15,7 @@ __all__ = [
     "Greedy",
     "Mixture",
     "Perturbed",
+    "Privileged",
     "Random",
     "RiskSensitive",
     "risk_sensitive",

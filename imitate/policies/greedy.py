@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -32,3 +33,7 @@ class Greedy:
     def act(self, obs: Obs, noise: Tensor | None, memory: Memory) -> tuple[Tensor, Memory, dict[str, Any]]:
         """The most likely action."""
         return self.policy.act(obs, None, memory)
+
+    def over(self, change: Callable[[Policy], Policy]) -> Greedy:
+        """The mode of another policy."""
+        return Greedy(change(self.policy))

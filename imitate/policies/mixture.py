@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -46,3 +47,7 @@ class Mixture:
         first_acts = first_acts.expand(tree.leaves(obs)[0].shape[:2])
         action = tree.where(first_acts, action_one, action_two)
         return action, (memory_one, memory_two), {"first_acted": first_acts}
+
+    def over(self, change: Callable[[Policy], Policy]) -> Mixture:
+        """The mixture of other policies, by the same `beta`."""
+        return Mixture(change(self.first), change(self.second), self.beta)

@@ -14,9 +14,17 @@ from imitate.students.czarnecki import (
     Row,
 )
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
+from imitate.students.data_free import (
+    DataFreeDistillation,
+    DataFreeDistillationConfig,
+    GeneratedStates,
+    UniformStates,
+)
+from imitate.students.dataset_distillation import DatasetDistillation, DatasetDistillationConfig
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
+from imitate.students.hades import HaDES, HaDESConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.viper import VIPER, VIPERConfig
 
@@ -37,17 +45,25 @@ __all__ = [
     "BehaviourCloningConfig",
     "DAgger",
     "DAggerConfig",
+    "DataFreeDistillation",
+    "DataFreeDistillationConfig",
+    "DatasetDistillation",
+    "DatasetDistillationConfig",
     "Demonstrations",
     "Distil",
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
+    "GeneratedStates",
+    "HaDES",
+    "HaDESConfig",
     "Hint",
     "Linear",
     "Match",
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "Row",
+    "UniformStates",
     "VIPERConfig",
     "demonstrate",
     "every_second_layer",

@@ -17,6 +17,7 @@ from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Obs, Policy, Rollout, Source, fold, mean_metrics, unfold
 from imitate.core.weak import Weak
+from imitate.core.wrappers import Privileged
 from imitate.distributions.actions import Categorical, Distribution, Teacher, Valued, log_prob_of
 from imitate.losses.returns import lambda_returns
 from imitate.nets.actor import Actor
@@ -125,7 +126,7 @@ class ActorCriticDistillation:
             )
         self.source, self.teacher, self.policy, self.config, self.row = source, teacher, student, config, row
         self.value = value if row.needs_value or config.gate else None
-        self.driver: Policy = teacher if row.teacher_acts else student
+        self.driver: Policy = Privileged(teacher) if row.teacher_acts else student
         self.answers = Answers(teacher)
         self.learner = Learner([student], Weak(self._loss), lr=config.lr, max_grad_norm=config.max_grad_norm)
         self.rewarded = earns or row.reward is not None

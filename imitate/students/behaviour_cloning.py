@@ -141,16 +141,25 @@ class BehaviourCloning:
         return error
 
 
-def check_student(source: Source, student: Actor, teacher: Teacher | None = None) -> None:
+def check_student(source: Source, student: Actor, teacher: Teacher | None = None, *, sequences: bool = False) -> None:
     """Whether a student can be taught here: it has as many members as the source, and so has its teacher, or one.
+
+    Args:
+        source: Where it acts.
+        student: The policy to train.
+        teacher: Who labels, if anybody.
+        sequences: Whether it learns from steps in their order, as a student with a memory has to.
 
     Raises:
         ValueError: It cannot.
     """
     if student.members != source.spec.members:
         raise ValueError(f"student: has {student.members} members, the source {source.spec.members}.")
-    if student.recurrent:
-        raise ValueError("student: it has a memory, and single labelled steps teach none; take gru=0 and lstm=0.")
+    if student.recurrent and not sequences:
+        raise ValueError(
+            "student: it has a memory, and single labelled steps teach none; distil the teacher into it "
+            "(PolicyDistillation, imitate distill), or take gru=0 and lstm=0."
+        )
     members = getattr(teacher, "members", 1)
     if members not in (1, source.spec.members):
         raise ValueError(f"teacher: has {members} members, the source {source.spec.members}; one serves all.")

@@ -15,6 +15,7 @@ from imitate.core.progress import Progress
 from imitate.core.replay import Dataset, Examples
 from imitate.core.room import admit, admit_steps
 from imitate.core.types import Metrics, Source, fold, mean_metrics
+from imitate.core.wrappers import Privileged
 from imitate.data.demonstrations import Demonstrations
 from imitate.distributions.actions import Teacher
 from imitate.losses.imitation import ImitationLoss, default_loss
@@ -145,7 +146,7 @@ class DAgger:
             raise ValueError(f"demonstrations: of {len(demonstrations.mask)} members, the source has {members}.")
         self.source, self.teacher, self.policy, self.config = source, teacher, student, config
         self.imitation = loss or default_loss(spec.action)
-        self.driver = Mixture(Greedy(teacher), Greedy(student), torch.zeros(members, device=device))
+        self.driver = Mixture(Greedy(Privileged(teacher)), Greedy(student), torch.zeros(members, device=device))
         self.data = Dataset(members, config.capacity, Stream(spec.seed, "shuffle", device))
         self.held_out = Dataset(members, config.capacity, Stream(spec.seed, "held-out", device))
         self.split = Split(self.data, self.held_out, config.validation)

@@ -15,6 +15,7 @@ from imitate.core.noise import Stream, integers
 from imitate.core.progress import Progress
 from imitate.core.room import admit, admit_steps
 from imitate.core.types import Metrics, Rollout, Source, fold
+from imitate.core.wrappers import Privileged
 from imitate.distributions.actions import Categorical, Teacher, Valued
 from imitate.losses.importance import value_gap
 from imitate.nets.tree_policy import Depth, Node, Split, TreePolicy
@@ -86,7 +87,7 @@ class VIPER:
             )
             for _ in range(2)
         )
-        self.driver = Mixture(Greedy(teacher), self.last, torch.ones(members, device=device))
+        self.driver = Mixture(Greedy(Privileged(teacher)), self.last, torch.ones(members, device=device))
         self.answers = Answers(teacher)
         total, features = config.rounds * steps, self.last.inputs.flat
         admit("the features", 4.0 * members * total * features, sizes, device)

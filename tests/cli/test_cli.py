@@ -439,8 +439,8 @@ CASES = [
     # names
     (
         ["frobnicate"],
-        "command: 'frobnicate' is unknown; known: calibrate, clone, condition, dagger, demo, distill, evaluate, "
-        "export, fit, gail, list, train, viper.",
+        "command: 'frobnicate' is unknown; known: calibrate, clone, condense, condition, dagger, demo, distill, "
+        "evaluate, export, fit, gail, list, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),

@@ -76,7 +76,7 @@ def test_help_of_all_commands_says_what_each_says(name):
 
 def test_every_file_is_a_command_or_shared():
     files = {path.stem for path in (ROOT / "imitate" / "cli").glob("*.py")}
-    assert files == {*COMMANDS, "__init__", "main", "parsing", "common", "resuming"}
+    assert files == {*COMMANDS, "__init__", "main", "parsing", "common", "resuming", "views"}
 
 
 @pytest.mark.parametrize(

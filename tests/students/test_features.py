@@ -260,6 +260,7 @@ class Batch:
     obs: torch.Tensor
     teacher: object
     extras: object = ()
+    starts: object = None
 
 
 @pytest.mark.parametrize("loss", [pairwise, relational_distance])
