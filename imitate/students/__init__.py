@@ -17,7 +17,9 @@ from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoun
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
+from imitate.students.generations import BornAgain, BornAgainConfig
 from imitate.students.kickstarting import Distil
+from imitate.students.peers import Codistil, Dual, Mutual, advantage_gate, value_of
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
@@ -35,21 +37,28 @@ __all__ = [
     "Adversary",
     "BehaviourCloning",
     "BehaviourCloningConfig",
+    "BornAgain",
+    "BornAgainConfig",
+    "Codistil",
     "DAgger",
     "DAggerConfig",
     "Demonstrations",
     "Distil",
+    "Dual",
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
     "Hint",
     "Linear",
     "Match",
+    "Mutual",
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "Row",
     "VIPERConfig",
+    "advantage_gate",
     "demonstrate",
     "every_second_layer",
     "triple_loss",
+    "value_of",
 ]
