@@ -18,10 +18,12 @@ from imitate.baselines import PPO, PPOConfig
 from imitate.core import checkpoint
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
+from imitate.core.tasks import Tasks
 from imitate.core.terms import Linear, UntilReturn
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
-from imitate.policies import Mixture
+from imitate.nets.actor import Architecture, fresh
+from imitate.policies import Mixture, Router
 from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
@@ -33,6 +35,9 @@ from imitate.students import (
     Adversary,
     BehaviourCloning,
     BehaviourCloningConfig,
+    BornAgain,
+    BornAgainConfig,
+    Codistil,
     DAgger,
     DAggerConfig,
     Distil,
@@ -42,6 +47,7 @@ from imitate.students import (
     PolicyDistillation,
     PolicyDistillationConfig,
     VIPERConfig,
+    actor_mimic,
     demonstrate,
 )
 from imitate_envs.gridworld import GridWorld
@@ -158,6 +164,29 @@ def kickstarted(seed, **config):
     return PPO(place, PPOConfig(**options), terms=terms)
 
 
+def generations(seed):
+    """Six iterations, two of each generation: a run that is stopped after three is in the midst of the second."""
+    config = BornAgainConfig(steps=40, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2), generations=3)
+    return BornAgain(source(Walk(), seed), teacher_of(Walk()), Architecture((8,), normalise=True), config)
+
+
+def several_tasks(seed, heads):
+    """Actor-Mimic: a term with parameters of its own."""
+    place = Tasks([source(Walk(), seed), source(Walk(limit=2.0), seed + 1)])
+    router = Router([teacher_of(Walk()), teacher_of(Walk())], place)
+    pupil = fresh(place, Architecture((8,), normalise=True, heads=heads))
+    config = PolicyDistillationConfig(steps=240, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2))
+    term = actor_mimic(pupil, router, 8, 0.1, init=Stream(seed, "init-mimic"))
+    return PolicyDistillation(place, router, pupil, config, terms=[term])
+
+
+def with_copies_of_peers(seed):
+    place = source(Walk(), seed)
+    policy = nets.policy(place, (8,))
+    config = PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,))
+    return PPO(place, config, policy=policy, terms=[Codistil(policy, 0.5, every=5)])
+
+
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "cloning": cloning,
     "cloning, continuous": lambda s: cloning(s, Reach(), normalise=True),
@@ -176,6 +205,10 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "by a row, continuous": partial(by_row, "teacher-value", env=Reach()),
     "distillation, features": lambda s: distillation(s, terms=True),
     "gail": gail,
+    "generations": generations,
+    "several tasks": lambda s: several_tasks(s, 0),
+    "several tasks, heads": lambda s: several_tasks(s, 2),
+    "ppo, copies of peers": with_copies_of_peers,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),
     "ppo, kickstarted": kickstarted,

@@ -8,6 +8,7 @@ from imitate.policies.peers import Ensemble, Peers, neighbours
 from imitate.policies.perturbed import Perturbed
 from imitate.policies.random import Random
 from imitate.policies.risk_sensitive import RiskSensitive, risk_sensitive
+from imitate.policies.tasks import Router, by_task
 
 __all__ = [
     "Ensemble",
@@ -19,6 +20,8 @@ __all__ = [
     "Perturbed",
     "Random",
     "RiskSensitive",
+    "Router",
+    "by_task",
     "neighbours",
     "risk_sensitive",
 ]

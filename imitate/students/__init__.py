@@ -2,6 +2,7 @@
 
 from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.actor_critic_distillation import ActorCriticDistillation, ActorCriticDistillationConfig
+from imitate.students.actor_mimic import actor_mimic
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.czarnecki import (
     ENTROPY,
@@ -56,6 +57,7 @@ __all__ = [
     "PolicyDistillationConfig",
     "Row",
     "VIPERConfig",
+    "actor_mimic",
     "advantage_gate",
     "demonstrate",
     "every_second_layer",

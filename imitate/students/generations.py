@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from imitate.core.config import Count, check, checked
+from imitate.core.config import Count, checked
 from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Obs, Source
 from imitate.distributions.actions import Distribution, Teacher
@@ -19,19 +19,14 @@ __all__ = ["BornAgain", "BornAgainConfig"]
 
 
 @dataclass(frozen=True)
-class BornAgainConfig:
-    """Hyper-parameters of generations.
+class BornAgainConfig(PolicyDistillationConfig):
+    """Hyper-parameters of generations: those of policy distillation, whose `steps` are of one generation.
 
     Args:
         generations: How many students follow on each other.
-        distillation: Of each of them; its `steps` are those of one generation.
     """
 
     generations: Count = 3
-    distillation: PolicyDistillationConfig = field(default_factory=PolicyDistillationConfig)
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 class BornAgain:
@@ -74,7 +69,7 @@ class BornAgain:
         self.policy, self.parent = self._newborn(1), self._newborn(1)
         self.generation = torch.ones((), dtype=torch.int64)
         told_by = _Ancestor(teacher, self.parent, self.generation)
-        self.distillation = PolicyDistillation(source, told_by, self.policy, self.config.distillation, loss=loss)
+        self.distillation = PolicyDistillation(source, told_by, self.policy, self.config, loss=loss)
         each = self.distillation.progress.budget
         self.progress = Progress(source.spec, self.config.generations * each, each)
 
@@ -86,6 +81,8 @@ class BornAgain:
         metrics = self.distillation.step()
         taken = int(self.distillation.progress.steps) - before
         self.progress.advance(taken, taken)
+        if int(self.generation) == self.config.generations and self.distillation.progress.finished:
+            self.progress.stop()
         number = self.generation.to(metrics["loss"])
         return {**metrics, "generation": number.expand_as(metrics["loss"]).clone()}
 
