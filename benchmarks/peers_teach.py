@@ -69,7 +69,7 @@ class Options:
     pairs: int = 10
     members: int = 8
     seed: int = 0
-    looks: int = 18
+    looks: int = 12
     episodes: int = 10
     last: int = 100
     threads: int = 1

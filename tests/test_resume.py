@@ -41,6 +41,8 @@ from imitate.students import (
     DAgger,
     DAggerConfig,
     Distil,
+    Distral,
+    DistralConfig,
     Exponential,
     GAILConfig,
     Hint,
@@ -180,6 +182,12 @@ def several_tasks(seed, heads):
     return PolicyDistillation(place, router, pupil, config, terms=[term])
 
 
+def distral(seed):
+    envs = [GridWorld(desc=("SF", goal), max_steps=9) for goal in ("GF", "FG")]
+    place = Tasks([source(env, seed + task) for task, env in enumerate(envs)])
+    return Distral(place, DistralConfig(steps=400, rollout=3, share=(0.0, 0.5)))
+
+
 def with_copies_of_peers(seed):
     place = source(Walk(), seed)
     policy = nets.policy(place, (8,))
@@ -206,6 +214,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "distillation, features": lambda s: distillation(s, terms=True),
     "gail": gail,
     "generations": generations,
+    "distral": distral,
     "several tasks": lambda s: several_tasks(s, 0),
     "several tasks, heads": lambda s: several_tasks(s, 2),
     "ppo, copies of peers": with_copies_of_peers,

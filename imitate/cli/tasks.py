@@ -15,6 +15,7 @@ from imitate.configs import config_for, settings
 from imitate.core.config import NonNegative
 from imitate.core.noise import Stream
 from imitate.core.tasks import Tasks
+from imitate.core.types import fold
 from imitate.experiment import Evaluator
 from imitate.losses.distillation import LOSSES
 from imitate.nets.actor import Architecture, fresh
@@ -64,7 +65,7 @@ class Several:
         router, student = Router(teachers, source), fresh(source, self.student)
         config, terms = changed(self.config, common.change), []
         if self.features > 0:
-            width = router.features(source.collect(student, 1).obs).shape[-1]
+            width = router.features(fold(source.collect(student, 1).obs)).shape[-1]
             init = Stream(common.seed, "init-mimic", source.spec.device)
             terms = [actor_mimic(student, router, width, self.features, init=init)]
         distillation = PolicyDistillation(source, router, student, config, loss=LOSSES[self.loss], terms=terms)

@@ -16,6 +16,7 @@ from imitate.students.czarnecki import (
 )
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
+from imitate.students.distral import Distral, DistralConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.generations import BornAgain, BornAgainConfig
@@ -45,6 +46,8 @@ __all__ = [
     "DAggerConfig",
     "Demonstrations",
     "Distil",
+    "Distral",
+    "DistralConfig",
     "Dual",
     "Exponential",
     "FirstRoundOnly",

@@ -116,7 +116,20 @@ def test_peers_that_are_refused(tmp_path, capsys):
 
 def test_a_population_is_distilled_to_others(teachers, tmp_path, capsys):
     """By two members to three, which is refused where each has its own teacher."""
-    run = ["distill", "--teacher", teachers[0], *SMALL, "--members", "3", "--episodes", "2", "--device", "cpu"]
+    run = [
+        "distill",
+        "--teacher",
+        teachers[0],
+        *SMALL,
+        "--num-envs",
+        "4",
+        "--members",
+        "3",
+        "--episodes",
+        "2",
+        "--device",
+        "cpu",
+    ]
     assert refused(capsys, [*run, "--out", tmp_path / "x"]).startswith(f"members: '{teachers[0]}' has 2, this run 3")
     assert main([*run, "--ensemble", "--out", str(tmp_path / "run")]) == 0
     assert nets.load(tmp_path / "run").members == 3
