@@ -15,6 +15,7 @@ from imitate.configs import config_for, settings
 from imitate.core.config import NonNegative
 from imitate.core.noise import Stream
 from imitate.core.tasks import Tasks
+from imitate.core.terms import Term
 from imitate.core.types import fold
 from imitate.experiment import Evaluator
 from imitate.losses.distillation import LOSSES
@@ -63,7 +64,8 @@ class Several:
         source = Tasks(alone)
         teachers = [teacher_for(name, place) for name, place in zip(self.teachers, alone, strict=False)]
         router, student = Router(teachers, source), fresh(source, self.student)
-        config, terms = changed(self.config, common.change), []
+        config = changed(self.config, common.change)
+        terms: list[Term] = []
         if self.features > 0:
             width = router.features(fold(source.collect(student, 1).obs)).shape[-1]
             init = Stream(common.seed, "init-mimic", source.spec.device)

@@ -83,7 +83,7 @@ class Tasks:
         """`steps` steps of every environment of every task: [T, M, K·N]."""
         rollouts = [source.collect(policy, steps) for source in self.sources]
         memories = [rollout.memory for rollout in rollouts]
-        together = _beside([replace(rollout, memory=None) for rollout in rollouts], 2)
+        together: Rollout = _beside([replace(rollout, memory=None) for rollout in rollouts], 2)
         return replace(together, memory=_beside(memories, 1))
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:

@@ -57,7 +57,7 @@ class Router:
     def memory(self, *shape: int) -> None:
         """Memoryless."""
 
-    def distribution(self, obs: tuple[Obs, Tensor]) -> Distribution:
+    def distribution(self, obs: Obs) -> Distribution:
         """What the teacher of each task says at observations [M, B, ...] of it.
 
         Raises:
@@ -69,9 +69,10 @@ class Router:
             raise ValueError(
                 f"teachers: their answers are of several kinds, {', '.join(sorted(kinds))}; give like ones."
             )
-        return _chosen(said, task)
+        answers: Distribution = _chosen(said, task)
+        return answers
 
-    def features(self, obs: tuple[Obs, Tensor]) -> Tensor:
+    def features(self, obs: Obs) -> Tensor:
         """The features [M, B, H] of the teacher of each task, which all have the same width.
 
         Raises:
@@ -83,9 +84,10 @@ class Router:
         found = [teacher.features(shown) for teacher in self.teachers]  # type: ignore[attr-defined]
         if len(widths := {x.shape[-1] for x in found}) > 1:
             raise ValueError(f"teachers: their features are {sorted(widths)} wide; take networks of one width.")
-        return _chosen(found, task)
+        features: Tensor = _chosen(found, task)
+        return features
 
-    def act(self, obs: tuple[Obs, Tensor], noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
+    def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """Draw an action from uniforms [M, N, noise]; take the mode without them."""
         return decide(self.distribution(obs), noise), None, {}
 
@@ -105,7 +107,7 @@ def by_task(features: Callable[[Obs], Tensor], tasks: int) -> Callable[[Obs], Te
     own, with a bias, for each task.
     """
 
-    def apart(obs: tuple[Obs, Tensor]) -> Tensor:
+    def apart(obs: Obs) -> Tensor:
         found = F.pad(features(obs), (0, 1), value=1.0)
         one_hot = F.one_hot(obs[1], tasks).to(found)
         return torch.einsum("mbk,mbh->mbkh", one_hot, found).flatten(2)
