@@ -28,6 +28,7 @@ from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
     GAIL,
+    ITER,
     ROWS,
     VIPER,
     ActorCriticDistillation,
@@ -46,6 +47,7 @@ from imitate.students import (
     Exponential,
     GAILConfig,
     Hint,
+    ITERConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
     VIPERConfig,
@@ -188,6 +190,12 @@ def distral(seed):
     return Distral(place, DistralConfig(steps=400, rollout=3, share=(0.0, 0.5)))
 
 
+def iterated(seed):
+    """Generations of two rollouts: the third begins where a run is stopped, the last one in the midst of one."""
+    ppo = PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,), normalise_obs=True)
+    return ITER(source(Walk(), seed), ITERConfig(ppo, every=2, distil=1, epochs=2, batch_size=10))
+
+
 def with_copies_of_peers(seed):
     place = source(Walk(), seed)
     policy = nets.policy(place, (8,))
@@ -214,6 +222,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "distillation, features": lambda s: distillation(s, terms=True),
     "gail": gail,
     "generations": generations,
+    "iterated": iterated,
     "distral": distral,
     "several tasks": lambda s: several_tasks(s, 0),
     "several tasks, heads": lambda s: several_tasks(s, 2),

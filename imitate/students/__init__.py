@@ -20,6 +20,7 @@ from imitate.students.distral import Distral, DistralConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.generations import BornAgain, BornAgainConfig
+from imitate.students.iterated import ITER, ITERConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.peers import Codistil, Dual, Mutual, advantage_gate, value_of
 from imitate.students.viper import VIPER, VIPERConfig
@@ -28,6 +29,7 @@ __all__ = [
     "ENTROPY",
     "EXPECTED_ENTROPY",
     "GAIL",
+    "ITER",
     "N_DISTILL",
     "ON_POLICY",
     "ROWS",
@@ -53,6 +55,7 @@ __all__ = [
     "FirstRoundOnly",
     "GAILConfig",
     "Hint",
+    "ITERConfig",
     "Linear",
     "Match",
     "Mutual",
