@@ -133,6 +133,8 @@ class PPO:
         config, spec = config or PPOConfig(), source.spec
         if policy is not None and policy.members != spec.members:
             raise ValueError(f"policy: has {policy.members} members, the source {spec.members}.")
+        if critic is not None and (count := len(critic.value.weight)) != spec.members:
+            raise ValueError(f"critic: has {count} members, the source {spec.members}.")
         size = config.rollout * spec.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")

@@ -191,6 +191,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"^alpha: must be at least 0, not -1"):
         advantage_gate(-1)
     place = source()
+    with pytest.raises(ValueError, match=r"^critic: has 2 members, the source 4"):
+        PPO(place, PPO_CONFIG, critic=critic_of(source(members=2), PPO_CONFIG))
     other = q_network_of(place, DQNConfig(hidden=(9,)))
     with pytest.raises(ValueError, match=r"^policy: it is not what the config says"):
         DQN(place, DQN_CONFIG, policy=other)
