@@ -14,6 +14,7 @@ from imitate.cli.resuming import as_before, changed, folder, options_of, run_bef
 from imitate.configs import config_for, settings
 from imitate.core.config import NonNegative
 from imitate.core.noise import Stream
+from imitate.core.reading import refusing
 from imitate.core.tasks import Tasks
 from imitate.core.terms import Term
 from imitate.core.types import fold
@@ -102,8 +103,8 @@ def command(arguments: Sequence[str]) -> tuple[Any, Any]:
     envs = [name.partition(":")[2] or name for name in named]
     before = run_before(arguments, "tasks", "+".join(envs) or None)
     if before:  # there the number of environments is that of all tasks, and the id is made of all
-        count = len(before.get("envs", ())) or 1
-        before = {**before, "env": None, "num_envs": int(before.get("num_envs", count)) // count}
+        with refusing("resume: run.json does not fit this version"):
+            before = {**before, "env": None, "num_envs": before["num_envs"] // len(before["envs"])}
     first = next(iter(envs), "")
     default = Several(
         tyro.MISSING,

@@ -54,7 +54,7 @@ class DistralConfig:
 
 
 class Distral:
-    """Learn each task near a policy that is distilled from all of them (Teh et al. 2017, §2.1–2.2).
+    """Learn each task near a policy that is distilled from all of them (Teh et al. 2017, §2.1).
 
         V_k(s) = 1/β log Σ_a π_0(a|s)^α exp(β Q_k(s, a))                      eq. 2
         Q_k(s, a) ← Q_k(s, a) + step size · [r + γ V_k(s') − Q_k(s, a)]       towards eq. 3

@@ -30,7 +30,7 @@ class BornAgainConfig(PolicyDistillationConfig):
 
 
 class BornAgain:
-    """Distil a teacher into a fresh network, that into another fresh one, and so on (Furlanello et al. 2018, §3.1).
+    """Distil a teacher into a fresh network, that into another fresh one, and so on (Furlanello et al. 2018).
 
         θ_k = argmin_θ E_{s∼π_θ}[KL(π_{k−1}(·|s) ‖ π_θ(·|s))],   k = 1 … generations
 

@@ -57,6 +57,11 @@ def test_two_tasks_in_one_student(teachers, more, tmp_path, capsys):
     assert main([*arguments, *half]) == 0
     assert main(["tasks", "--teachers", *teachers, "--resume", "--steps", "96", "--out", str(tmp_path / "cut")]) == 0
     assert int(weights(tmp_path / "cut")["progress.steps"]) == 96
+    document = json.loads((tmp_path / "cut" / "run.json").read_text("utf-8"))
+    for spoilt in ({"envs": []}, {"num_envs": "4"}):
+        (tmp_path / "cut" / "run.json").write_text(json.dumps(document | spoilt), "utf-8")
+        line = refused(capsys, ["tasks", "--teachers", *teachers, "--resume", "--out", tmp_path / "cut"])
+        assert line.startswith("resume: run.json does not fit this version")
     assert main([*arguments, "--resume", "--out", str(out)]) == 0
     assert "nothing left to do" in capsys.readouterr().out
 
