@@ -42,6 +42,11 @@ BASES = {
     f"--epochs 1 --hidden 4 {FEW}",
     "gail": "--env CartPole-v1 --teacher control --demonstrations 1 --num-envs 2 --ppo.steps 8 --ppo.rollout 4 "
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
+    "generations": "--env CartPole-v1 --teacher {files}/teacher --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
+    f"--epochs 1 --hidden 4 --generations 2 {FEW}",
+    "together": f"--env CartPole-v1 --circle 2 {ON_POLICY.replace('--members 1', '--members 2')}",
+    "tasks": "--teachers control:CartPole-v1 control:CartPole-v1 --num-envs 2 --steps 16 "
+    f"--rollout 4 --batch-size 8 --epochs 1 --hidden 4 {FEW}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
     f"{FEW}",
     "condense": "--env CartPole-v1 --pairs 2 --generations 1 --updates 1 --hidden 4 --members 2 --episodes 1 "

@@ -18,16 +18,19 @@ from imitate.baselines import PPO, PPOConfig
 from imitate.core import checkpoint
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
+from imitate.core.tasks import Tasks
 from imitate.core.terms import Linear, UntilReturn
 from imitate.core.views import Select
 from imitate.core.wrappers import Viewed
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
-from imitate.policies import Mixture
+from imitate.nets.actor import Architecture, fresh
+from imitate.policies import Mixture, Router
 from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
     GAIL,
+    ITER,
     ROWS,
     VIPER,
     ActorCriticDistillation,
@@ -35,6 +38,9 @@ from imitate.students import (
     Adversary,
     BehaviourCloning,
     BehaviourCloningConfig,
+    BornAgain,
+    BornAgainConfig,
+    Codistil,
     DAgger,
     DAggerConfig,
     DataFreeDistillation,
@@ -42,16 +48,20 @@ from imitate.students import (
     DatasetDistillation,
     DatasetDistillationConfig,
     Distil,
+    Distral,
+    DistralConfig,
     Exponential,
     GAILConfig,
     GeneratedStates,
     HaDES,
     HaDESConfig,
     Hint,
+    ITERConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
     UniformStates,
     VIPERConfig,
+    actor_mimic,
     demonstrate,
 )
 from imitate_envs.gridworld import GridWorld
@@ -190,6 +200,41 @@ def kickstarted(seed, **config):
     return PPO(place, PPOConfig(**options), terms=terms)
 
 
+def generations(seed):
+    """Six iterations, two of each generation: a run that is stopped after three is in the midst of the second."""
+    config = BornAgainConfig(steps=40, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2), generations=3)
+    return BornAgain(source(Walk(), seed), teacher_of(Walk()), Architecture((8,), normalise=True), config)
+
+
+def several_tasks(seed, heads):
+    """Actor-Mimic: a term with parameters of its own."""
+    place = Tasks([source(Walk(), seed), source(Walk(limit=2.0), seed + 1)])
+    router = Router([teacher_of(Walk()), teacher_of(Walk())], place)
+    pupil = fresh(place, Architecture((8,), normalise=True, heads=heads))
+    config = PolicyDistillationConfig(steps=240, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2))
+    term = actor_mimic(pupil, router, 8, 0.1, init=Stream(seed, "init-mimic"))
+    return PolicyDistillation(place, router, pupil, config, terms=[term])
+
+
+def distral(seed):
+    envs = [GridWorld(desc=("SF", goal), max_steps=9) for goal in ("GF", "FG")]
+    place = Tasks([source(env, seed + task) for task, env in enumerate(envs)])
+    return Distral(place, DistralConfig(steps=400, rollout=3, share=(0.0, 0.5)))
+
+
+def iterated(seed):
+    """Generations of two rollouts: the third begins where a run is stopped, the last one in the midst of one."""
+    ppo = PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,), normalise_obs=True)
+    return ITER(source(Walk(), seed), ITERConfig(ppo, every=2, distil=1, epochs=2, batch_size=10))
+
+
+def with_copies_of_peers(seed):
+    place = source(Walk(), seed)
+    policy = nets.policy(place, (8,))
+    config = PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,))
+    return PPO(place, config, policy=policy, terms=[Codistil(policy, 0.5, every=5)])
+
+
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "cloning": cloning,
     "cloning, continuous": lambda s: cloning(s, Reach(), normalise=True),
@@ -217,6 +262,12 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "without data, continuous": lambda s: data_free(s, Reach()),
     "without data, uniform": lambda s: data_free(s, states=UniformStates),
     "gail": gail,
+    "generations": generations,
+    "iterated": iterated,
+    "distral": distral,
+    "several tasks": lambda s: several_tasks(s, 0),
+    "several tasks, heads": lambda s: several_tasks(s, 2),
+    "ppo, copies of peers": with_copies_of_peers,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),
     "ppo, kickstarted": kickstarted,

@@ -12,6 +12,7 @@ from imitate_envs.conditioning import Conditioning, TrialKind
 from imitate_envs.deep_sea import DeepSea
 from imitate_envs.feedback import Feedback
 from imitate_envs.gridworld import CliffWalking, CliffWalkingSlippery, FourRooms, FrozenLake, FrozenLake8x8, GridWorld
+from imitate_envs.mirrored import MirroredCartPole
 from imitate_envs.mountain_car import MountainCar, MountainCarContinuous
 from imitate_envs.pendulum import Pendulum
 from imitate_envs.puzzle_box import PuzzleBox
@@ -58,6 +59,7 @@ __all__ = [
     "Gaussian",
     "GridWorld",
     "Microstimuli",
+    "MirroredCartPole",
     "MountainCar",
     "MountainCarContinuous",
     "NormalMeans",
@@ -85,6 +87,7 @@ __all__ = [
 
 ENVS: dict[str, type[Env]] = {
     "CartPole-v1": CartPole,
+    "MirroredCartPole-v0": MirroredCartPole,
     "MountainCar-v0": MountainCar,
     "MountainCarContinuous-v0": MountainCarContinuous,
     "Acrobot-v1": Acrobot,

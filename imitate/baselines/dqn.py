@@ -35,7 +35,7 @@ from imitate.nets.return_heads import Atoms, ReturnHead, Scalar
 from imitate.nets.target import TargetNetwork
 from imitate.policies import EpsilonGreedy, EpsilonZGreedy
 
-__all__ = ["DQN", "DQNConfig"]
+__all__ = ["DQN", "DQNConfig", "q_network_of"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ class DQN:
         head: What is learnt about a return.
         proposals: Makes the learner of the head's proposals (FQF), which takes the same batches as that of the values.
         driver: Makes what acts where no random action is taken; by default it is greedy.
+        policy: The network to train, as `q_network_of` makes it of the same config; for terms that look at it.
         terms: What is added to the loss; the distribution that they see is the softmax of the values over the
             temperature.
 
@@ -140,6 +141,7 @@ class DQN:
         head: ReturnHead | None = None,
         proposals: Callable[[QNetwork], Learner[Sample]] | None = None,
         driver: Callable[[QNetwork], Policy] | None = None,
+        policy: QNetwork | None = None,
         terms: Sequence[Term] = (),
     ) -> None:
         config, head, spec = config or DQNConfig(), head or Scalar(), source.spec
@@ -154,17 +156,9 @@ class DQN:
         sizes = {"members": spec.members, "batch_size": config.batch_size, **head.sizes}
         admit("the values of a batch", 4 * values, sizes, spec.device)
         self.source, self.config = source, config
-        architecture = QArchitecture(
-            config.hidden,
-            config.activation,
-            head,
-            dueling=config.dueling,
-            noisy=config.noisy,
-            normalise=config.normalise_obs,
-            temperature=config.temperature,
-        )
-        init = Stream(spec.seed, "init", spec.device)
-        self.policy = QNetwork(spec.observation, spec.action, spec.members, architecture, init, env=spec.id)
+        self.policy = policy if policy is not None else q_network_of(source, config, head)
+        if self.policy.members != spec.members or self.policy.architecture != _architecture(config, head):
+            raise ValueError("policy: it is not what the config says; make it by q_network_of(source, config, head).")
         self.target = TargetNetwork(self.policy, config.tau, config.target_every)
         names = ("gamma", "lr", "epsilon", "epsilon_end")
         self.hyper = SimpleNamespace(
@@ -303,6 +297,32 @@ class DQN:
             return following.greedy(online, action_mask(batch.next_obs)).bellman_backup(batch.reward, batch.discount)
         values = self.policy.returns(batch.next_obs).mean if self.config.double else fresh_mean(following)
         return following.take(best(values, batch.next_obs)).bellman_backup(batch.reward, batch.discount)
+
+
+@checked
+def q_network_of(source: Source, config: DQNConfig, head: ReturnHead | None = None) -> QNetwork:
+    """A fresh network, as DQN makes it by default.
+
+    Args:
+        source: Where it will act.
+        config: Hyper-parameters of DQN.
+        head: What is learnt about a return; by default its mean.
+    """
+    spec, init = source.spec, Stream(source.spec.seed, "init", source.spec.device)
+    architecture = _architecture(config, head or Scalar())
+    return QNetwork(spec.observation, spec.action, spec.members, architecture, init, env=spec.id)
+
+
+def _architecture(config: DQNConfig, head: ReturnHead) -> QArchitecture:
+    return QArchitecture(
+        config.hidden,
+        config.activation,
+        head,
+        dueling=config.dueling,
+        noisy=config.noisy,
+        normalise=config.normalise_obs,
+        temperature=config.temperature,
+    )
 
 
 def _target_range(spec: Spec, gamma: Tensor, clipped: bool) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from imitate.nets.actor import Actor, Architecture, fresh
 from imitate.nets.critic import Critic
 from imitate.nets.layers import Activation, RunningNorm
 
-__all__ = ["PPO", "PPOConfig", "RewardScale", "architecture_of"]
+__all__ = ["PPO", "PPOConfig", "RewardScale", "architecture_of", "critic_of"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class PPO:
         config: Hyper-parameters.
         policy: The policy to train, for instance a cloned one; by default a fresh one as the config says. The network
             fields of the config then shape the critic alone.
+        critic: The critic to train, as `critic_of` makes it; for terms that look at values.
         terms: What is added to the loss, such as the distance to a teacher.
 
     Raises:
@@ -126,26 +127,21 @@ class PPO:
         config: PPOConfig | None = None,
         *,
         policy: Actor | None = None,
+        critic: Critic | None = None,
         terms: Sequence[Term] = (),
     ) -> None:
         config, spec = config or PPOConfig(), source.spec
         if policy is not None and policy.members != spec.members:
             raise ValueError(f"policy: has {policy.members} members, the source {spec.members}.")
+        if critic is not None and (count := len(critic.value.weight)) != spec.members:
+            raise ValueError(f"critic: has {count} members, the source {spec.members}.")
         size = config.rollout * spec.num_envs
         if size % config.batch_size:
             raise ValueError(f"batch_size: {config.batch_size} does not divide rollout·num_envs = {size}.")
         admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members})
         self.source, self.config = source, config
         self.policy = policy if policy is not None else fresh(source, architecture_of(config), "init")
-        self.critic = Critic(
-            spec.observation,
-            spec.members,
-            config.hidden,
-            activation=config.activation,
-            init=Stream(spec.seed, "init-critic", spec.device),
-            gru=config.gru,
-            lstm=config.lstm,
-        )
+        self.critic = critic if critic is not None else critic_of(source, config)
         self.recurrent = self.policy.recurrent or self.critic.recurrent
         if self.recurrent and config.batch_size % config.rollout:
             raise ValueError(
@@ -317,6 +313,21 @@ class RewardScale:
         """Restore."""
         self.statistics.load_state_dict(state["statistics"])
         self.so_far.copy_(state["so_far"])
+
+
+@checked
+def critic_of(source: Source, config: PPOConfig) -> Critic:
+    """A fresh critic, as PPO makes it by default."""
+    spec = source.spec
+    return Critic(
+        spec.observation,
+        spec.members,
+        config.hidden,
+        activation=config.activation,
+        init=Stream(spec.seed, "init-critic", spec.device),
+        gru=config.gru,
+        lstm=config.lstm,
+    )
 
 
 def architecture_of(config: PPOConfig) -> Architecture:

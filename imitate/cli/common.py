@@ -180,14 +180,17 @@ def _rounding(algorithm: Algorithm) -> str | None:
     return f"{algorithm.progress.budget:,} steps: {reason}"
 
 
-def teacher_for(name: str, source: Source, vec_normalize: Path | None) -> Teacher:
-    """The teacher that a name on the command line means."""
+def teacher_for(name: str, source: Source, vec_normalize: Path | None = None, *, ensemble: bool = False) -> Teacher:
+    """The teacher that a name on the command line means; with `ensemble` the mean of its members."""
     from imitate import teachers
+    from imitate.policies import Ensemble
 
     built = _built(name)
     loaded = teachers.load(
         name if built else Path(name), source, vec_normalize=vec_normalize, device=source.spec.device
     )
+    if ensemble:
+        return Ensemble(loaded)
     members = getattr(loaded, "members", 1)
     if members not in (1, source.spec.members):
         raise ValueError(f"members: '{name}' has {members}, this run {source.spec.members}; pass --members {members}.")

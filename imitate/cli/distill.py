@@ -46,6 +46,7 @@ class Distill:
     Args:
         teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
         vec_normalize: VecNormalize statistics (.pkl) of an SB3 teacher.
+        ensemble: All members of the teacher, however many, teach each student together: by the mean of what they say.
         loss: What is minimised.
         drive: Who acts; "mixture" lets the teacher take half of the steps.
         row: Of the table of Czarnecki et al. (2019): who acts, the loss and a reward at once. It has options of its
@@ -60,6 +61,7 @@ class Distill:
 
     teacher: str
     vec_normalize: Path | None = None
+    ensemble: bool = False
     loss: Literal["forward-kl", "reverse-kl", "cross-entropy", "mse"] = "forward-kl"
     drive: Literal["student", "teacher", "mixture"] = "student"
     row: Rows | None = None
@@ -73,7 +75,7 @@ class Distill:
         """Distil."""
         env = self.common.known_env(self.teacher)
         source = self.common.source(env, int(settings(env).get("distill_envs", 16)))
-        teacher = teacher_for(self.teacher, source, self.vec_normalize)
+        teacher = teacher_for(self.teacher, source, self.vec_normalize, ensemble=self.ensemble)
         source = viewed(source, self.student_view)
         student = fresh(source, self.student)
         half = torch.full((source.spec.members,), 0.5, device=source.spec.device)

@@ -1,6 +1,7 @@
 """What policies say about actions, and value networks about returns."""
 
 from imitate.distributions.actions import Categorical, Distribution, Normal, TanhNormal, Teacher
+from imitate.distributions.mean import mean_of
 from imitate.distributions.regression import (
     categorical_projection,
     expectile_regression,
@@ -49,6 +50,7 @@ __all__ = [
     "fresh_mean",
     "huber",
     "impute_expectiles",
+    "mean_of",
     "midpoints",
     "quantile_huber",
     "quantile_huber_grad",

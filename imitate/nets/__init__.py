@@ -10,6 +10,7 @@ from imitate.nets.q_network import QArchitecture, QNetwork
 from imitate.nets.recurrent import GRU, LSTM
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate.nets.target import TargetNetwork
+from imitate.nets.tasks import of_task
 from imitate.nets.tree_policy import Split, TreePolicy
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "TargetNetwork",
     "TreePolicy",
     "load",
+    "of_task",
     "policy",
 ]

@@ -8,25 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from imitate.core import checkpoint, tree
-from imitate.core.actions import action_mask, unmasked, width
-from imitate.core.config import check, checked
+from imitate.core.actions import action_mask, observed, unmasked, width
+from imitate.core.config import NonNegative, check, checked
 from imitate.core.noise import Stream
 from imitate.core.parts import Parts
+from imitate.core.tasks import tasks_in
 from imitate.core.types import Memory, Obs, Source, fold, unfold
 from imitate.distributions.actions import Distribution, TanhNormal, decide
 from imitate.nets import dense, saving
-from imitate.nets.action_heads import CategoricalHead, action_head, linear_of
+from imitate.nets.action_heads import GAIN, CategoricalHead, action_head, linear_of, outputs_of
 from imitate.nets.body import Body
-from imitate.nets.layers import Activation, Population
+from imitate.nets.inputs import Inputs
+from imitate.nets.layers import Activation, Linear, Population
 from imitate.nets.measure import admit_network
 from imitate.nets.predict import predict
-from imitate_envs.base import Space
+from imitate_envs.base import Space, Tuple
 
 __all__ = ["Actor", "Architecture", "fresh", "policy"]
 
@@ -47,6 +49,8 @@ class Architecture:
         gru: Units of a gated recurrent unit behind the hidden layers; 0: no such memory.
         lstm: Units of a long short-term memory behind them; 0: no such memory.
         scaled: For a bounded Box: outputs count in half ranges from its centre, so that any bounds are as easy as ±1.
+        heads: Tasks, each with a head of its own on one body; 0: one head for all. Observations then are those of
+            `Tasks`, which tell the number of the task; the body does not see it.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -57,6 +61,7 @@ class Architecture:
     gru: int = 0
     lstm: int = 0
     scaled: bool = True
+    heads: NonNegative[int] = 0
 
     def __post_init__(self) -> None:
         check(self)
@@ -94,8 +99,14 @@ class Actor(nn.Module):
         super().__init__()
         self.observation, self.action, self.members = observation, action, members
         self.architecture, self.env, self.network = architecture, env, network
+        heads = architecture.heads
         if network is not None and (architecture.gru or architecture.lstm):
             raise ValueError("gru, lstm: a network of your own brings no memory of ours.")
+        if heads and (network is not None or architecture.gru or architecture.lstm):
+            raise ValueError("heads: a head for each task stands on hidden layers of ours, without a memory.")
+        if heads and (tasks := tasks_in(observation)) != heads:
+            told = "do not tell a task" if tasks is None else f"tell {tasks} tasks"
+            raise ValueError(f"heads: observations of {observation} {told}; take those of Tasks, and a head for each.")
         if network is None:
             admit_network(
                 lambda init: Actor(observation, action, 1, architecture, init),
@@ -104,7 +115,7 @@ class Actor(nn.Module):
                 {"members": members, "hidden": architecture.hidden, "gru": architecture.gru, "lstm": architecture.lstm},
             )
         self.body = Body(
-            observation,
+            cast(Tuple, observation).spaces[0] if heads else observation,
             members,
             hidden=architecture.hidden if network is None else None,
             activation=architecture.activation,
@@ -122,10 +133,16 @@ class Actor(nn.Module):
             scaled=architecture.scaled,
             init=init,
         )
+        if heads:
+            outputs = heads * outputs_of(action, architecture.squash)
+            self.head.linear = Linear(members, self.body.width, outputs, init=init, gain=GAIN)
+        self._inputs = Inputs(observation) if heads else self.body.inputs
+        if heads and self._inputs.images:
+            raise ValueError("heads: images cannot be told apart by task; take one head, which is told the task.")
         self.noise = width(action)
         self.to(init.device)
         # Where nothing but affine maps follow on each other they are one operation: weight, bias, weight, …
-        chained = network is None and self.body.flat
+        chained = network is None and self.body.flat and not heads
         self._chain = [*self.body.chain, *linear_of(self.head).parameters()] if chained else []
         self._logits = isinstance(self.head, CategoricalHead) and unmasked(observation) is observation
         self._parts = Parts([self])
@@ -159,11 +176,11 @@ class Actor(nn.Module):
 
     def prepare(self, obs: Obs) -> Any:
         """Observations [M, B, ...] as the network takes them: normalised, flat, images apart."""
-        return self.body.prepare(obs)
+        return self._inputs(observed(obs), self.body.normaliser)
 
     def observe(self, obs: Obs, mask: Tensor | None = None) -> None:
         """Let the normaliser, if there is one, learn from observations [M, B, ...], where a mask [M, B] says so."""
-        self.body.observe(obs, mask)
+        self.body.observe(obs[0] if self.architecture.heads else obs, mask)
 
     def on_features(self, x: Any, mask: Tensor | None = None) -> Distribution:
         """The distribution at prepared observations [M, B, ...], of what a mask [M, B, choices] admits."""
@@ -172,7 +189,17 @@ class Actor(nn.Module):
         if self.network is not None:
             # A copy, for a network of the user's may work in place, and this may be what a source collected.
             return self.head.of(self.network(tree.map(Tensor.clone, x)), mask)
-        return self.head.of(linear_of(self.head)(self.body(x)[0]), mask)
+        out = linear_of(self.head)(self._features(x))
+        if (heads := self.architecture.heads) > 0:
+            task = x[..., -heads:].argmax(-1)  # numbers come first, and the last choice is the task
+            out = out.unflatten(-1, (heads, -1))
+            out = out.gather(-2, task[..., None, None].expand(*task.shape, 1, out.shape[-1])).squeeze(-2)
+        return self.head.of(out, mask)
+
+    def _features(self, x: Any) -> Tensor:
+        """What the head stands on, at prepared observations; a body with heads does not see the task."""
+        features: Tensor = self.body(x[..., : -self.architecture.heads] if self.architecture.heads else x)[0]
+        return features
 
     def distribution(self, obs: Obs) -> Distribution:
         """The distribution at observations [M, B, ...]; of a recurrent actor that at the beginning of an episode."""
@@ -185,8 +212,7 @@ class Actor(nn.Module):
             ValueError: It has a memory, so that one observation does not tell; or a network of your own.
         """
         self._refuse_features(self.recurrent)
-        features: Tensor = self.body(self.prepare(obs))[0]
-        return features
+        return self._features(self.prepare(obs))
 
     def feature_maps(self, obs: Obs) -> list[Tensor]:
         """What each convolution makes of observations [M, B, ...]: [M, B, C, height, width].

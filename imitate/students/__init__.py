@@ -2,6 +2,7 @@
 
 from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.actor_critic_distillation import ActorCriticDistillation, ActorCriticDistillationConfig
+from imitate.students.actor_mimic import actor_mimic
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.czarnecki import (
     ENTROPY,
@@ -22,16 +23,21 @@ from imitate.students.data_free import (
 )
 from imitate.students.dataset_distillation import DatasetDistillation, DatasetDistillationConfig
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
+from imitate.students.distral import Distral, DistralConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.gail import GAIL, GAILConfig
+from imitate.students.generations import BornAgain, BornAgainConfig
 from imitate.students.hades import HaDES, HaDESConfig
+from imitate.students.iterated import ITER, ITERConfig
 from imitate.students.kickstarting import Distil
+from imitate.students.peers import Codistil, Dual, Mutual, advantage_gate, value_of
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
     "ENTROPY",
     "EXPECTED_ENTROPY",
     "GAIL",
+    "ITER",
     "N_DISTILL",
     "ON_POLICY",
     "ROWS",
@@ -43,6 +49,9 @@ __all__ = [
     "Adversary",
     "BehaviourCloning",
     "BehaviourCloningConfig",
+    "BornAgain",
+    "BornAgainConfig",
+    "Codistil",
     "DAgger",
     "DAggerConfig",
     "DataFreeDistillation",
@@ -51,6 +60,9 @@ __all__ = [
     "DatasetDistillationConfig",
     "Demonstrations",
     "Distil",
+    "Distral",
+    "DistralConfig",
+    "Dual",
     "Exponential",
     "FirstRoundOnly",
     "GAILConfig",
@@ -58,14 +70,19 @@ __all__ = [
     "HaDES",
     "HaDESConfig",
     "Hint",
+    "ITERConfig",
     "Linear",
     "Match",
+    "Mutual",
     "PolicyDistillation",
     "PolicyDistillationConfig",
     "Row",
     "UniformStates",
     "VIPERConfig",
+    "actor_mimic",
+    "advantage_gate",
     "demonstrate",
     "every_second_layer",
     "triple_loss",
+    "value_of",
 ]

@@ -30,6 +30,7 @@ from imitate.students import (
     VIPER,
     BehaviourCloning,
     BehaviourCloningConfig,
+    BornAgain,
     DAgger,
     DAggerConfig,
     Exponential,
@@ -49,10 +50,12 @@ STUDENTS = {
     "distill": ["--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32", "--hidden", "6"],
     "gail": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
     + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--discriminator.updates", "2"],
+    "generations": ["--generations", "2", "--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32"]
+    + ["--hidden", "6"],
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"viper": VIPER}
+ALGORITHMS |= {"viper": VIPER, "generations": BornAgain}
 
 
 @pytest.fixture(scope="module")
@@ -440,7 +443,7 @@ CASES = [
     (
         ["frobnicate"],
         "command: 'frobnicate' is unknown; known: calibrate, clone, condense, condition, dagger, demo, distill, "
-        "evaluate, export, fit, gail, list, train, viper.",
+        "evaluate, export, fit, gail, generations, list, tasks, together, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
@@ -613,7 +616,21 @@ def test_train_help_without_an_algorithm(capsys):
 def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("ppo", "sac", "clone", "dagger", "distill", "gail", "viper", "CartPole-v1", "forward-kl", "control"):
+    for name in (
+        "ppo",
+        "sac",
+        "clone",
+        "dagger",
+        "distill",
+        "gail",
+        "viper",
+        "generations",
+        "tasks",
+        "together",
+        "CartPole-v1",
+        "forward-kl",
+        "control",
+    ):
         assert name in out
 
 
