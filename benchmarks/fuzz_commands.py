@@ -44,6 +44,7 @@ BASES = {
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
     f"{FEW}",
+    "inverse max-margin": f"--env GridWorld-v0 --teacher plan --demonstrations 2 {FEW}",
     "evaluate": "{files}/teacher --episodes 1",
     "export": "{files}/teacher --format c --out policy.h",
     "calibrate": "{files}/values --episodes 2",
@@ -65,8 +66,29 @@ ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" *
 
 
 # How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
-OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "condition", "fit", "command", "completion")
-OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta", "argument")
+OTHER_NAMES = (
+    "policy",
+    "run",
+    "data",
+    "phenomenon",
+    "algorithm",
+    "method",
+    "condition",
+    "fit",
+    "command",
+    "completion",
+)
+OTHER_NAMES += (
+    "method",
+    "Unrecognized options",
+    "head",
+    "replay",
+    "student",
+    "ppo",
+    "discriminator",
+    "beta",
+    "argument",
+)
 
 
 @dataclass(frozen=True)

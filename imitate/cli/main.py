@@ -34,6 +34,7 @@ COMMANDS = {
     "dagger": "Teach a student on the states that it visits itself.",
     "distill": "Distil a teacher into a student of any size.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
+    "inverse": "Find the reward behind demonstrations by planning: maximum entropy, apprenticeship, max-margin.",
     "viper": "Extract a decision tree from a teacher.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",
     "export": "Write a policy as C, and a tree as Python, text or a picture too.",

@@ -440,7 +440,7 @@ CASES = [
     (
         ["frobnicate"],
         "command: 'frobnicate' is unknown; known: calibrate, clone, condition, dagger, demo, distill, evaluate, "
-        "export, fit, gail, list, train, viper.",
+        "export, fit, gail, inverse, list, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
