@@ -51,6 +51,7 @@ BASES = {
     f"{FEW}",
     "condense": "--env CartPole-v1 --pairs 2 --generations 1 --updates 1 --hidden 4 --members 2 --episodes 1 "
     "--device cpu --out run",
+    "inverse max-margin": "--env GridWorld-v0 --teacher plan --demonstrations 2 --members 1 --episodes 1 --out run",
     "evaluate": "{files}/teacher --episodes 1",
     "export": "{files}/teacher --format c --out policy.h",
     "calibrate": "{files}/values --episodes 2",
@@ -72,8 +73,29 @@ ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" *
 
 
 # How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
-OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "condition", "fit", "command", "completion")
-OTHER_NAMES += ("Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta", "argument")
+OTHER_NAMES = (
+    "policy",
+    "run",
+    "data",
+    "phenomenon",
+    "algorithm",
+    "method",
+    "condition",
+    "fit",
+    "command",
+    "completion",
+)
+OTHER_NAMES += (
+    "method",
+    "Unrecognized options",
+    "head",
+    "replay",
+    "student",
+    "ppo",
+    "discriminator",
+    "beta",
+    "argument",
+)
 
 
 @dataclass(frozen=True)

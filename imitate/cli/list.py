@@ -30,6 +30,7 @@ class List:
         table.add_row("data sets", "condense", "imitate condense --env ID, or --teacher RUN")
         table.add_row("of several tasks", "tasks", "imitate tasks --teachers RUN RUN")
         table.add_row("of each other", "together", "imitate together --env ID")
+        table.add_row("inverse RL", "mce-irl, maxent-irl, apprenticeship, max-margin", "imitate inverse NAME")
         table.add_row("environments", ", ".join(ENVS), "ours; any other Gymnasium id works too")
         table.add_row("tuned settings", ", ".join(available()), "used by default")
         table.add_row("teachers", "a run, an SB3 .zip, control, plan", "--teacher")

@@ -37,6 +37,7 @@ COMMANDS = {
     "together": "Train peers that teach each other while they learn from rewards.",
     "tasks": "Distil a teacher for each of several tasks into one student.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
+    "inverse": "Find the reward behind demonstrations by planning: maximum entropy, apprenticeship, max-margin.",
     "viper": "Extract a decision tree from a teacher.",
     "condense": "Distil behaviour into a few labelled states whose clones act well.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",

@@ -15,7 +15,14 @@ from imitate.core.types import Source
 from imitate.distributions.actions import Teacher
 from imitate.teachers.control import LAWS, ControlLaw, control_law
 from imitate.teachers.functions import CallableTeacher, ModuleTeacher, from_callable, from_module, spaces_of
-from imitate.teachers.planning import Plan, planner, policy_iteration, policy_values, value_iteration
+from imitate.teachers.planning import (
+    Plan,
+    planner,
+    policy_iteration,
+    policy_values,
+    soft_policy_iteration,
+    value_iteration,
+)
 from imitate.teachers.sb3 import from_sb3
 from imitate_envs import ENVS, Tabular
 from imitate_envs.base import Box, Space
@@ -34,6 +41,7 @@ __all__ = [
     "planner",
     "policy_iteration",
     "policy_values",
+    "soft_policy_iteration",
     "value_iteration",
 ]
 

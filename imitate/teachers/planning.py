@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,15 @@ from imitate.core.config import Told, checked
 from imitate.nets.tabular_policy import TabularPolicy
 from imitate_envs.tabular import Tabular, TabularModel
 
-__all__ = ["Plan", "action_values", "planner", "policy_iteration", "policy_values", "value_iteration"]
+__all__ = [
+    "Plan",
+    "action_values",
+    "planner",
+    "policy_iteration",
+    "policy_values",
+    "soft_policy_iteration",
+    "value_iteration",
+]
 
 _TIE = 1e-9  # of the largest value: how much better an action must be for policy iteration to change its mind
 
@@ -131,6 +139,37 @@ def policy_iteration(model: TabularModel, gamma: float = 0.99, *, max_iterations
             return Plan(values, q, iteration)
         chosen = torch.where(better, q.argmax(-1), chosen)
     raise ValueError(f"max_iterations: the policy still improves after {max_iterations}.")
+
+
+@checked
+def soft_policy_iteration(model: TabularModel, gamma: float = 0.99, *, max_iterations: int = 1000) -> Plan:
+    """The best policy where entropy pays too, at temperature 1: π = softmax(Q).
+
+        v(s) = log Σ_a exp Q(s, a),   Q(s, a) = E[r + γ v(s') | s, a]
+
+    A policy is evaluated exactly, with −log π added to its rewards, and softened; each iteration is a Newton step on
+    these equations.
+
+    Source: Ziebart (2010), §6.2; Haarnoja et al. (2018), lemmas 1 and 2.
+
+    Args:
+        model: The environment.
+        gamma: γ, less than 1: entropy would pay for never ending.
+        max_iterations: Improvements at most.
+
+    Raises:
+        ValueError: γ is not in [0, 1), or the values still change after `max_iterations`.
+    """
+    if not 0 <= gamma < 1:
+        raise ValueError(f"gamma: soft policy iteration needs one in [0, 1), not {gamma}.")
+    values = torch.zeros_like(model.start)
+    for iteration in range(1, max_iterations + 1):
+        log_policy = action_values(model, values, gamma).log_softmax(-1)
+        rewarded = replace(model, reward=model.reward - log_policy)
+        before, values = values, policy_values(rewarded, log_policy.exp(), gamma) * ~model.terminal
+        if bool((values - before).abs().amax() <= _TIE * (1 + values.abs().amax())):
+            return Plan(values, action_values(model, values, gamma), iteration)
+    raise ValueError(f"max_iterations: the values still change after {max_iterations}.")
 
 
 @checked

@@ -443,7 +443,7 @@ CASES = [
     (
         ["frobnicate"],
         "command: 'frobnicate' is unknown; known: calibrate, clone, condense, condition, dagger, demo, distill, "
-        "evaluate, export, fit, gail, generations, list, tasks, together, train, viper.",
+        "evaluate, export, fit, gail, generations, inverse, list, tasks, together, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
