@@ -67,10 +67,13 @@ from imitate.students import DAgger as DAgger
 from imitate.students import DAggerConfig as DAggerConfig
 from imitate.students import Demonstrations as Demonstrations
 from imitate.students import Distil as Distil
+from imitate.students import Finetuning as Finetuning
+from imitate.students import FinetuningConfig as FinetuningConfig
 from imitate.students import GAILConfig as GAILConfig
 from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
 from imitate.students import VIPERConfig as VIPERConfig
 from imitate.students import demonstrate as demonstrate
+from imitate.students import finetune as finetune
 
 __version__: str

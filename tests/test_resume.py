@@ -37,12 +37,14 @@ from imitate.students import (
     DAggerConfig,
     Distil,
     Exponential,
+    FinetuningConfig,
     GAILConfig,
     Hint,
     PolicyDistillation,
     PolicyDistillationConfig,
     VIPERConfig,
     demonstrate,
+    finetune,
 )
 from imitate_envs.gridworld import GridWorld
 from tests.oracles import Reach, Walk, snapshot, unsaved_changes
@@ -158,6 +160,12 @@ def kickstarted(seed, **config):
     return PPO(place, PPOConfig(**options), terms=terms)
 
 
+def finetuning(seed, **options):
+    place = source(Walk(), seed)
+    config = FinetuningConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,), lr=1e-2, warmup=60, **options)
+    return finetune(nets.policy(place, (8,), seed=7, gru=config.gru), place, config)
+
+
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "cloning": cloning,
     "cloning, continuous": lambda s: cloning(s, Reach(), normalise=True),
@@ -180,6 +188,8 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
+    "finetuning": finetuning,
+    "finetuning, with a GRU": partial(finetuning, gru=3),
     "rainbow, annealed": lambda s: baseline("rainbow", s, anneal_lr=True, normalise_obs=True),
     "fqf, annealed": lambda s: baseline("fqf", s, anneal_lr=True, priority=0.6, n_step=2),
 }

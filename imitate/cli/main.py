@@ -33,6 +33,7 @@ COMMANDS = {
     "clone": "Clone a teacher from demonstrations: behaviour cloning.",
     "dagger": "Teach a student on the states that it visits itself.",
     "distill": "Distil a teacher into a student of any size.",
+    "finetune": "Go on with PPO from a policy that was cloned, distilled or trained elsewhere.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
     "viper": "Extract a decision tree from a teacher.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",

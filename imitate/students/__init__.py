@@ -16,6 +16,7 @@ from imitate.students.czarnecki import (
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
+from imitate.students.finetuning import Finetuning, FinetuningConfig, finetune
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.viper import VIPER, VIPERConfig
@@ -40,6 +41,8 @@ __all__ = [
     "Demonstrations",
     "Distil",
     "Exponential",
+    "Finetuning",
+    "FinetuningConfig",
     "FirstRoundOnly",
     "GAILConfig",
     "Hint",
@@ -51,5 +54,6 @@ __all__ = [
     "VIPERConfig",
     "demonstrate",
     "every_second_layer",
+    "finetune",
     "triple_loss",
 ]

@@ -33,6 +33,7 @@ from imitate.students import (
     DAgger,
     DAggerConfig,
     Exponential,
+    Finetuning,
     FirstRoundOnly,
     GAILConfig,
     Linear,
@@ -261,6 +262,38 @@ def test_gail_from_a_file(tmp_path, capsys):
     assert weights(tmp_path / "out")["rl.progress.labels"].tolist() == [100, 100]
     config = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["config"]
     assert (config["ppo"]["steps"], config["discriminator"]["lr"]) == (192, 0.002)
+
+
+FINETUNE = [
+    "--num-envs",
+    "4",
+    "--steps",
+    "192",
+    "--rollout",
+    "16",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "32",
+    "--warmup",
+    "64",
+]
+
+
+def test_a_policy_is_finetuned_and_goes_on_where_it_was_stopped(teacher, tmp_path, capsys):
+    begin = ["finetune", str(teacher), *FINETUNE, *FEW]
+    assert parse(begin).common.env == "CartPole-v1"
+    assert main([*begin, "--out", str(tmp_path / "straight")]) == 0
+    assert capsys.readouterr().out.startswith("finetune: mean ")
+    one = weights(tmp_path / "straight")
+    assert one["rl.policy.head.linear.weight"].shape[1] == 8  # the actor is that of the teacher
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, Finetuning, 2)
+        assert main([*begin, "--out", str(tmp_path / "stopped")]) == 130
+    assert main(["finetune", "--resume", "--out", str(tmp_path / "stopped")]) == 0
+    two = weights(tmp_path / "stopped")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_a_kickstarted_run_learns_from_its_teacher(teacher, tmp_path, capsys):
@@ -546,6 +579,11 @@ CASES = [
     (["evaluate", "{teacher}", "--episodes", "0"], "episodes: at least 1, not 0"),
     (["evaluate", "{teacher}", "--members", "5"], "has 2, this run 5; pass --members 2."),
     (["evaluate", "{teacher}", "--teacher", "{}/three"], "has 3, this run 2; pass --members 3."),
+    (["finetune", "{}/none"], "policy: there is no file or directory '{}/none'."),
+    (["finetune", "control", *CARTPOLE], "policy: there is no file or directory 'control'."),
+    (["finetune", "{teacher}", "--members", "3"], "policy: has 2 members, the source 3; one serves all."),
+    (["finetune", "{teacher}", "--env", "Acrobot-v1", "--members", "2"], "policy: made for observations Box(4,), but"),
+    (["finetune", "{teacher}", "--members", "2", "--warmup", "-1"], "warmup: must be at least 0, not -1."),
     # demonstrations
     (["clone", *CARTPOLE, "--data", "{}/none.npz"], "demonstrations: there is no file '{}/none.npz'."),
     (["clone", *CARTPOLE, "--data", "{}/text.npz"], "text.npz' is not a readable .npz file"),
