@@ -72,6 +72,8 @@ from imitate.students import FinetuningConfig as FinetuningConfig
 from imitate.students import GAILConfig as GAILConfig
 from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
+from imitate.students import QDagger as QDagger
+from imitate.students import QDaggerConfig as QDaggerConfig
 from imitate.students import VIPERConfig as VIPERConfig
 from imitate.students import demonstrate as demonstrate
 from imitate.students import finetune as finetune

@@ -22,6 +22,7 @@ from imitate.students import (
     GAILConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
+    QDaggerConfig,
     VIPERConfig,
     demonstrate,
 )
@@ -35,6 +36,7 @@ KINDS = {
     "distill": PolicyDistillationConfig,
     "finetune": FinetuningConfig,
     "gail": GAILConfig,
+    "qdagger": QDaggerConfig,
     "viper": VIPERConfig,
     "ppo-gru": PPOConfig,
     "student": Architecture,

@@ -42,6 +42,8 @@ from imitate.students import (
     Hint,
     PolicyDistillation,
     PolicyDistillationConfig,
+    QDagger,
+    QDaggerConfig,
     VIPERConfig,
     demonstrate,
     finetune,
@@ -166,6 +168,13 @@ def finetuning(seed, **options):
     return finetune(nets.policy(place, (8,), seed=7, gru=config.gru), place, config)
 
 
+def qdagger(seed, **options):
+    known = {field.name for field in fields(QDaggerConfig)}
+    small = {key: value for key, value in SMALL.items() if key in known and key != "learning_starts"}
+    more = {"teacher_steps": 20, "offline_updates": 3, "return_episodes": 3}
+    return QDagger(source(Walk(), seed), teacher_of(Walk()), QDaggerConfig(**{**small, **more, **options}))
+
+
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "cloning": cloning,
     "cloning, continuous": lambda s: cloning(s, Reach(), normalise=True),
@@ -190,6 +199,8 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
     "finetuning": finetuning,
     "finetuning, with a GRU": partial(finetuning, gru=3),
+    "qdagger": qdagger,
+    "qdagger, refined": partial(qdagger, priority=0.6, n_step=2, normalise_obs=True, anneal_lr=True),
     "rainbow, annealed": lambda s: baseline("rainbow", s, anneal_lr=True, normalise_obs=True),
     "fqf, annealed": lambda s: baseline("fqf", s, anneal_lr=True, priority=0.6, n_step=2),
 }

@@ -26,7 +26,8 @@ class List:
 
         table = Table(show_header=False, box=None)
         table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
-        table.add_row("students", "clone, dagger, distill, finetune, gail, viper", "imitate NAME --teacher RUN")
+        students = "clone, dagger, distill, finetune, gail, qdagger, viper"
+        table.add_row("students", students, "imitate NAME --teacher RUN")
         table.add_row("environments", ", ".join(ENVS), "ours; any other Gymnasium id works too")
         table.add_row("tuned settings", ", ".join(available()), "used by default")
         table.add_row("teachers", "a run, an SB3 .zip, control, plan", "--teacher")

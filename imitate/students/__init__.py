@@ -19,6 +19,7 @@ from imitate.students.features import Adversary, Hint, Match, every_second_layer
 from imitate.students.finetuning import Finetuning, FinetuningConfig, finetune
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.kickstarting import Distil
+from imitate.students.qdagger import QDagger, QDaggerConfig
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "Match",
     "PolicyDistillation",
     "PolicyDistillationConfig",
+    "QDagger",
+    "QDaggerConfig",
     "Row",
     "VIPERConfig",
     "demonstrate",

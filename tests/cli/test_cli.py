@@ -39,6 +39,7 @@ from imitate.students import (
     Linear,
     PolicyDistillation,
     PolicyDistillationConfig,
+    QDagger,
 )
 
 FEW = ["--members", "2", "--episodes", "2", "--device", "cpu"]
@@ -50,10 +51,12 @@ STUDENTS = {
     "distill": ["--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32", "--hidden", "6"],
     "gail": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
     + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--discriminator.updates", "2"],
+    "qdagger": ["--steps", "96", "--rollout", "4", "--num-envs", "4", "--batch-size", "8", "--updates", "1", "--hidden"]
+    + ["6", "--teacher-steps", "32", "--offline-updates", "2", "--return-episodes", "2"],
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"viper": VIPER}
+ALGORITHMS |= {"qdagger": QDagger, "viper": VIPER}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,8 @@ def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
         assert main(arguments_of(command, teacher)) == 0
         out, err = capsys.readouterr()
         folder = Path("runs") / f"{command}-CartPole-v1"
-        first, last = out.splitlines()
+        *notes, first, last = out.splitlines()
+        assert len(notes) == (command == "qdagger")  # what its replay takes
         assert first.startswith(f"{command}: mean ")
         assert "n/a: the teacher is no better than chance" in first  # it has learnt for two iterations
         assert "(2 members x 2 episodes, 95 % interval over members)" in first
@@ -584,6 +588,11 @@ CASES = [
     (["finetune", "{teacher}", "--members", "3"], "policy: has 2 members, the source 3; one serves all."),
     (["finetune", "{teacher}", "--env", "Acrobot-v1", "--members", "2"], "policy: made for observations Box(4,), but"),
     (["finetune", "{teacher}", "--members", "2", "--warmup", "-1"], "warmup: must be at least 0, not -1."),
+    (
+        ["qdagger", "--env", "Pendulum-v1", "--teacher", "control"],
+        "action: a value is learnt for each of finitely",
+    ),
+    (["qdagger", *CARTPOLE, "--teacher", "control", "--temperature", "0"], "temperature: must be positive, not 0.0."),
     # demonstrations
     (["clone", *CARTPOLE, "--data", "{}/none.npz"], "demonstrations: there is no file '{}/none.npz'."),
     (["clone", *CARTPOLE, "--data", "{}/text.npz"], "text.npz' is not a readable .npz file"),
