@@ -43,6 +43,7 @@ BASES = {
     "finetune": f"{{files}}/teacher {ON_POLICY}",
     "gail": "--env CartPole-v1 --teacher control --demonstrations 1 --num-envs 2 --ppo.steps 8 --ppo.rollout 4 "
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
+    "jumpstart": f"--env CartPole-v1 --teacher control --return-episodes 1 {OFF_POLICY}",
     "qdagger": "--env CartPole-v1 --teacher control --teacher-steps 8 --offline-updates 1 --return-episodes 1 "
     f"{OFF_POLICY}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "

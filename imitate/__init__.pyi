@@ -70,6 +70,8 @@ from imitate.students import Distil as Distil
 from imitate.students import Finetuning as Finetuning
 from imitate.students import FinetuningConfig as FinetuningConfig
 from imitate.students import GAILConfig as GAILConfig
+from imitate.students import JumpStart as JumpStart
+from imitate.students import JumpStartConfig as JumpStartConfig
 from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
 from imitate.students import QDagger as QDagger

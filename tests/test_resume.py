@@ -40,6 +40,8 @@ from imitate.students import (
     FinetuningConfig,
     GAILConfig,
     Hint,
+    JumpStart,
+    JumpStartConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
     QDagger,
@@ -175,6 +177,13 @@ def qdagger(seed, **options):
     return QDagger(source(Walk(), seed), teacher_of(Walk()), QDaggerConfig(**{**small, **more, **options}))
 
 
+def jump_start(seed):
+    known = {field.name for field in fields(JumpStartConfig)}
+    small = {key: value for key, value in SMALL.items() if key in known}
+    more = {"horizon": 6, "stages": 3, "tolerance": 3.0, "stage_episodes": 1, "return_episodes": 3}
+    return JumpStart(source(Walk(), seed), teacher_of(Walk()), JumpStartConfig(**small, **more))
+
+
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "cloning": cloning,
     "cloning, continuous": lambda s: cloning(s, Reach(), normalise=True),
@@ -199,6 +208,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
     "finetuning": finetuning,
     "finetuning, with a GRU": partial(finetuning, gru=3),
+    "jump-start": jump_start,
     "qdagger": qdagger,
     "qdagger, refined": partial(qdagger, priority=0.6, n_step=2, normalise_obs=True, anneal_lr=True),
     "rainbow, annealed": lambda s: baseline("rainbow", s, anneal_lr=True, normalise_obs=True),

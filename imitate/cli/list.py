@@ -26,7 +26,7 @@ class List:
 
         table = Table(show_header=False, box=None)
         table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
-        students = "clone, dagger, distill, finetune, gail, qdagger, viper"
+        students = "clone, dagger, distill, finetune, gail, jumpstart, qdagger, viper"
         table.add_row("students", students, "imitate NAME --teacher RUN")
         table.add_row("environments", ", ".join(ENVS), "ours; any other Gymnasium id works too")
         table.add_row("tuned settings", ", ".join(available()), "used by default")

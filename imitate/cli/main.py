@@ -35,6 +35,7 @@ COMMANDS = {
     "distill": "Distil a teacher into a student of any size.",
     "finetune": "Go on with PPO from a policy that was cloned, distilled or trained elsewhere.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
+    "jumpstart": "Let a teacher begin the episodes, and hand over ever earlier to DQN.",
     "qdagger": "Learn values from a teacher's experience, then from one's own, near the teacher while it is better.",
     "viper": "Extract a decision tree from a teacher.",
     "evaluate": "Play whole episodes with a policy; against a teacher, on the same noise, if one is given.",

@@ -7,6 +7,8 @@ from imitate.policies.mixture import Mixture
 from imitate.policies.perturbed import Perturbed
 from imitate.policies.random import Random
 from imitate.policies.risk_sensitive import RiskSensitive, risk_sensitive
+from imitate.policies.roll_in import RollIn
+from imitate.policies.router import Router, by_value
 
 __all__ = [
     "EpsilonGreedy",
@@ -16,5 +18,8 @@ __all__ = [
     "Perturbed",
     "Random",
     "RiskSensitive",
+    "RollIn",
+    "Router",
+    "by_value",
     "risk_sensitive",
 ]

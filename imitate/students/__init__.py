@@ -18,6 +18,7 @@ from imitate.students.distillation import PolicyDistillation, PolicyDistillation
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.finetuning import Finetuning, FinetuningConfig, finetune
 from imitate.students.gail import GAIL, GAILConfig
+from imitate.students.jump_start import JumpStart, JumpStartConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.qdagger import QDagger, QDaggerConfig
 from imitate.students.viper import VIPER, VIPERConfig
@@ -47,6 +48,8 @@ __all__ = [
     "FirstRoundOnly",
     "GAILConfig",
     "Hint",
+    "JumpStart",
+    "JumpStartConfig",
     "Linear",
     "Match",
     "PolicyDistillation",

@@ -36,6 +36,7 @@ from imitate.students import (
     Finetuning,
     FirstRoundOnly,
     GAILConfig,
+    JumpStart,
     Linear,
     PolicyDistillation,
     PolicyDistillationConfig,
@@ -51,12 +52,14 @@ STUDENTS = {
     "distill": ["--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32", "--hidden", "6"],
     "gail": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
     + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--discriminator.updates", "2"],
+    "jumpstart": ["--steps", "96", "--rollout", "4", "--num-envs", "4", "--batch-size", "8", "--updates", "1"]
+    + ["--hidden", "6", "--return-episodes", "2", "--learning-starts", "16"],
     "qdagger": ["--steps", "96", "--rollout", "4", "--num-envs", "4", "--batch-size", "8", "--updates", "1", "--hidden"]
     + ["6", "--teacher-steps", "32", "--offline-updates", "2", "--return-episodes", "2"],
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"qdagger": QDagger, "viper": VIPER}
+ALGORITHMS |= {"jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
         out, err = capsys.readouterr()
         folder = Path("runs") / f"{command}-CartPole-v1"
         *notes, first, last = out.splitlines()
-        assert len(notes) == (command == "qdagger")  # what its replay takes
+        assert len(notes) == (command in ("jumpstart", "qdagger"))  # what its replay takes
         assert first.startswith(f"{command}: mean ")
         assert "n/a: the teacher is no better than chance" in first  # it has learnt for two iterations
         assert "(2 members x 2 episodes, 95 % interval over members)" in first
@@ -592,6 +595,7 @@ CASES = [
         ["qdagger", "--env", "Pendulum-v1", "--teacher", "control"],
         "action: a value is learnt for each of finitely",
     ),
+    (["jumpstart", *CARTPOLE, "--teacher", "control", "--stages", "0"], "stages: must be at least 1, not 0."),
     (["qdagger", *CARTPOLE, "--teacher", "control", "--temperature", "0"], "temperature: must be positive, not 0.0."),
     # demonstrations
     (["clone", *CARTPOLE, "--data", "{}/none.npz"], "demonstrations: there is no file '{}/none.npz'."),

@@ -90,6 +90,7 @@ def test_every_file_is_a_command_or_shared():
         (["evaluate", "x", "--episode", "1"], "--episodes"),
         (["calibrate", "x", "--gama", "1"], "--gamma"),
         (["demo", "--member", "1"], "--members"),
+        (["jumpstart", "--horizn", "1"], "--horizon"),
         (["qdagger", "--offline-update", "1"], "--offline-updates"),
         (["finetune", "x", "--warmpu", "1"], "--warmup"),
         (["condition", "--modle", "x"], "--model"),
