@@ -14,7 +14,7 @@ import torch
 
 import imitate.students
 from imitate import nets
-from imitate.baselines import PPO, PPOConfig
+from imitate.baselines import PPO, SAC, PPOConfig, SACConfig
 from imitate.core import checkpoint
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
@@ -184,6 +184,13 @@ def jump_start(seed):
     return JumpStart(source(Walk(), seed), teacher_of(Walk()), JumpStartConfig(**small, **more))
 
 
+def kickstarted_sac(seed):
+    place = source(Reach(), seed)
+    teacher = nets.policy(place, (8,), squash=True, seed=7)
+    config = SACConfig(steps=400, rollout=3, updates=2, batch_size=6, hidden=(8,), learning_starts=20, capacity=28)
+    return SAC(place, config, terms=[Distil(teacher, UntilReturn(2.0, place.spec))])
+
+
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "cloning": cloning,
     "cloning, continuous": lambda s: cloning(s, Reach(), normalise=True),
@@ -204,6 +211,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "gail": gail,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),
+    "sac, kickstarted": kickstarted_sac,
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
     "finetuning": finetuning,

@@ -559,7 +559,7 @@ CASES = [
         "discriminator: updates: must be at least 1, not 0. See imitate gail --help.",
     ),
     (["train", "sac", *CARTPOLE], "action: SAC squashes its actions into a Box with finite bounds"),
-    (["train", "c51", *CARTPOLE, "--teacher", "control"], "teacher: c51 is not kickstarted; ppo and dqn are."),
+    (["train", "c51", *CARTPOLE, "--teacher", "control"], "teacher: c51 is not kickstarted; ppo, dqn and sac are."),
     (["train", "ppo", *CARTPOLE, "--teacher", "control", "--distil", "-1"], "distil: must be at least 0, not -1.0."),
     (["train", "ppo", *CARTPOLE, "--teacher", "control", "--distil-steps", "0"], "distil_steps: must be at least 1"),
     # teachers
