@@ -40,6 +40,7 @@ BASES = {
     "dagger": f"--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --updates 2 --hidden 4 {FEW}",
     "distill": "--env CartPole-v1 --teacher {files}/teacher --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
     f"--epochs 1 --hidden 4 {FEW}",
+    "finetune": f"{{files}}/teacher {ON_POLICY}",
     "gail": "--env CartPole-v1 --teacher control --demonstrations 1 --num-envs 2 --ppo.steps 8 --ppo.rollout 4 "
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
     "generations": "--env CartPole-v1 --teacher {files}/teacher --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
@@ -47,6 +48,9 @@ BASES = {
     "together": f"--env CartPole-v1 --circle 2 {ON_POLICY.replace('--members 1', '--members 2')}",
     "tasks": "--teachers control:CartPole-v1 control:CartPole-v1 --num-envs 2 --steps 16 "
     f"--rollout 4 --batch-size 8 --epochs 1 --hidden 4 {FEW}",
+    "jumpstart": f"--env CartPole-v1 --teacher control --return-episodes 1 {OFF_POLICY}",
+    "qdagger": "--env CartPole-v1 --teacher control --teacher-steps 8 --offline-updates 1 --return-episodes 1 "
+    f"{OFF_POLICY}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
     f"{FEW}",
     "condense": "--env CartPole-v1 --pairs 2 --generations 1 --updates 1 --hidden 4 --members 2 --episodes 1 "
@@ -143,7 +147,9 @@ def cases(folder: Path) -> st.SearchStrategy[Case]:
 def _with_options(name: str, folder: Path) -> st.SearchStrategy[Case]:
     words = [*name.split(), *shlex.split(BASES[name].replace("{files}", str(folder / "files")))]
     known = _options(name)
-    positional = words[len(name.split()) :][:1] if name in ("evaluate", "calibrate", "fit", "condition") else []
+    positional = (
+        words[len(name.split()) :][:1] if name in ("evaluate", "finetune", "calibrate", "fit", "condition") else []
+    )
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Case:

@@ -37,7 +37,7 @@ from imitate.experiment import Evaluator
 from imitate.experiment.evaluate import interval, percent, percent_interval
 from imitate.experiment.report import versions
 from imitate.nets.actor import Architecture, fresh
-from imitate.policies import Greedy, Random, Router
+from imitate.policies import Greedy, Random, TaskTeachers
 from imitate.students import PolicyDistillation, PolicyDistillationConfig, actor_mimic
 
 ENVS = ("CartPole-v1", "MirroredCartPole-v0")
@@ -88,7 +88,7 @@ def main(options: Options) -> None:
             pass
         teachers.append(ppo.policy)
     tasks = Tasks([place(env, 2 + number) for number, env in enumerate(ENVS)])
-    router = Router(teachers, tasks)
+    router = TaskTeachers(teachers, tasks)
     tuned = config_for(PolicyDistillationConfig, "distill", TUNED)
     small = config_for(Architecture, "small_student", TUNED)
     judges = [Evaluator(source, options.episodes) for source in tasks.sources]

@@ -71,12 +71,19 @@ from imitate.students import DatasetDistillation as DatasetDistillation
 from imitate.students import DatasetDistillationConfig as DatasetDistillationConfig
 from imitate.students import Demonstrations as Demonstrations
 from imitate.students import Distil as Distil
+from imitate.students import Finetuning as Finetuning
+from imitate.students import FinetuningConfig as FinetuningConfig
 from imitate.students import GAILConfig as GAILConfig
 from imitate.students import HaDES as HaDES
 from imitate.students import HaDESConfig as HaDESConfig
+from imitate.students import JumpStart as JumpStart
+from imitate.students import JumpStartConfig as JumpStartConfig
 from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
+from imitate.students import QDagger as QDagger
+from imitate.students import QDaggerConfig as QDaggerConfig
 from imitate.students import VIPERConfig as VIPERConfig
 from imitate.students import demonstrate as demonstrate
+from imitate.students import finetune as finetune
 
 __version__: str

@@ -14,7 +14,7 @@ import torch
 
 import imitate.students
 from imitate import nets
-from imitate.baselines import PPO, PPOConfig
+from imitate.baselines import PPO, SAC, PPOConfig, SACConfig
 from imitate.core import checkpoint
 from imitate.core.noise import Stream
 from imitate.core.rollout import TensorSource
@@ -25,7 +25,7 @@ from imitate.core.wrappers import Viewed
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.nets.actor import Architecture, fresh
-from imitate.policies import Mixture, Router
+from imitate.policies import Mixture, TaskTeachers
 from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
@@ -51,18 +51,24 @@ from imitate.students import (
     Distral,
     DistralConfig,
     Exponential,
+    FinetuningConfig,
     GAILConfig,
     GeneratedStates,
     HaDES,
     HaDESConfig,
     Hint,
     ITERConfig,
+    JumpStart,
+    JumpStartConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
+    QDagger,
+    QDaggerConfig,
     UniformStates,
     VIPERConfig,
     actor_mimic,
     demonstrate,
+    finetune,
 )
 from imitate_envs.gridworld import GridWorld
 from tests.oracles import Reach, Walk, snapshot, unsaved_changes
@@ -209,7 +215,7 @@ def generations(seed):
 def several_tasks(seed, heads):
     """Actor-Mimic: a term with parameters of its own."""
     place = Tasks([source(Walk(), seed), source(Walk(limit=2.0), seed + 1)])
-    router = Router([teacher_of(Walk()), teacher_of(Walk())], place)
+    router = TaskTeachers([teacher_of(Walk()), teacher_of(Walk())], place)
     pupil = fresh(place, Architecture((8,), normalise=True, heads=heads))
     config = PolicyDistillationConfig(steps=240, rollout=5, epochs=2, batch_size=10, lr=(1e-2, 3e-2))
     term = actor_mimic(pupil, router, 8, 0.1, init=Stream(seed, "init-mimic"))
@@ -233,6 +239,33 @@ def with_copies_of_peers(seed):
     policy = nets.policy(place, (8,))
     config = PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,))
     return PPO(place, config, policy=policy, terms=[Codistil(policy, 0.5, every=5)])
+
+
+def finetuning(seed, **options):
+    place = source(Walk(), seed)
+    config = FinetuningConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,), lr=1e-2, warmup=60, **options)
+    return finetune(nets.policy(place, (8,), seed=7, gru=config.gru), place, config)
+
+
+def qdagger(seed, **options):
+    known = {field.name for field in fields(QDaggerConfig)}
+    small = {key: value for key, value in SMALL.items() if key in known and key != "learning_starts"}
+    more = {"teacher_steps": 20, "offline_updates": 3, "return_episodes": 3}
+    return QDagger(source(Walk(), seed), teacher_of(Walk()), QDaggerConfig(**{**small, **more, **options}))
+
+
+def jump_start(seed):
+    known = {field.name for field in fields(JumpStartConfig)}
+    small = {key: value for key, value in SMALL.items() if key in known}
+    more = {"horizon": 6, "stages": 3, "tolerance": 3.0, "stage_episodes": 1, "return_episodes": 3}
+    return JumpStart(source(Walk(), seed), teacher_of(Walk()), JumpStartConfig(**small, **more))
+
+
+def kickstarted_sac(seed):
+    place = source(Reach(), seed)
+    teacher = nets.policy(place, (8,), squash=True, seed=7)
+    config = SACConfig(steps=400, rollout=3, updates=2, batch_size=6, hidden=(8,), learning_starts=20, capacity=28)
+    return SAC(place, config, terms=[Distil(teacher, UntilReturn(2.0, place.spec))])
 
 
 CASES = {name: partial(baseline, name) for name in BASELINES} | {
@@ -270,8 +303,14 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "ppo, copies of peers": with_copies_of_peers,
     "viper": viper,
     "viper, a teacher with a memory": lambda s: viper(s, gru=3),
+    "sac, kickstarted": kickstarted_sac,
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
+    "finetuning": finetuning,
+    "finetuning, with a GRU": partial(finetuning, gru=3),
+    "jump-start": jump_start,
+    "qdagger": qdagger,
+    "qdagger, refined": partial(qdagger, priority=0.6, n_step=2, normalise_obs=True, anneal_lr=True),
     "rainbow, annealed": lambda s: baseline("rainbow", s, anneal_lr=True, normalise_obs=True),
     "fqf, annealed": lambda s: baseline("fqf", s, anneal_lr=True, priority=0.6, n_step=2),
 }

@@ -223,10 +223,13 @@ class DQN:
         return {**mean_metrics(updates), "epsilon": self.driver.epsilon.clone()}
 
     def _see(self, rollout: Rollout) -> Rollout:
-        """Let normaliser and terms look at a rollout; what is remembered of it."""
+        """Let the terms look at a rollout; what is remembered of it."""
+        return self._remembered(self.terms.watch(rollout, int(self.progress.steps)))
+
+    def _remembered(self, rollout: Rollout) -> Rollout:
+        """What is remembered of a rollout, which the normaliser learns from."""
         self.policy.observe(fold(rollout.obs))
         self.target.follow()
-        self.terms.watch(rollout, int(self.progress.steps))
         return replace(rollout, reward=rollout.reward.clamp(-1, 1)) if self.config.clip_reward else rollout
 
     def _update(self, batch: Sample) -> Metrics:

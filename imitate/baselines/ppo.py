@@ -50,9 +50,11 @@ class PPOConfig:
         entropy: Weight of the entropy bonus.
         value: Weight of the squared error of the values.
         max_grad_norm: Bound on the gradient's norm.
+        target_kl: A member whose policy has come further than 1.5 times this from where a rollout found it, by the
+            estimate on a minibatch in nats, takes no more steps on that rollout; None: no bound.
         hidden: Widths of the hidden layers of the policy; a critic of the same shape stands beside it.
         activation: Of the hidden layers.
-        normalise_obs: Standardise observations by running statistics.
+        normalise_obs: Standardise observations by running statistics; of a policy that is given let those learn on.
         normalise_reward: Divide rewards by the running standard deviation of the discounted return.
         squash: A tanh-Gaussian policy instead of a clipped Gaussian one.
         gru: Units of a gated recurrent unit behind the hidden layers of both; 0: no such memory.
@@ -72,6 +74,7 @@ class PPOConfig:
     entropy: PerMember = 0.0
     value: PerMember = 0.5
     max_grad_norm: Positive[float] = 0.5
+    target_kl: Positive[float] | None = None
     hidden: tuple[int, ...] = (64, 64)
     activation: Activation = "tanh"
     normalise_obs: bool = False
@@ -165,21 +168,28 @@ class PPO:
         self.shuffle = Stream(spec.seed, "shuffle", spec.device)
         self.progress = Progress(spec, config.steps, size)
 
-    def step(self) -> Metrics:
-        """Collect one rollout and learn from it."""
-        left, hyper = 1 - self.progress.share, self.hyper
-        self.learner.lr.copy_((hyper.lr * left if self.config.anneal_lr else hyper.lr).squeeze(1))
+    def step(self, learner: Learner[Any] | None = None) -> Metrics:
+        """Collect one rollout and learn from it.
+
+        Args:
+            learner: Of some of the parameters, where the others are to stay; by default that of actor and critic.
+        """
+        left, hyper, learner = 1 - self.progress.share, self.hyper, learner or self.learner
+        learner.lr.copy_((hyper.lr * left if self.config.anneal_lr else hyper.lr).squeeze(1))
         hyper.epsilon.copy_(hyper.clip * left if self.config.anneal_clip else hyper.clip)
 
         rollout = self.source.collect(self.policy, self.config.rollout)
         batch, explained = self._prepare(rollout)
-        updates = [
-            self.learner(part) | self.terms.learn(part)
-            for _ in range(self.config.epochs)
-            for part in self._minibatches(batch)
-        ]
-        # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
-        self.policy.observe(fold(rollout.obs))
+        updates = []
+        for _ in range(self.config.epochs):
+            for part in self._minibatches(batch):
+                updates.append(learner(part) | self.terms.learn(part))
+                if self.config.target_kl is not None:
+                    kl = approximate_kl(updates[-1]["log_ratio"]).mean(1)
+                    learner.lr.masked_fill_(kl > 1.5 * self.config.target_kl, 0.0)
+        if self.config.normalise_obs:
+            # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
+            self.policy.observe(fold(rollout.obs))
         self.progress.advance(self.config.rollout * self.source.spec.num_envs)
         return {
             **self._measure(updates),

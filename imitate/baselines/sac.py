@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -16,7 +17,8 @@ from imitate.core.progress import Progress
 from imitate.core.replay_step import replay_step
 from imitate.core.room import admit_steps
 from imitate.core.sequence_replay import Sample, SequenceReplay
-from imitate.core.types import Metrics, Source, mean_metrics
+from imitate.core.terms import Term, Terms
+from imitate.core.types import Metrics, Rollout, Source, mean_metrics
 from imitate.core.weak import Weak
 from imitate.nets.actor import Architecture, fresh
 from imitate.nets.critic import ActionValue
@@ -91,13 +93,14 @@ class SAC:
     Args:
         source: Where it acts; a bounded Box of actions.
         config: Hyper-parameters.
+        terms: What is added to the loss of the actor, such as the distance to a teacher.
 
     Raises:
         ValueError: The actions are no bounded Box, or a number of the config does not fit.
     """
 
     @checked
-    def __init__(self, source: Source, config: SACConfig | None = None) -> None:
+    def __init__(self, source: Source, config: SACConfig | None = None, *, terms: Sequence[Term] = ()) -> None:
         config, spec = config or SACConfig(), source.spec
         if not (isinstance(spec.action, Box) and spec.action.bounded):
             raise ValueError(f"action: SAC squashes its actions into a Box with finite bounds, not into {spec.action}.")
@@ -113,6 +116,7 @@ class SAC:
         entropy = -float(len(half_range)) if config.target_entropy is None else config.target_entropy
         # Densities are in the action's own units.
         self.hyper = SimpleNamespace(gamma=gamma, entropy=entropy + float(half_range.log().sum()))
+        self.terms = Terms(terms, spec)
         self.critic_learner = Learner([self.critic], Weak(self._critic_loss), lr=lr.repeat_interleave(config.critics))
         self.actor_learner = Learner([self.policy], Weak(self._actor_loss), lr=lr)
         self.alpha_learner = Learner([self.log_alpha], Weak(self._alpha_loss), lr=lr)
@@ -136,9 +140,15 @@ class SAC:
         """Collect one rollout, then learn from the replay."""
         begun = int(self.progress.steps) >= self.config.learning_starts
         self.driver.beta.fill_(float(not begun))
-        updates = replay_step(self.source, self.driver, self.replay, self._update, self.config, ready=begun)
+        updates = replay_step(
+            self.source, self.driver, self.replay, self._update, self.config, ready=begun, see=self._see
+        )
         self.progress.advance(self.config.rollout * self.source.spec.num_envs)
         return {**mean_metrics(updates), "alpha": self.alpha.squeeze(1)}
+
+    def _see(self, rollout: Rollout) -> Rollout:
+        """Let the terms look at a rollout."""
+        return self.terms.watch(rollout, int(self.progress.steps))
 
     def _update(self, sample: Sample) -> Metrics:
         shape = (*sample.reward.shape, self.policy.noise)
@@ -147,7 +157,9 @@ class SAC:
         self.alpha_learner(actor["log_prob"])
         self.target.update()
         by_member = {name: x.unflatten(0, (-1, self.config.critics)).mean(1) for name, x in critic.items()}
-        return {**by_member, "actor_loss": actor["loss"], "entropy": -actor["log_prob"].mean(1)}
+        own = {"actor_loss": actor.pop("loss"), "entropy": -actor.pop("log_prob").mean(1)}
+        # What is left are the terms; the gradient's norm is that of the critics.
+        return {**actor, **by_member, **self.terms.learn(sample), **own}
 
     def _critic_loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
         sample = batch.sample
@@ -160,9 +172,11 @@ class SAC:
         return 0.5 * error.flatten(), {"value": values.detach().mean(1).flatten()}
 
     def _actor_loss(self, batch: _Batch) -> tuple[Tensor, Metrics]:
-        action, log_prob = self.policy.distribution(batch.sample.obs).sample_and_log_prob(batch.now)
+        distribution = self.policy.distribution(batch.sample.obs)
+        action, log_prob = distribution.sample_and_log_prob(batch.now)
         value = self.critic.of_action(batch.sample.obs, action).amin(-1)
-        return (self.alpha * log_prob - value).mean(1), {"log_prob": log_prob.detach()}
+        extra, metrics = self.terms(batch.sample, distribution)
+        return (self.alpha * log_prob - value + extra).mean(1), {**metrics, "log_prob": log_prob.detach()}
 
     def _alpha_loss(self, log_prob: Tensor) -> tuple[Tensor, Metrics]:
         return -(self.log_alpha[0] * (log_prob + self.hyper.entropy)).mean(1), {}

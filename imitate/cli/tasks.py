@@ -22,7 +22,7 @@ from imitate.experiment import Evaluator
 from imitate.losses.distillation import LOSSES
 from imitate.nets.actor import Architecture, fresh
 from imitate.nets.tasks import of_task
-from imitate.policies import Router
+from imitate.policies import TaskTeachers
 from imitate.students import PolicyDistillation, PolicyDistillationConfig, actor_mimic
 
 __all__ = ["Several", "command"]
@@ -64,7 +64,7 @@ class Several:
         ]
         source = Tasks(alone)
         teachers = [teacher_for(name, place) for name, place in zip(self.teachers, alone, strict=False)]
-        router, student = Router(teachers, source), fresh(source, self.student)
+        router, student = TaskTeachers(teachers, source), fresh(source, self.student)
         config = changed(self.config, common.change)
         terms: list[Term] = []
         if self.features > 0:

@@ -34,7 +34,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Kickstart:
-    """Options of learning near a teacher while that helps; for ppo and dqn.
+    """Options of learning near a teacher while that helps; for ppo, dqn and sac.
 
     Args:
         teacher: A run, an SB3 .zip, "control" for a control law, or "plan" for a planner.
@@ -80,7 +80,7 @@ class Train(Generic[C]):
             self.common.run(baseline.algorithm(source, config), self.algorithm, options)
             return
         if "terms" not in signature(baseline.algorithm).parameters:
-            raise ValueError(f"teacher: {self.algorithm} is not kickstarted; ppo and dqn are.")
+            raise ValueError(f"teacher: {self.algorithm} is not kickstarted; ppo, dqn and sac are.")
         teacher = teacher_for(self.kickstart.teacher, source, self.kickstart.vec_normalize)
         made: dict[str, Any] = {"terms": [_distil(self.kickstart, teacher, config.steps)]}
         if isinstance(config, PPOConfig):  # a student, which is not to begin as its teacher of the same seed did

@@ -60,28 +60,41 @@ class Linear:
 class UntilReturn:
     """Falls to 0 as the return reaches that of a teacher: max(1 − G/G_teacher, 0) (Agarwal et al. 2022, §4.1).
 
-    G is a running mean of the returns of finished training episodes, taken relative to that at the first ones, so that
-    returns of either sign will do: the share of the way from there to the teacher's return that is left.
+    G is a running mean of the returns of finished training episodes, taken relative to an origin G₀, so that returns of
+    either sign will do: the share of the way from there to the teacher's return that is left.
+
+        start · clip((G_teacher − G) / |G_teacher − G₀|, 0, 1)
 
     Args:
         teacher: G_teacher, the return at which the weight is 0; one for all members, or one a member.
         spec: Of the source that is trained in.
         start: Weight at the beginning.
         decay: Of the running mean, for each finished episode.
+        origin: G₀, such as the return of random actions; 0 is the paper's. By default that of the first episodes.
     """
 
-    def __init__(self, teacher: PerMember, spec: Spec, *, start: float = 1.0, decay: float = 0.95) -> None:
+    def __init__(
+        self,
+        teacher: PerMember | Tensor,
+        spec: Spec,
+        *,
+        start: float = 1.0,
+        decay: float = 0.95,
+        origin: PerMember | Tensor | None = None,
+    ) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay: a share in [0, 1), not {decay}.")
         self.start, self.decay = start, decay
         self.teacher = per_member(teacher, "teacher", spec.members, spec.device)
+        self.origin = None if origin is None else per_member(origin, "origin", spec.members, spec.device)
         self.under_way = torch.zeros(spec.members, spec.num_envs, device=spec.device)
         self.mean, self.first = (torch.zeros(spec.members, device=spec.device) for _ in range(2))
         self.episodes = torch.zeros(spec.members, device=spec.device)
 
     def __call__(self, steps: int) -> Tensor:
         """The weight [M]."""
-        way = (self.teacher - self.first).abs().clamp(min=1e-8)
+        origin = self.first if self.origin is None else self.origin
+        way = (self.teacher - origin).abs().clamp(min=1e-8)
         left = ((self.teacher - self.mean) / way).clamp(0, 1)
         return self.start * torch.where(self.episodes > 0, left, 1.0)
 

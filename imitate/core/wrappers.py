@@ -1,4 +1,4 @@
-"""Sources around sources: another view of the observations, another reward, a witness.
+"""Sources around sources: another view of the observations, another reward, another driver, a witness.
 
 Letters: T time, M members, N environments of one member, E episodes.
 """
@@ -21,7 +21,7 @@ from imitate.core.types import Composite, Memory, Obs, Policy, RewardModel, Roll
 from imitate.core.views import Function, View
 from imitate_envs.base import Space
 
-__all__ = ["Privileged", "Recorded", "Relabelled", "Viewed", "without_mask"]
+__all__ = ["Driven", "Privileged", "Recorded", "Relabelled", "Viewed", "without_mask"]
 
 
 class Viewed:
@@ -194,6 +194,32 @@ class Relabelled:
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
         """Returns [M, E] of whole episodes, of the environment's rewards."""
+        return self.source.play(policy, episodes, seed)
+
+
+class Driven:
+    """A source in which somebody else has a say in who acts, such as a teacher that begins the episodes.
+
+    What is learnt from it must not take the actions for those of the policy. Evaluation plays the policy alone.
+
+    Args:
+        source: The source.
+        drive: Makes the driver of the policy that is to collect.
+    """
+
+    def __init__(self, source: Source, drive: Callable[[Policy], Policy]) -> None:
+        self.source, self.drive = source, drive
+        self.spec: Spec = source.spec
+        self._policy: Policy | None = None
+
+    def collect(self, policy: Policy, steps: int) -> Rollout:
+        """`steps` steps of every environment."""
+        if policy is not self._policy:
+            self._policy, self._driver = policy, self.drive(policy)
+        return self.source.collect(self._driver, steps)
+
+    def play(self, policy: Policy, episodes: int, seed: int) -> Tensor:
+        """Returns [M, E] of whole episodes."""
         return self.source.play(policy, episodes, seed)
 
 

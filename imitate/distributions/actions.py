@@ -220,7 +220,12 @@ class Normal:
         return (self.scale.log() + 0.5 + _HALF_LOG_2PI).sum(-1)
 
     def kl(self, other: Normal) -> Float[Tensor, "*batch"]:
-        """KL(self ‖ other) in nats."""
+        """KL(self ‖ other) in nats.
+
+        Raises:
+            ValueError: The other one is squashed, or no Gaussian.
+        """
+        _of_one_kind(self, other)
         ratio = self.scale / other.scale
         distance = (self.loc - other.loc) / other.scale
         return (0.5 * (ratio.square() + distance.square() - 1) - ratio.log()).sum(-1)
@@ -294,7 +299,12 @@ class TanhNormal:
         return self.base.entropy() + slope.sum(-1)
 
     def kl(self, other: TanhNormal) -> Float[Tensor, "*batch"]:
-        """KL(self ‖ other) in nats: that of the Gaussians, since both are squashed alike."""
+        """KL(self ‖ other) in nats: that of the Gaussians, since both are squashed alike.
+
+        Raises:
+            ValueError: The other one is not squashed.
+        """
+        _of_one_kind(self, other)
         return self.base.kl(other.base)
 
     def _squash(self, x: Tensor) -> Tensor:
@@ -306,6 +316,12 @@ class TanhNormal:
     def _log_slope(self, x: Tensor) -> Tensor:
         """Log of the slope of the squash at x: log(1 − tanh²x) in the form that does not cancel for large |x|."""
         return 2 * (math.log(2) - x - F.softplus(-2 * x)) + (0.5 * (self.high - self.low)).log()
+
+
+def _of_one_kind(one: Distribution, other: Distribution) -> None:
+    if type(one) is not type(other):
+        kinds = f"a {type(one).__name__} and a {type(other).__name__}"
+        raise ValueError(f"distribution: {kinds} have no divergence here; give teacher and student the same `squash`.")
 
 
 _MARGIN = 1e-6  # of the range: closer to a bound an action in float32 says little of what it was before the tanh

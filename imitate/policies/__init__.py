@@ -9,7 +9,9 @@ from imitate.policies.peers import Ensemble, Peers, neighbours
 from imitate.policies.perturbed import Perturbed
 from imitate.policies.random import Random
 from imitate.policies.risk_sensitive import RiskSensitive, risk_sensitive
-from imitate.policies.tasks import Router, by_task
+from imitate.policies.roll_in import RollIn
+from imitate.policies.router import Router, by_value
+from imitate.policies.tasks import TaskTeachers, by_task
 
 __all__ = [
     "Ensemble",
@@ -22,8 +24,11 @@ __all__ = [
     "Privileged",
     "Random",
     "RiskSensitive",
+    "RollIn",
     "Router",
+    "TaskTeachers",
     "by_task",
+    "by_value",
     "neighbours",
     "risk_sensitive",
 ]

@@ -15,10 +15,10 @@ from imitate.core.tasks import Tasks
 from imitate.core.types import Obs
 from imitate.distributions.actions import Distribution, Teacher, decide
 
-__all__ = ["Router", "by_task"]
+__all__ = ["TaskTeachers", "by_task"]
 
 
-class Router:
+class TaskTeachers:
     """A teacher for each task of a `Tasks` source: at an observation of task k the k-th one answers.
 
     Args:

@@ -25,12 +25,15 @@ from imitate.students.dataset_distillation import DatasetDistillation, DatasetDi
 from imitate.students.distillation import PolicyDistillation, PolicyDistillationConfig
 from imitate.students.distral import Distral, DistralConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
+from imitate.students.finetuning import Finetuning, FinetuningConfig, finetune
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.generations import BornAgain, BornAgainConfig
 from imitate.students.hades import HaDES, HaDESConfig
 from imitate.students.iterated import ITER, ITERConfig
+from imitate.students.jump_start import JumpStart, JumpStartConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.peers import Codistil, Dual, Mutual, advantage_gate, value_of
+from imitate.students.qdagger import QDagger, QDaggerConfig
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
@@ -64,6 +67,8 @@ __all__ = [
     "DistralConfig",
     "Dual",
     "Exponential",
+    "Finetuning",
+    "FinetuningConfig",
     "FirstRoundOnly",
     "GAILConfig",
     "GeneratedStates",
@@ -71,11 +76,15 @@ __all__ = [
     "HaDESConfig",
     "Hint",
     "ITERConfig",
+    "JumpStart",
+    "JumpStartConfig",
     "Linear",
     "Match",
     "Mutual",
     "PolicyDistillation",
     "PolicyDistillationConfig",
+    "QDagger",
+    "QDaggerConfig",
     "Row",
     "UniformStates",
     "VIPERConfig",
@@ -83,6 +92,7 @@ __all__ = [
     "advantage_gate",
     "demonstrate",
     "every_second_layer",
+    "finetune",
     "triple_loss",
     "value_of",
 ]

@@ -9,7 +9,7 @@ from imitate.core.tasks import tasks_in
 from imitate.core.terms import Schedule
 from imitate.nets.actor import Actor
 from imitate.nets.layers import Linear
-from imitate.policies.tasks import Router, by_task
+from imitate.policies.tasks import TaskTeachers, by_task
 from imitate.students.features import Hint
 
 __all__ = ["actor_mimic"]
@@ -18,7 +18,7 @@ __all__ = ["actor_mimic"]
 @checked
 def actor_mimic(
     student: Actor,
-    router: Router,
+    router: TaskTeachers,
     width: Count,
     weight: PerMember | Schedule = 0.01,
     *,
@@ -29,8 +29,8 @@ def actor_mimic(
 
         L = E_{s∼π_S}[H(π_k, π_S) + β ½ ‖f_k(h_S) − h_k‖²]   at states of task k
 
-    The first summand is `PolicyDistillation` of a `Router`, which the student drives. f_k is a linear map for each task
-    that learns beside the student, from its features to those of teacher k.
+    The first summand is `PolicyDistillation` of `TaskTeachers`, which the student drives. f_k is a linear map for each
+    task that learns beside the student, from its features to those of teacher k.
 
         PolicyDistillation(tasks, router, student, terms=[actor_mimic(student, router, 64, init=Stream(0, "mimic"))])
 

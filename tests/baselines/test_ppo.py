@@ -509,3 +509,39 @@ def test_a_policy_of_other_members_is_refused():
 def test_normalising_what_is_one_hot_is_refused():
     with pytest.raises(ValueError, match="normalise"):
         ppo(Identity(), FULL)
+
+
+# The bound on the divergence
+
+
+def test_a_member_that_has_come_too_far_takes_no_more_steps_on_a_rollout():
+    """On a whole rollout at once the first estimate is 0 and the second is not: two steps of three are taken."""
+    whole = dataclasses.replace(SMALL, batch_size=32, epochs=3)
+    bound = ppo(config=dataclasses.replace(whole, target_kl=1e-30), members=2)
+    two = ppo(config=dataclasses.replace(whole, epochs=2), members=2)
+    three, loose = ppo(config=whole, members=2), ppo(config=dataclasses.replace(whole, target_kl=1e9), members=2)
+    for one in (bound, two, three, loose):
+        one.step()
+    assert torch.equal(bound.learner.flat, two.learner.flat)
+    assert torch.equal(loose.learner.flat, three.learner.flat)
+    assert not torch.equal(two.learner.flat, three.learner.flat)
+    assert bound.learner.lr.tolist() == [0.0, 0.0]
+    bound.step()  # on the next rollout it learns again
+    assert not torch.equal(bound.learner.flat, two.learner.flat)
+
+
+def test_the_bound_is_each_members_own():
+    """A member that stands still is not stopped, one that runs away is."""
+    config = dataclasses.replace(SMALL, lr=(1e-6, 1e-1), target_kl=0.01)
+    mine = ppo(config=config, members=2)
+    mine.step()
+    assert mine.learner.lr.tolist() == pytest.approx([1e-6, 0.0])
+
+
+def test_statistics_of_a_given_policy_learn_only_where_they_are_told_to():
+    for learns in (False, True):
+        at = ppo(members=1).source
+        given = make_policy(at, (8,), normalise=True)
+        mine = PPO(at, dataclasses.replace(SMALL, normalise_obs=learns), policy=given)
+        mine.step()
+        assert given.body.normaliser.count.tolist() == [32.0 * learns]

@@ -11,6 +11,8 @@ import torch
 from imitate.baselines.sac import SAC, SACConfig
 from imitate.core.rollout import TensorSource
 from imitate.core.sequence_replay import Sample
+from imitate.nets import policy as make_policy
+from imitate.students import Distil
 from imitate_envs.base import Box
 from tests.oracles import Reach, Sliced, Walk
 from tests.resumed import assert_resumes
@@ -21,14 +23,14 @@ LOW, HIGH = np.array([-1.0, -0.5]), np.array([1.0, 0.25])
 CENTRE, HALF = (LOW + HIGH) / 2, (HIGH - LOW) / 2
 
 
-def sac(seed=0, members=M, env=None, **config):
+def sac(seed=0, members=M, env=None, terms=(), **config):
     env = env or Reach()
     place = TensorSource(env, id=type(env).__name__, num_envs=N, members=members, seed=seed)
     options = {
         "steps": 300, "rollout": 2, "updates": 2, "batch_size": B, "capacity": 60, "learning_starts": 12,
         "hidden": (5, 4), "lr": 1e-2, "tau": 0.1, "critics": K,
     } | config  # fmt: skip
-    return SAC(place, SACConfig(**options))
+    return SAC(place, SACConfig(**options), terms=terms)
 
 
 def layers(module, number):
@@ -253,6 +255,32 @@ def test_members_are_single_runs():
 @pytest.mark.parametrize("options", [{}, {"critics": 1, "updates": 1}, {"critics": 3, "lr": (1e-2, 1e-3)}])
 def test_it_resumes(options, tmp_path):
     assert_resumes(lambda seed: sac(seed, **options), tmp_path, iterations=6, at=4)
+
+
+def able(squash=True):
+    return make_policy(sac().source, (6,), squash=squash, seed=9)
+
+
+def test_a_term_adds_to_the_loss_of_the_actor_alone():
+    """Of weight 0 it changes nothing; with a huge one the actor comes to its teacher."""
+    plain, idle, near = sac(), sac(terms=[Distil(able(), 0.0)]), sac(terms=[Distil(able(), 1e3)])
+    for _ in range(8):
+        one, other, third = plain.step(), idle.step(), near.step()
+    for mine, theirs in zip(plain.policy.parameters(), idle.policy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert set(other) - set(one) == {"distil_0"} and third["distil_0"].shape == (M,)
+    for _ in range(40):
+        near.step()
+    obs, teacher = torch.randn(M, 50, 2), able().distribution
+    apart, close = (teacher(obs).kl(one.policy.distribution(obs)).mean(1) for one in (idle, near))
+    assert (close < apart / 4).all()
+
+
+def test_a_teacher_of_another_kind_is_refused():
+    near = sac(terms=[Distil(able(squash=False), 1.0)])
+    with pytest.raises(ValueError, match=r"^distribution: a Normal and a TanhNormal have no divergence here"):
+        for _ in range(8):
+            near.step()
 
 
 def test_it_learns():

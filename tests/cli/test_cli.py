@@ -34,11 +34,14 @@ from imitate.students import (
     DAgger,
     DAggerConfig,
     Exponential,
+    Finetuning,
     FirstRoundOnly,
     GAILConfig,
+    JumpStart,
     Linear,
     PolicyDistillation,
     PolicyDistillationConfig,
+    QDagger,
 )
 
 FEW = ["--members", "2", "--episodes", "2", "--device", "cpu"]
@@ -52,10 +55,14 @@ STUDENTS = {
     + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--discriminator.updates", "2"],
     "generations": ["--generations", "2", "--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32"]
     + ["--hidden", "6"],
+    "jumpstart": ["--steps", "96", "--rollout", "4", "--num-envs", "4", "--batch-size", "8", "--updates", "1"]
+    + ["--hidden", "6", "--return-episodes", "2", "--learning-starts", "16"],
+    "qdagger": ["--steps", "96", "--rollout", "4", "--num-envs", "4", "--batch-size", "8", "--updates", "1", "--hidden"]
+    + ["6", "--teacher-steps", "32", "--offline-updates", "2", "--return-episodes", "2"],
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"viper": VIPER, "generations": BornAgain}
+ALGORITHMS |= {"generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +106,8 @@ def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
         assert main(arguments_of(command, teacher)) == 0
         out, err = capsys.readouterr()
         folder = Path("runs") / f"{command}-CartPole-v1"
-        first, last = out.splitlines()
+        *notes, first, last = out.splitlines()
+        assert len(notes) == (command in ("jumpstart", "qdagger"))  # what its replay takes
         assert first.startswith(f"{command}: mean ")
         assert "n/a: the teacher is no better than chance" in first  # it has learnt for two iterations
         assert "(2 members x 2 episodes, 95 % interval over members)" in first
@@ -264,6 +272,38 @@ def test_gail_from_a_file(tmp_path, capsys):
     assert weights(tmp_path / "out")["rl.progress.labels"].tolist() == [100, 100]
     config = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["config"]
     assert (config["ppo"]["steps"], config["discriminator"]["lr"]) == (192, 0.002)
+
+
+FINETUNE = [
+    "--num-envs",
+    "4",
+    "--steps",
+    "192",
+    "--rollout",
+    "16",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "32",
+    "--warmup",
+    "64",
+]
+
+
+def test_a_policy_is_finetuned_and_goes_on_where_it_was_stopped(teacher, tmp_path, capsys):
+    begin = ["finetune", str(teacher), *FINETUNE, *FEW]
+    assert parse(begin).common.env == "CartPole-v1"
+    assert main([*begin, "--out", str(tmp_path / "straight")]) == 0
+    assert capsys.readouterr().out.startswith("finetune: mean ")
+    one = weights(tmp_path / "straight")
+    assert one["rl.policy.head.linear.weight"].shape[1] == 8  # the actor is that of the teacher
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, Finetuning, 2)
+        assert main([*begin, "--out", str(tmp_path / "stopped")]) == 130
+    assert main(["finetune", "--resume", "--out", str(tmp_path / "stopped")]) == 0
+    two = weights(tmp_path / "stopped")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_a_kickstarted_run_learns_from_its_teacher(teacher, tmp_path, capsys):
@@ -443,7 +483,8 @@ CASES = [
     (
         ["frobnicate"],
         "command: 'frobnicate' is unknown; known: calibrate, clone, condense, condition, dagger, demo, distill, "
-        "evaluate, export, fit, gail, generations, inverse, list, tasks, together, train, viper.",
+        "evaluate, export, finetune, fit, gail, generations, inverse, jumpstart, list, qdagger, tasks, together, "
+        "train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
@@ -522,7 +563,7 @@ CASES = [
         "discriminator: updates: must be at least 1, not 0. See imitate gail --help.",
     ),
     (["train", "sac", *CARTPOLE], "action: SAC squashes its actions into a Box with finite bounds"),
-    (["train", "c51", *CARTPOLE, "--teacher", "control"], "teacher: c51 is not kickstarted; ppo and dqn are."),
+    (["train", "c51", *CARTPOLE, "--teacher", "control"], "teacher: c51 is not kickstarted; ppo, dqn and sac are."),
     (["train", "ppo", *CARTPOLE, "--teacher", "control", "--distil", "-1"], "distil: must be at least 0, not -1.0."),
     (["train", "ppo", *CARTPOLE, "--teacher", "control", "--distil-steps", "0"], "distil_steps: must be at least 1"),
     # teachers
@@ -549,6 +590,17 @@ CASES = [
     (["evaluate", "{teacher}", "--episodes", "0"], "episodes: at least 1, not 0"),
     (["evaluate", "{teacher}", "--members", "5"], "has 2, this run 5; pass --members 2."),
     (["evaluate", "{teacher}", "--teacher", "{}/three"], "has 3, this run 2; pass --members 3."),
+    (["finetune", "{}/none"], "policy: there is no file or directory '{}/none'."),
+    (["finetune", "control", *CARTPOLE], "policy: there is no file or directory 'control'."),
+    (["finetune", "{teacher}", "--members", "3"], "policy: has 2 members, the source 3; one serves all."),
+    (["finetune", "{teacher}", "--env", "Acrobot-v1", "--members", "2"], "policy: made for observations Box(4,), but"),
+    (["finetune", "{teacher}", "--members", "2", "--warmup", "-1"], "warmup: must be at least 0, not -1."),
+    (
+        ["qdagger", "--env", "Pendulum-v1", "--teacher", "control"],
+        "action: a value is learnt for each of finitely",
+    ),
+    (["jumpstart", *CARTPOLE, "--teacher", "control", "--stages", "0"], "stages: must be at least 1, not 0."),
+    (["qdagger", *CARTPOLE, "--teacher", "control", "--temperature", "0"], "temperature: must be positive, not 0.0."),
     # demonstrations
     (["clone", *CARTPOLE, "--data", "{}/none.npz"], "demonstrations: there is no file '{}/none.npz'."),
     (["clone", *CARTPOLE, "--data", "{}/text.npz"], "text.npz' is not a readable .npz file"),

@@ -13,7 +13,7 @@ from imitate.core.tasks import Tasks, tasks_in, tell
 from imitate.distributions.actions import Categorical
 from imitate.nets.actor import Architecture, fresh
 from imitate.nets.tasks import of_task
-from imitate.policies import Router, by_task
+from imitate.policies import TaskTeachers, by_task
 from imitate_envs import CartPole, GridWorld, MirroredCartPole, Pendulum
 from imitate_envs.base import Box, Dict, Discrete, Tuple
 from tests.oracles import Reach, Remembering, Walk
@@ -218,7 +218,7 @@ def test_heads_that_do_not_fit():
 def test_a_router_asks_the_teacher_of_the_task():
     place = tasks()
     teachers = [actor(source(Walk()), seed) for seed in (5, 6)]
-    (shown, task), router = pair(), Router(teachers, place)
+    (shown, task), router = pair(), TaskTeachers(teachers, place)
     said, features = router.distribution((shown, task)).logits, router.features((shown, task))
     for k, teacher in enumerate(teachers):
         assert torch.equal(said[task == k], teacher.distribution(shown).logits[task == k])
@@ -230,17 +230,17 @@ def test_a_router_asks_the_teacher_of_the_task():
 def test_routers_that_do_not_fit():
     place, teacher = tasks(), actor(source(Walk()))
     with pytest.raises(ValueError, match=r"^teachers: none for Backwards; give one for each of Walk, Backwards\."):
-        Router([teacher], place)
+        TaskTeachers([teacher], place)
     with pytest.raises(ValueError, match=r"^teachers: 3 for 2 tasks"):
-        Router([teacher] * 3, place)
+        TaskTeachers([teacher] * 3, place)
     with pytest.raises(ValueError, match=r"^teachers: that of Backwards has a memory"):
-        Router([teacher, nets.policy(source(Walk()), gru=2)], place)
+        TaskTeachers([teacher, nets.policy(source(Walk()), gru=2)], place)
     with pytest.raises(ValueError, match=r"^teachers: that of Walk has 3 members, the source 2"):
-        Router([actor(source(Walk(), members=3)), teacher], place)
+        TaskTeachers([actor(source(Walk(), members=3)), teacher], place)
     with pytest.raises(ValueError, match=r"^teachers: that of Backwards is made for observations Box\(3,\)"):
-        Router([teacher, actor(source(Pendulum()))], place)
+        TaskTeachers([teacher, actor(source(Pendulum()))], place)
     with pytest.raises(ValueError, match=r"^teachers: their features are \[5, 8\] wide"):
-        Router([teacher, nets.policy(source(Walk()), (5,))], place).features(pair())
+        TaskTeachers([teacher, nets.policy(source(Walk()), (5,))], place).features(pair())
 
 
 def test_features_of_tasks_apart_have_a_linear_map_each():

@@ -110,6 +110,19 @@ def test_until_return_is_the_naive_loop(offset, teacher):
     assert len({round(w, 3) for row in found for w in row}) > 3  # it moved, and not between the ends alone
 
 
+def test_an_origin_says_where_the_way_begins():
+    """The paper's max(1 − G/G_teacher, 0) is that of 0; of a teacher below the origin nothing is left."""
+    reward, ends = torch.ones(4, M, N), torch.zeros(4, M, N, dtype=torch.bool)
+    ends[-1] = True
+    for origin, teacher, left in ((0.0, 10.0, 0.6), ((-10.0, 4.0), 5.0, (1 / 15, 1.0)), (6.0, 3.0, 0.0)):
+        schedule = UntilReturn(teacher, SPEC, origin=origin)
+        schedule.watch(rollout(reward, ends))  # episodes of return 4
+        expected = torch.tensor(left).expand(M)
+        torch.testing.assert_close(schedule(0), expected)
+    with pytest.raises(ValueError, match=r"^origin: 3 values for 2 members"):
+        UntilReturn(1.0, SPEC, origin=(1.0, 2.0, 3.0))
+
+
 def test_until_return_goes_on_where_it_was():
     generator = torch.Generator().manual_seed(2)
     rollouts = [

@@ -12,7 +12,7 @@ from imitate.core.rollout import TensorSource
 from imitate.core.tasks import Tasks
 from imitate.core.types import fold
 from imitate.nets.actor import Architecture, fresh
-from imitate.policies import Router
+from imitate.policies import TaskTeachers
 from imitate.students import PolicyDistillation, PolicyDistillationConfig, actor_mimic
 from tests.oracles import Walk
 from tests.resumed import assert_resumes
@@ -39,7 +39,7 @@ def teacher(seed, width=W):
 
 def distillation(seed=0, heads=2, weight=0.5, **config):
     place = Tasks([source(seed), source(seed + 1)])
-    router, student = Router([teacher(7), teacher(8)], place), fresh(place, Architecture((H,), heads=heads))
+    router, student = TaskTeachers([teacher(7), teacher(8)], place), fresh(place, Architecture((H,), heads=heads))
     term = actor_mimic(student, router, W, weight, init=Stream(seed, "init-mimic"), lr=1e-2)
     options = {"steps": 160, "rollout": 5, "epochs": 2, "batch_size": 20, "lr": 1e-2} | config
     return PolicyDistillation(place, router, student, PolicyDistillationConfig(**options), terms=[term])
@@ -81,6 +81,6 @@ def test_it_resumes_bit_for_bit(tmp_path):
 def test_a_student_that_is_told_no_task():
     place = Tasks([source(), source(1)])
     with pytest.raises(ValueError, match=r"^student: it is made for Box\(2,\), which tells no task"):
-        actor_mimic(teacher(1), Router([teacher(7), teacher(8)], place), W, init=Stream(0, "x"))
+        actor_mimic(teacher(1), TaskTeachers([teacher(7), teacher(8)], place), W, init=Stream(0, "x"))
     with pytest.raises(ValueError, match=r"^width: must be at least 1, not 0"):
-        actor_mimic(fresh(place, Architecture()), Router([teacher(7), teacher(8)], place), 0, init=Stream(0, "x"))
+        actor_mimic(fresh(place, Architecture()), TaskTeachers([teacher(7), teacher(8)], place), 0, init=Stream(0, "x"))
