@@ -16,7 +16,7 @@ LAYERS = [
     ["imitate.policies", "imitate.sources"],
     ["imitate.teachers", "imitate.data"],
     ["imitate.conditioning"],
-    ["imitate.experiment", "imitate.export", "imitate.fitting"],
+    ["imitate.experiment", "imitate.export", "imitate.fitting", "imitate.inverse"],
     ["imitate.rewards"],
     ["imitate.students", "imitate.baselines"],
     ["imitate.registry", "imitate.configs", "imitate.demo"],

@@ -29,9 +29,10 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Inverse:
-    """Find the reward that explains demonstrations, and its policy, by planning in the exact model.
+    """Find the reward behind demonstrations by planning: maximum entropy, apprenticeship, max-margin.
 
-    Each member has demonstrations of its own. The folder gets the policies and, as reward.json, the rewards [M, S, A].
+    The environment is one of ours with finitely many states, whose model is known. Each member has demonstrations of
+    its own. The folder gets the policies and, as reward.json, the rewards [M, S, A].
 
     Args:
         method: mce-irl (maximum causal entropy), maxent-irl (maximum entropy of paths), apprenticeship (projection) or
@@ -39,7 +40,7 @@ class Inverse:
         teacher: A run, or "plan" for a planner; not needed with --data.
         data: An .npz with arrays obs and action (and done, where episodes end), instead of a teacher.
         demonstrations: Episodes that the teacher shows each member.
-        env: Environment id; by default the teacher's. It is one of ours with finitely many states.
+        env: Environment id; by default the teacher's.
         gamma: Discount; paths of maxent-irl are not discounted.
         penalty: On the size of the weights; by default that of the method. The projection of apprenticeship has none.
         members: Independent demonstrations, for intervals.
