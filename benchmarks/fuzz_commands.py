@@ -44,6 +44,8 @@ BASES = {
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
     f"{FEW}",
+    "compress": "{files}/teacher --sizes 2 --prune 0.5 --no-scratch --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
+    f"--epochs 1 {FEW}",
     "evaluate": "{files}/teacher --episodes 1",
     "export": "{files}/teacher --format c --out policy.h",
     "calibrate": "{files}/values --episodes 2",
@@ -63,6 +65,8 @@ PATHS += ["control", "plan", "plan:FrozenLake-v1", "control:CartPole-v1", "\x00"
 ENVS = ["CartPole-v1", "Pendulum-v1", "GridWorld-v0", "CliffWalking-v1", "Acrobot-v1", "imitate/CartPole-v1"]
 ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" * 300, "", "os:X", "CartPole-v99"]
 
+
+POSITIONAL = ("compress", "evaluate", "calibrate", "fit", "condition")  # commands with an argument without a name
 
 # How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
 OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "condition", "fit", "command", "completion")
@@ -114,7 +118,7 @@ def cases(folder: Path) -> st.SearchStrategy[Case]:
 def _with_options(name: str, folder: Path) -> st.SearchStrategy[Case]:
     words = [*name.split(), *shlex.split(BASES[name].replace("{files}", str(folder / "files")))]
     known = _options(name)
-    positional = words[len(name.split()) :][:1] if name in ("evaluate", "calibrate", "fit", "condition") else []
+    positional = words[len(name.split()) :][:1] if name in POSITIONAL else []
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Case:

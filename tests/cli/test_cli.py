@@ -439,8 +439,8 @@ CASES = [
     # names
     (
         ["frobnicate"],
-        "command: 'frobnicate' is unknown; known: calibrate, clone, condition, dagger, demo, distill, evaluate, "
-        "export, fit, gail, list, train, viper.",
+        "command: 'frobnicate' is unknown; known: calibrate, clone, compress, condition, dagger, demo, distill, "
+        "evaluate, export, fit, gail, list, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
@@ -613,7 +613,7 @@ def test_train_help_without_an_algorithm(capsys):
 def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("ppo", "sac", "clone", "dagger", "distill", "gail", "viper", "CartPole-v1", "forward-kl", "control"):
+    for name in ("ppo", "sac", "clone", "dagger", "distill", "gail", "viper", "compress", "CartPole-v1", "forward-kl"):
         assert name in out
 
 

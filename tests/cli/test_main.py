@@ -90,6 +90,7 @@ def test_every_file_is_a_command_or_shared():
         (["evaluate", "x", "--episode", "1"], "--episodes"),
         (["calibrate", "x", "--gama", "1"], "--gamma"),
         (["demo", "--member", "1"], "--members"),
+        (["compress", "x", "--episode", "4"], "--episodes"),
         (["condition", "--modle", "x"], "--model"),
         (["fit", "x", "--actions", "2", "--strats", "2"], "--starts"),
         (["fit", "x", "--actoins=2"], "--actions"),
