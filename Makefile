@@ -45,7 +45,7 @@ $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
 	touch $@ $(VENV)/.installed
 
 # What `make bench` compares with, each in an environment of its own; `imitation` pins an old Stable-Baselines3.
-peers: .peers/sb3/.installed .peers/imitation/.installed
+peers: .peers/sb3/.installed .peers/imitation/.installed .peers/rsl/.installed
 
 .peers/%/.torch: constraints.txt
 	$(PYTHON) -m venv $(@D)

@@ -56,6 +56,8 @@ BASES = {
     "condense": "--env CartPole-v1 --pairs 2 --generations 1 --updates 1 --hidden 4 --members 2 --episodes 1 "
     "--device cpu --out run",
     "inverse max-margin": "--env GridWorld-v0 --teacher plan --demonstrations 2 --members 1 --episodes 1 --out run",
+    "compress": "{files}/teacher --sizes 2 --prune 0.5 --no-scratch --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
+    f"--epochs 1 {FEW}",
     "evaluate": "{files}/teacher --episodes 1",
     "export": "{files}/teacher --format c --out policy.h",
     "calibrate": "{files}/values --episodes 2",
@@ -76,30 +78,19 @@ ENVS = ["CartPole-v1", "Pendulum-v1", "GridWorld-v0", "CliffWalking-v1", "Acrobo
 ENVS += ["CartPole", "Blackjack-v1", "ALE/None-v5", "no_module:X-v0", ":", "x" * 300, "", "os:X", "CartPole-v99"]
 
 
-# How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
-OTHER_NAMES = (
-    "policy",
-    "run",
-    "data",
-    "phenomenon",
-    "algorithm",
-    "method",
-    "condition",
+POSITIONAL = (
+    "compress",
+    "finetune",
+    "evaluate",
+    "calibrate",
     "fit",
-    "command",
-    "completion",
-)
-OTHER_NAMES += (
-    "method",
-    "Unrecognized options",
-    "head",
-    "replay",
-    "student",
-    "ppo",
-    "discriminator",
-    "beta",
-    "argument",
-)
+    "condition",
+)  # commands with an argument without a name
+
+# How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
+OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "method", "condition", "fit", "command")
+OTHER_NAMES += ("completion", "Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta")
+OTHER_NAMES += ("argument",)
 
 
 @dataclass(frozen=True)
@@ -147,9 +138,7 @@ def cases(folder: Path) -> st.SearchStrategy[Case]:
 def _with_options(name: str, folder: Path) -> st.SearchStrategy[Case]:
     words = [*name.split(), *shlex.split(BASES[name].replace("{files}", str(folder / "files")))]
     known = _options(name)
-    positional = (
-        words[len(name.split()) :][:1] if name in ("evaluate", "finetune", "calibrate", "fit", "condition") else []
-    )
+    positional = words[len(name.split()) :][:1] if name in POSITIONAL else []
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Case:

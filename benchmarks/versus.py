@@ -185,7 +185,7 @@ def _worker(who: Who, options: Options) -> Worker:
         HERE / f"worker_{who}.py",
         threads=options.threads,
         keep_memory=options.keep_memory,
-        path=HERE.parent if who == "ours" else None,
+        path=HERE.parent if who in ("ours", "rsl") else None,  # rsl_rl steps our environment
     )
 
 

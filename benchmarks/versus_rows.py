@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Who = Literal["ours", "sb3", "imitation"]
+Who = Literal["ours", "sb3", "imitation", "rsl"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ def imitation(name: str, task: str, **arguments: Any) -> Contestant:
     return Contestant(f"imitation, {name}", "imitation", task, arguments)
 
 
+def rsl(name: str, task: str, **arguments: Any) -> Contestant:
+    """rsl_rl."""
+    return Contestant(f"rsl_rl, {name}", "rsl", task, arguments)
+
+
 def rows(scale: float = 1.0, seeds: int = 8) -> tuple[Row, ...]:
     """All rows.
 
@@ -69,7 +74,10 @@ def rows(scale: float = 1.0, seeds: int = 8) -> tuple[Row, ...]:
         scale: Factor of the work in one timing.
         seeds: Rounds of what is raced to a score, each with another seed.
     """
-    return (*_environments(scale), *_rollouts(scale), *_learners(scale), *_students(scale, seeds), _race(seeds))
+    return (
+        *(*_environments(scale), *_rollouts(scale), *_learners(scale)),
+        *(*_students(scale, seeds), *_distillations(scale), _race(seeds)),
+    )
 
 
 def _environments(scale: float) -> Iterator[Row]:
@@ -208,6 +216,22 @@ def _students(scale: float, seeds: int) -> Iterator[Row]:
         ),
         rounds=3,
     )
+
+
+def _distillations(scale: float) -> Iterator[Row]:
+    for number, rollout in ((16, 32), (1_024, 64)):
+        settings = {"num_envs": number, "rollout": rollout, "each": 16, "labels": max(1, round(scale * 65_536))}
+        yield Row(
+            f"distill-{number}",
+            f"Distillation of 64-64 into 16-16, {number:,} environments",
+            "labels/s",
+            f"The student drives. Rollouts of {rollout} steps, a gradient step for each 16 of them, squared errors of "
+            "two numbers, our CartPole for both. Teachers have random weights. Labels of all members.",
+            (
+                rsl("DistillationRunner, 1 run", "distill", **settings),
+                *(ours(_members(m), "distill", members=m, **settings) for m in (1, 8)),
+            ),
+        )
 
 
 def _race(seeds: int) -> Row:

@@ -17,6 +17,7 @@ import imitate
 from imitate.core import tree
 from imitate.core.rollout import advance, draw
 from imitate.experiment.evaluate import Evaluator
+from imitate.losses.distillation import mse
 from imitate.policies import Random
 from imitate.students.dagger import FirstRoundOnly, Linear
 
@@ -70,6 +71,17 @@ def qr_dqn(members: int, steps: int, width: int = 256, compiled: bool = False) -
     source = _source(8, compiled, members)
     config = imitate.QRDQNConfig(quantiles=10, **{**_DQN, "hidden": (width, width)})
     return timed(_stepping(imitate.qr_dqn(source, config), members, steps, 256))
+
+
+def distill(members: int, num_envs: int, rollout: int, each: int, labels: int) -> Run:
+    """Distil a 64-64 teacher of random weights into 16-16, in batches of `each` steps; labels of all members."""
+    source = _source(num_envs, False, members)
+    teacher, student = (imitate.nets.policy(source, (width, width), activation="relu") for width in (64, 16))
+    config = imitate.PolicyDistillationConfig(
+        steps=10**9, rollout=rollout, epochs=1, batch_size=num_envs * each, anneal_lr=False
+    )
+    distillation = imitate.PolicyDistillation(source, teacher, student, config, loss=mse)
+    return timed(_stepping(distillation, members, labels, num_envs * rollout))
 
 
 def clone(members: int, batch: int, updates: int, samples: int) -> Run:
@@ -271,7 +283,7 @@ def _scores(algorithm: Any) -> Callable[[], Sequence[float]]:
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     tasks = (
-        *(steps, moves, rollout, ppo, dqn, qr_dqn, clone, clone_until, dagger, score),
+        *(steps, moves, rollout, ppo, dqn, qr_dqn, distill, clone, clone_until, dagger, score),
         *(trained_ppo, trained_dqn, trained_qr_dqn),
     )
     serve({task.__name__: task for task in tasks}, ("imitate", "torch", "numpy", "gymnasium"))

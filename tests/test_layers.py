@@ -19,7 +19,7 @@ LAYERS = [
     ["imitate.experiment", "imitate.export", "imitate.fitting", "imitate.inverse"],
     ["imitate.rewards"],
     ["imitate.students", "imitate.baselines"],
-    ["imitate.registry", "imitate.configs", "imitate.demo"],
+    ["imitate.registry", "imitate.configs", "imitate.demo", "imitate.compress"],
     ["imitate"],
     ["imitate.cli", "imitate.__main__"],
 ]

@@ -17,12 +17,13 @@ __all__ = ["Export", "command"]
 
 @dataclass(frozen=True)
 class Export:
-    """Write a policy as C, and a tree as Python, text or a picture too.
+    """Write a policy as C, a network as ONNX, and a tree as Python, text or a picture.
 
     Args:
         policy: A run, a folder with a policy, or an SB3 .zip.
-        format: c is a header without dependencies; python, text and png are for trees.
-        out: The file; by default it is printed, but for a png.
+        format: c is a header without dependencies, c-int8 one with weights of eight bits; onnx is for networks, too;
+            python, text and png are for trees.
+        out: The file; by default text is printed.
         member: Which member of the population.
         name: What all names in C and Python begin with.
         features: Names of the numbers of an observation, for text and png.
@@ -30,7 +31,7 @@ class Export:
     """
 
     policy: Annotated[Positional[str], arg(metavar="POLICY")]
-    format: Literal["c", "python", "text", "png"] = "c"
+    format: Literal["c", "c-int8", "onnx", "python", "text", "png"] = "c"
     out: Path | None = None
     member: int = 0
     name: str = "policy"
@@ -43,9 +44,15 @@ class Export:
 
         must_exist("policy", self.policy)
         policy = teachers.load(self.policy)
-        if self.format in ("c", "python"):
-            write = export.c_header if self.format == "c" else export.python_module
-            text = write(policy, member=self.member, name=self.name)
+        if self.format == "onnx":
+            if self.out is None:
+                raise ValueError("out: a model of ONNX goes to a file; pass --out, as in --out policy.onnx.")
+            self.out.write_bytes(export.onnx_model(policy, member=self.member))
+            text = ""
+        elif self.format in ("c", "c-int8"):
+            text = export.c_header(policy, member=self.member, name=self.name, int8=self.format == "c-int8")
+        elif self.format == "python":
+            text = export.python_module(policy, member=self.member, name=self.name)
         elif not isinstance(policy, nets.TreePolicy):
             raise ValueError(f"format: only a tree is shown as {self.format}; a network is written as c.")
         elif self.format == "text":

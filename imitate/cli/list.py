@@ -32,10 +32,13 @@ class List:
         table.add_row("of several tasks", "tasks", "imitate tasks --teachers RUN RUN")
         table.add_row("of each other", "together", "imitate together --env ID")
         table.add_row("inverse RL", "mce-irl, maxent-irl, apprenticeship, max-margin", "imitate inverse NAME")
+        table.add_row("smaller", "students of many sizes, int8, pruning", "imitate compress RUN --sizes 4 8 16")
         table.add_row("environments", ", ".join(ENVS), "ours; any other Gymnasium id works too")
         table.add_row("tuned settings", ", ".join(available()), "used by default")
         table.add_row("teachers", "a run, an SB3 .zip, control, plan", "--teacher")
-        table.add_row("formats", "c, python, text, png", "imitate export RUN --format; all but c are for trees")
+        table.add_row(
+            "formats", "c, c-int8, onnx, python, text, png", "imitate export RUN --format; the last three for trees"
+        )
         table.add_row("losses", ", ".join(LOSSES), "imitate distill --loss")
         OUT.print(table)
 

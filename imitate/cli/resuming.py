@@ -115,6 +115,8 @@ def as_before(default: C, run: Mapping[str, Any]) -> C:
     with refusing("resume: run.json does not fit this version"):
         common = {name: run[name] for name in ("env", "members", "seed", "num_envs") if name in run}
         filled: Any = _filled(default, run)
+        if not hasattr(filled, "common"):
+            return cast(C, filled)
         return replace(filled, common=_filled(filled.common, common))  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,7 @@ __all__ = ["c_header", "python_module"]
 
 
 @checked
-def c_header(policy: Policy, *, member: int = 0, name: str = "policy") -> str:
+def c_header(policy: Policy, *, member: int = 0, name: str = "policy", int8: bool = False) -> str:
     """One member of a policy as a header of C99 that needs nothing but the standard library.
 
         int policy_act(const float *obs);                     choices: the action as the environment takes it
@@ -32,15 +32,19 @@ def c_header(policy: Policy, *, member: int = 0, name: str = "policy") -> str:
         policy: A `TreePolicy`, or an `Actor` or a `QNetwork` of mean returns that is a multilayer perceptron.
         member: Which member of the population.
         name: All names in the header begin with it.
+        int8: Write the weights of a network as bytes with a scale for each output (`nets.compression.quantise`); it
+            computes in float32, as `dequantised` does.
 
     Raises:
         ValueError: There is no such member, the name is none, or the policy cannot be written so.
     """
-    _check(policy, member, name)
+    check_named(policy, member, name)
     if isinstance(policy, TreePolicy):
+        if int8:
+            raise ValueError("int8: a tree has no weights; write it as it is.")
         about, body = f"A decision tree of {trees.size(policy, member)}", trees.c_function(policy, member, name)
     elif isinstance(policy, Actor | QNetwork):
-        about, body = "A multilayer perceptron", networks.c_functions(policy, member, name)
+        about, body = "A multilayer perceptron", networks.c_functions(policy, member, name, int8)
     else:
         raise ValueError(f"policy: a {type(policy).__name__} cannot be written as C; trees and networks of ours can.")
     guard = f"{name.upper()}_ACT_H"
@@ -63,14 +67,15 @@ def python_module(policy: Policy, *, member: int = 0, name: str = "policy") -> s
     Raises:
         ValueError: There is no such member, the name is none, or the policy is no tree.
     """
-    _check(policy, member, name)
+    check_named(policy, member, name)
     if not isinstance(policy, TreePolicy):
         raise ValueError("format: only a tree is written as Python; a network is written as c.")
     body = trees.python_function(policy, member, name)
     return f'"""A decision tree of {trees.size(policy, member)}, {_origin(policy, member)}."""\n\n\n{body}'
 
 
-def _check(policy: Any, member: int, name: str) -> None:
+def check_named(policy: Any, member: int, name: str) -> None:
+    """Raise ValueError unless there is such a member, and the name is one in C."""
     members = int(getattr(policy, "members", 1))
     if not -members <= member < members:
         raise ValueError(f"member: {member} is not one of the {members} members.")

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from imitate.core.actions import bounds, unmasked, width
-from imitate.export.numbers import array, hexadecimal
+from imitate.export.numbers import array, byte_array, hexadecimal
 from imitate.nets.action_heads import GaussianHead, SquashedGaussianHead, linear_of
 from imitate.nets.actor import Actor
+from imitate.nets.compression import quantise
 from imitate.nets.layers import ACTIVATIONS, RunningNorm
 from imitate.nets.q_network import QNetwork
 from imitate.nets.return_heads import Scalar
 from imitate_envs.base import Box, Discrete
 
-__all__ = ["c_functions"]
+__all__ = ["c_functions", "chain", "statistics"]
 
 # x -> y, as torch has them.
 IN_C: dict[Callable[[Tensor], Tensor], str] = {
@@ -30,29 +31,36 @@ IN_C: dict[Callable[[Tensor], Tensor], str] = {
 }
 
 
-def c_functions(policy: Actor | QNetwork, member: int, name: str) -> str:
+def c_functions(policy: Actor | QNetwork, member: int, name: str, int8: bool) -> str:
     """The constants of a network, its layers and its action, as C99.
+
+    With `int8` each weight is a byte, and a sum over inputs is multiplied by the scale of its output.
 
     Raises:
         ValueError: It is more than a multilayer perceptron, or acts in another space than a Discrete or a Box.
     """
-    layers = [layer.detach()[member].cpu() for layer in _chain(policy)]
+    layers = [layer.detach()[member].cpu() for layer in chain(policy)]
     weights, biases = layers[::2], layers[1::2]
     inputs, outputs = len(weights[0]), weights[-1].shape[1]
     widest = max(inputs, *(weight.shape[1] for weight in weights))
     constants, first = [], "x[i] = obs[i];"
     norm = policy.body.normaliser
     if norm is not None:
-        constants += [array(f"{name}_{what}", numbers) for what, numbers in _statistics(norm, member).items()]
+        constants += [array(f"{name}_{what}", numbers) for what, numbers in statistics(norm, member).items()]
         clip = hexadecimal(norm.clip)
         first = f"x[i] = fminf(fmaxf((obs[i] - {name}_mean[i]) * {name}_scale[i], -{clip}), {clip});"
     lines = [f"for (int i = 0; i < {inputs}; i++) {first}"]
     for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        constants += [
-            array(f"{name}_{what}_{number}", x.flatten().tolist()) for what, x in (("weight", weight), ("bias", bias))
-        ]
         rows, columns = weight.shape
-        lines.append(f"{name}_affine(x, {name}_weight_{number}, {name}_bias_{number}, {rows}, {columns}, y);")
+        arrays = {"bias": bias}
+        if int8:
+            whole, arrays["scale"] = quantise(weight)
+            constants.append(byte_array(f"{name}_weight_{number}", whole.flatten().tolist()))
+        else:
+            arrays["weight"] = weight
+        constants += [array(f"{name}_{what}_{number}", x.flatten().tolist()) for what, x in arrays.items()]
+        scale = f" {name}_scale_{number}," if int8 else ""
+        lines.append(f"{name}_affine(x, {name}_weight_{number},{scale} {name}_bias_{number}, {rows}, {columns}, y);")
         inner = number + 1 < len(weights)
         lines.append(f"for (int i = 0; i < {columns}; i++) x[i] = {f'{name}_activation(y[i])' if inner else 'y[i]'};")
     kind, arguments, bounded, last = _answer(policy, name, outputs)
@@ -62,7 +70,7 @@ def c_functions(policy: Actor | QNetwork, member: int, name: str) -> str:
     return (
         "#include <math.h>\n\n"
         + "\n".join([*constants, *bounded])
-        + _AFFINE.format(name=name)
+        + (_AFFINE_INT8 if int8 else _AFFINE).format(name=name)
         + activation
         + f"\n/* obs: {inputs} numbers; {means}. */\nstatic inline {kind} {name}_act({arguments}) {{\n{body}\n}}\n"
     )
@@ -76,12 +84,21 @@ _AFFINE = dedent("""
             for (int o = 0; o < outputs; o++) y[o] += x[i] * weight[i * outputs + o];
     }}
 """)
+_AFFINE_INT8 = dedent("""
+    static inline void {name}_affine(const float *x, const signed char *weight, const float *scale, const float *bias,
+                                     int inputs, int outputs, float *y) {{
+        for (int o = 0; o < outputs; o++) y[o] = 0.0f;
+        for (int i = 0; i < inputs; i++)
+            for (int o = 0; o < outputs; o++) y[o] += x[i] * (float)weight[i * outputs + o];
+        for (int o = 0; o < outputs; o++) y[o] = bias[o] + scale[o] * y[o];
+    }}
+""")
 _ACTIVATION = dedent("""
     static inline float {name}_activation(float x) {{ return {y}; }}
 """)
 
 
-def _chain(policy: Actor | QNetwork) -> list[Tensor]:
+def chain(policy: Actor | QNetwork) -> list[Tensor]:
     """Weight [M, I, O] and bias [M, 1, O] of each layer, in turn.
 
     Raises:
@@ -101,7 +118,7 @@ def _chain(policy: Actor | QNetwork) -> list[Tensor]:
     return [*policy.body.chain, *policy.head.parameters()]
 
 
-def _statistics(norm: RunningNorm, member: int) -> dict[str, list[float]]:
+def statistics(norm: RunningNorm, member: int) -> dict[str, list[float]]:
     """What is subtracted, and what that is multiplied by, in the arithmetic of `RunningNorm`."""
     scale = (norm.var.maximum(norm.floor) + norm.epsilon).rsqrt()
     return {what: x[member].flatten().tolist() for what, x in (("mean", norm.mean), ("scale", scale))}

@@ -1,4 +1,4 @@
-"""Numbers of float32 in C."""
+"""Numbers of float32, and of eight bits, in C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textwrap import fill
 
 import numpy as np
 
-__all__ = ["array", "hexadecimal"]
+__all__ = ["array", "byte_array", "hexadecimal"]
 
 
 def hexadecimal(number: float) -> str:
@@ -22,5 +22,14 @@ def hexadecimal(number: float) -> str:
 
 def array(name: str, numbers: Sequence[float]) -> str:
     """A constant array."""
-    rows = fill(", ".join(map(hexadecimal, numbers)), 112, break_long_words=False, break_on_hyphens=False)
-    return f"static const float {name}[{len(numbers)}] = {{\n{rows}\n}};\n"
+    return _array("float", name, list(map(hexadecimal, numbers)))
+
+
+def byte_array(name: str, numbers: Sequence[int]) -> str:
+    """A constant array of whole numbers in [−127, 127]."""
+    return _array("signed char", name, list(map(str, numbers)))
+
+
+def _array(kind: str, name: str, numbers: Sequence[str]) -> str:
+    rows = fill(", ".join(numbers), 112, break_long_words=False, break_on_hyphens=False)
+    return f"static const {kind} {name}[{len(numbers)}] = {{\n{rows}\n}};\n"

@@ -2,6 +2,7 @@
 
 from imitate.nets.actor import Actor, Architecture, policy
 from imitate.nets.body import Body
+from imitate.nets.compression import dequantised, prune, quantise
 from imitate.nets.convolution import Conv2d
 from imitate.nets.critic import ActionValue, Critic
 from imitate.nets.files import load
@@ -33,7 +34,10 @@ __all__ = [
     "TabularPolicy",
     "TargetNetwork",
     "TreePolicy",
+    "dequantised",
     "load",
     "of_task",
     "policy",
+    "prune",
+    "quantise",
 ]

@@ -63,7 +63,7 @@ def signature(arguments):
 
 
 def test_every_contestant_is_a_task_with_its_arguments():
-    known = {who: functions(f"worker_{who}.py") for who in ("ours", "sb3", "imitation")}
+    known = {who: functions(f"worker_{who}.py") for who in ("ours", "sb3", "imitation", "rsl")}
     rows = versus_rows.rows()
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
@@ -118,6 +118,7 @@ def test_peers_import_nothing_of_ours():
         ("ppo", {"members": 2, "num_envs": 8, "rollout": 32, "epochs": 1, "steps": 512}, 1_024),
         ("dqn", {"members": 2, "steps": 256}, 512),
         ("qr_dqn", {"members": 1, "steps": 256}, 256),
+        ("distill", {"members": 2, "num_envs": 4, "rollout": 8, "each": 4, "labels": 64}, 128),
         ("clone", {"members": 2, "batch": 8, "updates": 3, "samples": 500}, 48),
         (
             "dagger",

@@ -6,7 +6,7 @@ import torch
 import imitate
 from imitate import nets
 from imitate.cli.main import main
-from imitate.export import c_header, python_module, tree_text
+from imitate.export import c_header, onnx_model, python_module, tree_text
 from imitate.nets.tree_policy import Split, TreePolicy
 
 
@@ -50,6 +50,14 @@ def test_a_network_is_written_as_c(network, tmp_path):
     header = out.read_text("utf-8")
     assert header == c_header(nets.load(network), member=-1, name="mine")
     assert "static inline int mine_act(const float *obs)" in header
+    assert main(["export", str(network), "--out", str(out), "--format", "c-int8"]) == 0
+    assert out.read_text("utf-8") == c_header(nets.load(network), int8=True) != c_header(nets.load(network))
+
+
+def test_a_network_is_written_as_onnx(network, tmp_path):
+    out = tmp_path / "policy.onnx"
+    assert main(["export", str(network), "--out", str(out), "--format", "onnx", "--member", "1"]) == 0
+    assert out.read_bytes() == onnx_model(nets.load(network), member=1)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +68,10 @@ def test_a_network_is_written_as_c(network, tmp_path):
         ("network", ["--format", "png", "--out", "x.png"], "format: only a tree is shown as png"),
         ("tree", ["--format", "png"], "out: a picture goes to a file that ends in .png"),
         ("tree", ["--format", "png", "--out", "x.svg"], "out: a picture goes to a file that ends in .png"),
-        ("tree", ["--format", "onnx"], "--format"),
+        ("tree", ["--format", "onxn"], "--format"),
+        ("network", ["--format", "onnx"], "out: a model of ONNX goes to a file"),
+        ("tree", ["--format", "onnx", "--out", "x.onnx"], "policy: a TreePolicy is not written as ONNX"),
+        ("tree", ["--format", "c-int8"], "int8: a tree has no weights"),
         ("tree", ["--member", "2"], "member: 2 is not one of the 2 members"),
         ("tree", ["--name", "1"], "name: '1' is no name"),
         ("tree", ["--format", "text", "--features", "x"], "features: 1 names for 4"),

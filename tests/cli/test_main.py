@@ -93,6 +93,7 @@ def test_every_file_is_a_command_or_shared():
         (["jumpstart", "--horizn", "1"], "--horizon"),
         (["qdagger", "--offline-update", "1"], "--offline-updates"),
         (["finetune", "x", "--warmpu", "1"], "--warmup"),
+        (["compress", "x", "--episode", "4"], "--episodes"),
         (["condition", "--modle", "x"], "--model"),
         (["fit", "x", "--actions", "2", "--strats", "2"], "--starts"),
         (["fit", "x", "--actoins=2"], "--actions"),

@@ -12,6 +12,7 @@ from imitate.core.noise import Stream
 from imitate.export import c_header, python_module
 from imitate.nets import Actor, Architecture, QArchitecture, QNetwork
 from imitate.nets.action_heads import GaussianHead, SquashedGaussianHead, linear_of
+from imitate.nets.compression import dequantised
 from imitate.nets.layers import ACTIVATIONS
 from imitate.nets.return_heads import Quantiles
 from imitate_envs.base import Box, Dict, Discrete, MultiDiscrete
@@ -105,6 +106,25 @@ def test_a_choice_is_that_of_torch(case, tmp_path):
     assert (mine == theirs).mean() > 0.999
     assert len(np.unique(theirs)) > 1
     assert np.array_equal(theirs[clear], (out.argmax(-1) + policy.action.start).numpy()[clear])
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("case", CHOOSING)
+def test_weights_of_eight_bits_choose_as_those_of_float32_that_are_equal(case, tmp_path):
+    """A scale multiplies a sum instead of each weight: two roundings more of each product, so twice the error does."""
+    policy, obs = CHOOSING[case](), observations()
+    if isinstance(policy, QNetwork):
+        header = c_header(policy, member=1, int8=True)
+        assert "static const signed char policy_weight_0[80]" in header and "policy_scale_0[16]" in header
+        return
+    same = dequantised(policy)
+    mine = choices(c_header(policy, member=1, int8=True), obs.numpy(), tmp_path)
+    out, error = outputs_and_errors(same, 1, obs)
+    best, second = out.topk(2, -1).values.unbind(-1)
+    clear = (best - second > 8 * error.amax(-1)).numpy()
+    assert np.array_equal(mine[clear], deterministic(same, 1, obs)[clear])
+    assert clear.mean() > 0.99
+    assert (mine != deterministic(policy, 1, obs)).any()  # eight bits are not float32
 
 
 def test_of_equal_outputs_the_first_is_taken(tmp_path):
