@@ -9,6 +9,7 @@ from collections import Counter
 
 from benchmarks import shipped
 from benchmarks.coverage import OURS
+from benchmarks.pages import students
 from benchmarks.pages.frame import INTERVAL, Document, facts, measured, members, page
 from benchmarks.pages.tables import (
     coverage_table,
@@ -39,6 +40,7 @@ def results_page() -> str:
         _trees(),
         _czarnecki(),
         _features(),
+        *students.sections(),
         _parity(),
         _deep_sea(),
         _pixels(),

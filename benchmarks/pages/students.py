@@ -1,0 +1,249 @@
+"""Sections of docs/results.md on students beyond cloning: with a teacher, peers, tasks, views, data, sizes, rewards."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from benchmarks.pages.frame import INTERVAL, Document, facts, measured, members
+from benchmarks.pages.tables import markdown
+from imitate.experiment.evaluate import interval
+
+
+def sections() -> list[str]:
+    """All of them, in the order of the page."""
+    return [_with_teacher(), _peers(), _tasks(), _views(), _pairs(), _data_free(), _sizes(), _rusu(), _inverse()]
+
+
+def _ends(row: Document, digits: int = 1) -> str:
+    """A mean and its interval."""
+    low, high = (row["low"], row["high"]) if "low" in row else (row["ci_low"], row["ci_high"])
+    return f"{row['mean']:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def _ratio(row: Document) -> str:
+    return _ends(row["ratio"], 2)
+
+
+def _steps(row: Document) -> str:
+    """A mean number of steps and its interval, which does not end below 0."""
+    low, high = interval(np.array(row["members"]), bounds=(0.0, math.inf))
+    return f"{row['mean']:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def _percent(row: Document) -> str:
+    """A share of the teacher's return, with its interval where there is one."""
+    low_high = "" if row["interval"] is None else " [{:.1f}, {:.1f}]".format(*(100 * x for x in row["interval"]))
+    return f"{100 * row['share']:.1f}{low_high}"
+
+
+def _with_teacher() -> str:
+    document = measured("with_teacher")
+    parts = document["parts"]
+    titles = {
+        "good": "a teacher of return 500",
+        "weak": "a teacher stopped at 200",
+        "wrong": "a wrong teacher, its actions permuted",
+        "finetune": "a clone of 25 thinned labels",
+    }
+    rows = [
+        (title, name, _steps(row["steps_to_target"]), f"{row['reached']} of {document['members']}")
+        for part, title in titles.items()
+        for name, row in parts[part]["rows"].items()
+    ]
+    good, weak, tuned = parts["good"], parts["weak"], parts["finetune"]
+    alone = weak["final return"]["distillation alone"]
+    return f"""## Reinforcement learning with a teacher
+
+{facts("python -m benchmarks.with_teacher", f"seed {document['seed']} · {document['members']} members", INTERVAL)}
+
+CartPole-v1. Steps until a member returns 475; a member that never does counts with all steps of the run.
+
+{markdown(("teacher", "way", "steps to 475", "reached it"), rows, left=2)}
+
+- Near a teacher of 500 PPO needs {_ratio(good["PPO, kickstarted / PPO"])} of the steps of scratch.
+- QDagger needs {_ratio(good["QDagger / DQN"])} of DQN's, and has learnt from the teacher's steps before its first own.
+- The weak teacher returns {weak["teacher"]["mean"]:.0f} in the evaluation. Its kickstarted students end at
+  {weak["final return"]["PPO, kickstarted"]["mean"]:.0f}, those of distillation alone at {alone["mean"]:.0f}.
+  They need {_ratio(weak["PPO, kickstarted / PPO"])} of the steps of scratch, which may be none the fewer.
+- A wrong teacher is let go. All end at 500, whether the weight falls with steps or with the missing return.
+- Finetuning a poor clone fails its aim. The clone returns {tuned["clone"]["mean"]:.0f}, and the mean of the members
+  falls to {tuned["least mean return"]:.0f} on the way. Scratch is faster, and
+  {tuned["rows"]["finetuned"]["reached"]} of {document["members"]} members arrive: what bounds their divergence from the
+  clone holds them back.
+"""
+
+
+def _peers() -> str:
+    document = measured("peers_teach")
+    rows = [
+        (name, *(_ends(row[key]) for key in ("area", "area_difference", "final", "final_difference")))
+        for name, row in document["peers"].items()
+    ]
+    what = f"seed {document['seed']} · {document['pairs']} pairs · weight {document['weight']}"
+    heads = ("peers", "area under the curve", "more than independent", "last return", "more than independent")
+    return f"""## Peers
+
+{facts("python -m benchmarks.peers_teach", what, "95 % interval over pairs")}
+
+PPO on Acrobot-v1; two members of a pair teach each other from the first step to the last.
+
+{markdown(heads, rows, left=1)}
+
+- Codistillation with stale copies learns faster than independent pairs. For the other two it is not shown.
+- All three end a little lower. The weight stays on to the end; that this is the cause was not tested.
+- The three intervals are not corrected for there being three.
+"""
+
+
+def _tasks() -> str:
+    document = measured("two_tasks")
+    rows = []
+    for name, row in document["rows"].items():
+        cells = [f"{_ends(row[env])}" for env in ("CartPole-v1", "MirroredCartPole-v0")]
+        rows.append((name, f"{row['parameters']:,}" if "parameters" in row else "", *cells))
+    return f"""## Two tasks in one network
+
+{facts("python -m benchmarks.two_tasks", members(document), f"{document['steps']:,} steps of both together", INTERVAL)}
+
+CartPole and its mirror, where left and right are exchanged.
+
+{markdown(("student", "parameters", "CartPole-v1", "MirroredCartPole-v0"), rows, left=1)}
+
+One head misses 95 % of its teacher in the mirror, by two members of eight. Twice the steps were added after that.
+"""
+
+
+def _views() -> str:
+    document = measured("privileged")
+    rows = [(name, _ends(row)) for name, row in document["rows"].items()]
+    return f"""## Students that see less
+
+{facts("python -m benchmarks.privileged", members(document), f"{document['steps']:,} steps", INTERVAL)}
+
+CartPole-v1 without its velocities; the teacher sees them. Where a row does not say otherwise it is distilled.
+
+{markdown(("student", "return"), rows, left=1)}
+
+Observations are normalised: without that a student that sees all had failed in a short run.
+"""
+
+
+def _pairs() -> str:
+    document = measured("condense")
+    rows = [(name, _ends(row), f"{row['worst_network']:.0f}") for name, row in document["rows"].items()]
+    networks = f"{document['clones']} fresh networks of {document['episodes']} episodes"
+    what = f"seed 0 · {document['seeds']} data sets · {networks}"
+    return f"""## Data sets of a few states
+
+{facts("python -m benchmarks.condense", what, "95 % interval over data sets")}
+
+CartPole-v1. Each data set is cloned into fresh networks.
+
+{markdown(("data set", "mean return of its networks", "worst network"), rows, left=1)}
+
+The settings of HaDES were chosen on one of these data sets, those of dataset distillation after two that diverged.
+"""
+
+
+def _data_free() -> str:
+    document = measured("data_free")
+    rows = [(name, _ends(row)) for name, row in document["rows"].items()]
+    what = f"{document['steps']:,} batches, early: {document['early']}"
+    return f"""## Distillation without data
+
+{facts("python -m benchmarks.data_free", members(document), what, INTERVAL)}
+
+CartPole-v1. No step is taken in the environment; states are generated, or drawn uniformly from the same bounds.
+
+{markdown(("states", "return"), rows, left=1)}
+
+On CartPole a generator is not shown to be better than uniform states.
+"""
+
+
+def _sizes() -> str:
+    document = measured("compress")
+    rows = []
+    for row in document["rows"]:
+        took = [row["microseconds"][name] for name in ("eager", "onnx", "c")]
+        times = ("" if one is None else f"{one:.2f}" for one in took)
+        told = row["on_teacher"], row["on_own"]
+        agreement = ("" if one is None else f"{100 * one['agreement']:.0f}" for one in told)
+        rows.append((row["name"], f"{row['parameters']:,}", f"{row['bytes']:,}", *times, _ends(row), *agreement))
+    heads = (
+        "policy",
+        "numbers",
+        "bytes",
+        "torch µs",
+        "ONNX µs",
+        "C µs",
+        "return",
+        "agreement %",
+        "on its own states %",
+    )
+    return f"""## How small a student may be
+
+{facts("python -m benchmarks.compress", f"seed {document['seed']} · 8 members", INTERVAL)}
+
+Students of one PPO teacher of {document["env"]}. Numbers are those that are not zero. A decision is timed for one
+observation. Agreement is with the teacher's choices, on its states and on the student's own.
+
+{markdown(heads, rows, left=1)}
+"""
+
+
+def _rusu() -> str:
+    document = measured("rusu")
+    percent = {
+        row["name"]: f"{row['percent']:.1f} [{row['percent_low']:.1f}, {row['percent_high']:.1f}]"
+        for row in document["rows"]
+    }
+    share = {row["name"].split(",")[0]: row["share"] for row in document["rows"] if "loss" in row}
+    rows = [
+        (size, f"{100 * part:.0f} %", driver, *(percent[f"{size}, {loss}, {driver} drives"] for loss in LOSSES))
+        for size, part in share.items()
+        for driver in ("teacher", "student")
+    ]
+    what = f"{document['student_steps']:,} labels"
+    return f"""## The sizes of Rusu et al.
+
+{facts("python -m benchmarks.rusu", members(document), what, INTERVAL)}
+
+A DQN teacher of CartPole-v1; % of its return above chance.
+
+{markdown(("units", "parameters", "who drives", *LOSSES), rows, left=3)}
+
+- Asked were 98, 95 and 90 %. With these labels no size reaches them, on the teacher's states least of all.
+- Squared errors of values fail: which action is better is a small part of what they measure.
+"""
+
+
+LOSSES = ("NLL", "MSE", "KL")
+
+
+def _inverse() -> str:
+    document = measured("inverse")
+    rows = [
+        (
+            row["method"],
+            row["data"],
+            f"{row['visits']:.2g}",
+            _percent(row),
+            f"{100 * row['greedy']:.1f}",
+        )
+        for row in document["rows"]
+    ]
+    heads = ("method", "from", "visits within", "% of the teacher's return", "by its likeliest actions")
+    return f"""## Rewards behind demonstrations
+
+{facts("python -m benchmarks.inverse", f"seed {document['seed']} · 8 sets of 100 episodes", INTERVAL)}
+
+FrozenLake8x8-v1, a planner as the teacher, γ = {document["gamma"]}. Visits are discounted ones of a state, against the
+teacher's exact ones; returns are those of the policy under the true reward, which no method sees. All are exact.
+
+{markdown(heads, rows, left=2)}
+
+Maximum entropy of paths hopes for luck: on slippery ice its policy is poor, and 300 evaluations do not fit it.
+"""
