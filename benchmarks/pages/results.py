@@ -142,7 +142,7 @@ def _shipped() -> str:
 The settings of `imitate train NAME --env ID` were chosen on base seeds 0 to 2.
 These are three others, all members together.
 PPO on MountainCar and on LunarLander had failed here; their present settings were chosen on seed 1 after that.
-So had Rainbow, whose weights' noise alone explored too little, and QR-DQN, which was slow; theirs were chosen on seed 2.
+So had Rainbow, whose noise alone explored too little, and QR-DQN, which was slow; theirs were chosen on seed 2.
 The command exits with 1 unless the mean and 90 % of the members are at the target of each environment.
 The targets are {targets}.
 

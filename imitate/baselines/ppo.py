@@ -54,7 +54,8 @@ class PPOConfig:
             estimate on a minibatch in nats, takes no more steps on that rollout; None: no bound.
         hidden: Widths of the hidden layers of the policy; a critic of the same shape stands beside it.
         activation: Of the hidden layers.
-        normalise_obs: Standardise observations by running statistics; of a policy that is given let those learn on.
+        normalise_obs: Standardise observations by running statistics. Those that a given policy brings stay as they are
+            without it.
         normalise_reward: Divide rewards by the running standard deviation of the discounted return.
         squash: A tanh-Gaussian policy instead of a clipped Gaussian one.
         gru: Units of a gated recurrent unit behind the hidden layers of both; 0: no such memory.
@@ -145,6 +146,8 @@ class PPO:
         self.source, self.config = source, config
         self.policy = policy if policy is not None else fresh(source, architecture_of(config), "init")
         self.critic = critic if critic is not None else critic_of(source, config)
+        norm = None if policy is None else policy.body.normaliser
+        self.observes = config.normalise_obs or norm is None or not bool(norm.count.any())
         self.recurrent = self.policy.recurrent or self.critic.recurrent
         if self.recurrent and config.batch_size % config.rollout:
             raise ValueError(
@@ -187,7 +190,7 @@ class PPO:
                 if self.config.target_kl is not None:
                     kl = approximate_kl(updates[-1]["log_ratio"]).mean(1)
                     learner.lr.masked_fill_(kl > 1.5 * self.config.target_kl, 0.0)
-        if self.config.normalise_obs:
+        if self.observes:
             # After learning, so that the rollout, its log-probabilities and the updates saw one and the same input.
             self.policy.observe(fold(rollout.obs))
         self.progress.advance(self.config.rollout * self.source.spec.num_envs)

@@ -9,7 +9,6 @@ import math
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int8
 from torch import Tensor
 
 from imitate.core.config import Proper, checked
@@ -47,8 +46,9 @@ def prune(actor: Actor, share: Proper[float]) -> Actor:
     return made
 
 
-def quantise(weight: Float[Tensor, "M I O"]) -> tuple[Int8[Tensor, "M I O"], Float[Tensor, "M 1 O"]]:
-    """Weights as whole numbers q in [−127, 127] and one scale s for each output, so that w ≈ s q.
+@checked
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [M, I, O] as whole numbers q (int8) in [−127, 127] and one scale s [M, 1, O] for each output: w ≈ s q.
 
         s = maxᵢ |wᵢ| / 127,  q = round(w / s)
 

@@ -538,10 +538,11 @@ def test_the_bound_is_each_members_own():
     assert mine.learner.lr.tolist() == pytest.approx([1e-6, 0.0])
 
 
-def test_statistics_of_a_given_policy_learn_only_where_they_are_told_to():
-    for learns in (False, True):
-        at = ppo(members=1).source
-        given = make_policy(at, (8,), normalise=True)
-        mine = PPO(at, dataclasses.replace(SMALL, normalise_obs=learns), policy=given)
-        mine.step()
-        assert given.body.normaliser.count.tolist() == [32.0 * learns]
+@pytest.mark.parametrize(("brought", "told", "learns"), [(0, False, True), (5, False, False), (5, True, True)])
+def test_statistics_that_a_policy_brings_learn_only_where_they_are_told_to(brought, told, learns):
+    at = ppo(members=1).source
+    given = make_policy(at, (8,), normalise=True)
+    if brought:
+        given.observe(torch.randn(1, brought, 2))
+    PPO(at, dataclasses.replace(SMALL, normalise_obs=told), policy=given).step()
+    assert given.body.normaliser.count.tolist() == [brought + 32.0 * learns]
