@@ -139,6 +139,7 @@ class Compression:
 
     def _draw(self, path: Path) -> None:
         from matplotlib.figure import Figure  # slow to import, and needed here only
+        from matplotlib.ticker import NullFormatter
 
         figure = Figure(figsize=(14, 4.6), layout="constrained", dpi=120)
         left, middle, right = figure.subplots(1, 3)
@@ -176,6 +177,7 @@ class Compression:
         right.set_yscale("log")
         for axis in (left, middle, right):
             axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter(NullFormatter())  # labels of a short axis would overlap
             axis.grid(alpha=0.25)
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize=8, frameon=False)
