@@ -3,7 +3,9 @@
 The teacher's ε-greedy play (ε = 0.05) is what the students see, as in the paper, or the students act themselves. The
 three losses of its §3 stand beside each other at equal steps, with τ = 0.01. Teachers and students have 64-64, 30-30,
 14-14 and 10-10 units. Controls: an untrained student, a random policy, and students of a teacher that knows nothing, an
-untrained value network. All hyper-parameters are those that are shipped for the environment.
+untrained value network. The teacher has the settings that are shipped for the environment. A student is told as many
+steps as its teacher took, and makes 6,272 gradient steps: its learning rate, epochs and batches were chosen on source
+seed 0, with KL and 14-14 units. The settings of the environment, which make 392, are rows of their own.
 
     OMP_NUM_THREADS=1 python -m benchmarks.rusu
 
@@ -36,6 +38,7 @@ from imitate.policies import EpsilonGreedy, Greedy, Random
 from imitate.students import PolicyDistillation, PolicyDistillationConfig
 
 TAU, EPSILON = 0.01, 0.05
+STUDENT = PolicyDistillationConfig(rollout=32, epochs=8, batch_size=128, lr=4e-3, temperature=TAU)
 GATES = {30: 98.0, 14: 95.0, 10: 90.0}  # units of each of two hidden layers -> least percentage
 
 
@@ -55,7 +58,7 @@ class Options:
     members: int = 8
     seed: int = 100
     steps: int | None = None
-    student_steps: int = 50_000
+    student_steps: int = 100_000
     episodes: int = 100
     out: Path = Path("benchmarks/results/rusu.json")
 
@@ -114,11 +117,13 @@ def main(options: Options) -> int:
     }
     document["versions"] = versions()
     told("teacher", evaluator(teacher), teacher.parameters_per_member)
+    config = replace(STUDENT, steps=options.student_steps)
+    shipped = replace(config_for(PolicyDistillationConfig, "distill", "CartPole-v1"), temperature=TAU)
     passed = True
     for hidden, gate in GATES.items():
         for driven in ("teacher", "student"):
             for name, loss in LOSSES.items():
-                student = _taught(options, teacher, hidden, loss, driven)
+                student = _taught(options, teacher, hidden, loss, driven, config)
                 percent = told(
                     f"{hidden}-{hidden}, {name}, {driven} drives",
                     evaluator(student),
@@ -128,9 +133,11 @@ def main(options: Options) -> int:
                 )
                 passed &= percent >= gate or name != "KL" or driven != "teacher"
     for hidden in GATES:
+        hurried = _taught(options, teacher, hidden, kl, "teacher", shipped)
+        told(f"{hidden}-{hidden}, KL, few gradient steps", evaluator(hurried), hurried.parameters_per_member)
         fresh = imitate.nets.policy(_source(options, 2), (hidden, hidden), activation="relu")
         told(f"{hidden}-{hidden}, untrained", evaluator(fresh), fresh.parameters_per_member)
-        student = _taught(options, guesses, hidden, kl, "teacher")
+        student = _taught(options, guesses, hidden, kl, "teacher", config)
         told(f"{hidden}-{hidden}, of an untrained teacher", evaluator(student), student.parameters_per_member)
     drawn = Evaluator(_source(options, 1), options.episodes, teacher=teacher, deterministic=False)
     told("random policy", drawn(Random(drawn.source.spec.action)), 0)
@@ -139,15 +146,20 @@ def main(options: Options) -> int:
     return int(not passed)
 
 
-def _taught(options: Options, teacher: Any, hidden: int, loss: DistillationLoss, driven: str) -> imitate.Actor:
+def _taught(
+    options: Options,
+    teacher: Any,
+    hidden: int,
+    loss: DistillationLoss,
+    driven: str,
+    config: PolicyDistillationConfig,
+) -> imitate.Actor:
     """Students of two layers, distilled."""
     source = _source(options, 2)
     student = imitate.nets.policy(source, (hidden, hidden), activation="relu")
     driver = None
     if driven == "teacher":
         driver = EpsilonGreedy(Greedy(teacher), source.spec.action, torch.full((options.members,), EPSILON))
-    config = config_for(PolicyDistillationConfig, "distill", "CartPole-v1")
-    config = replace(config, steps=options.student_steps, temperature=TAU)
     distillation = PolicyDistillation(source, teacher, student, config, loss=loss, driver=driver)
     while not distillation.progress.finished:
         distillation.step()

@@ -207,6 +207,7 @@ def _rusu() -> str:
         for driver in ("teacher", "student")
     ]
     what = f"{document['student_steps']:,} labels"
+    few = [percent[f"{size}, KL, few gradient steps"] for size in share]
     return f"""## The sizes of Rusu et al.
 
 {facts("python -m benchmarks.rusu", members(document), what, INTERVAL)}
@@ -215,8 +216,10 @@ A DQN teacher of CartPole-v1; % of its return above chance.
 
 {markdown(("units", "parameters", "who drives", *LOSSES), rows, left=3)}
 
-- Asked were 98, 95 and 90 %. With these labels no size reaches them, on the teacher's states least of all.
-- Squared errors of values fail: which action is better is a small part of what they measure.
+- Settings of the students were chosen on seed 0, with KL and 14-14 units. They make 6,272 gradient steps.
+- With the settings of the environment, which make 392 on half of the labels, KL on the teacher's states has
+  {few[0]}, {few[1]} and {few[2]} %.
+- Squared errors of values are worst: which action is better is a small part of what they measure.
 """
 
 
