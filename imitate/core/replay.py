@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from imitate.core.finite import finite
 from imitate.core.noise import Stream, integers
 from imitate.core.types import Obs, parts
 
-__all__ = ["AT_ONCE", "Dataset", "Examples"]
+__all__ = ["AT_ONCE", "Dataset", "Examples", "shuffled"]
+
+T = TypeVar("T")
 
 AT_ONCE = 16 * 2**20  # bytes of observations of several batches that are drawn together
 
@@ -30,6 +32,14 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 
 def _append(old: Tensor, new: Tensor) -> Tensor:
     return torch.cat([old, new], 1)
+
+
+def shuffled(batch: T, stream: Stream, epochs: int, size: int) -> Iterator[T]:
+    """Minibatches of `size` rows of a tree [M, B, ...], in an order of its own for each member and epoch."""
+    members, count = tree.leaves(batch)[0].shape[:2]
+    for _ in range(epochs):
+        for index in stream.uniform(members, count).argsort(1).split(size, 1):
+            yield tree.map(lambda x: _rows(x, index), batch)  # noqa: B023
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from torch import Tensor
@@ -45,3 +47,10 @@ class EpsilonGreedy:
             return action, (memory[0], own), extras
         action, memory, extras = self.mixture.act(obs, noise, memory)
         return action, memory, {"explored": extras["first_acted"]}
+
+    def over(self, change: Callable[[Policy], Policy]) -> EpsilonGreedy:
+        """The same over another policy, by the same `epsilon`."""
+        made = copy(self)
+        made.mixture = self.mixture.over(change)
+        made.policy = made.mixture.second
+        return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,3 +49,7 @@ class RollIn:
         first_acts = elapsed < self.steps.reshape(-1, 1)
         action = tree.where(first_acts, action_one, action_two)
         return action, (elapsed + 1, memory_one, memory_two), {"first_acted": first_acts}
+
+    def over(self, change: Callable[[Policy], Policy]) -> RollIn:
+        """The same of other policies, by the same `steps`."""
+        return RollIn(change(self.first), change(self.second), self.steps)

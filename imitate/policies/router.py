@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +13,7 @@ from imitate.core.config import checked
 from imitate.core.types import Memory, Obs, Policy
 from imitate.distributions.actions import Distribution, Valued
 
-__all__ = ["Router", "by_value"]
+__all__ = ["Router", "alike", "by_value", "chosen"]
 
 T = TypeVar("T")
 
@@ -62,7 +62,8 @@ class Router:
             for teacher, part, own in zip(self.teachers.values(), parts, memories, strict=True)
         ]
         after = None if memory is None else tuple(own for _, own, _ in acted)
-        return self._of(number, [action for action, _, _ in acted]), after, {"teacher": number}
+        action = chosen([action for action, _, _ in acted], number, self.teachers)
+        return action, after, {"teacher": number}
 
     def distribution(self, obs: Obs) -> Distribution:
         """That of the one who is responsible, at observations [M, B, ...]."""
@@ -73,12 +74,8 @@ class Router:
                     f"teachers: a {type(teacher).__name__} does not tell how likely what it does is; take one that has "
                     "`distribution`."
                 )
-        answers: list[Any] = [teacher.distribution(obs) for teacher in self.teachers.values()]  # type: ignore[attr-defined]
-        kinds = sorted({type(answer).__name__ for answer in answers})
-        if len(kinds) > 1:
-            raise ValueError(f"teachers: their answers are {' and '.join(kinds)}; take teachers of one kind.")
-        found: Distribution = self._of(number, answers)
-        return found
+        answers: list[Distribution] = [teacher.distribution(obs) for teacher in self.teachers.values()]  # type: ignore[attr-defined]
+        return chosen(alike(answers), number, self.teachers)
 
     def _responsible(self, obs: Obs) -> Tensor:
         number = self.choose(obs)
@@ -88,12 +85,20 @@ class Router:
             raise ValueError(f"teachers: there is none for task {unknown}, only for {there}; add one for it.")
         return number
 
-    def _of(self, number: Tensor, each: list[T]) -> T:
-        """Of several trees that of the responsible one, leaf by leaf."""
-        found = each[0]
-        for key, one in zip(self.teachers, each, strict=True):
-            found = tree.where(number == key, one, found)
-        return found
+
+def alike(said: Sequence[T]) -> Sequence[T]:
+    """Distributions of one kind, or a ValueError."""
+    if len(kinds := sorted({type(one).__name__ for one in said})) > 1:
+        raise ValueError(f"teachers: their answers are {' and '.join(kinds)}; take teachers of one kind.")
+    return said
+
+
+def chosen(each: Sequence[T], number: Tensor, keys: Iterable[int]) -> T:
+    """Of several trees [M, B, ...] at each place the one whose key is the number [M, B] there, leaf by leaf."""
+    found = each[0]
+    for key, one in zip(keys, each, strict=True):
+        found = tree.where(number == key, one, found)
+    return found
 
 
 @checked

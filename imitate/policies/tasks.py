@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from imitate.core import tree
 from imitate.core.config import checked
 from imitate.core.tasks import Tasks
 from imitate.core.types import Obs
 from imitate.distributions.actions import Distribution, Teacher, decide
+from imitate.policies.router import alike, chosen
 
 __all__ = ["TaskTeachers", "by_task"]
 
@@ -64,13 +64,8 @@ class TaskTeachers:
             ValueError: Answers of different tasks are of different kinds.
         """
         shown, task = obs
-        said = [teacher.distribution(shown) for teacher in self.teachers]
-        if len(kinds := {type(one).__name__ for one in said}) > 1:
-            raise ValueError(
-                f"teachers: their answers are of several kinds, {', '.join(sorted(kinds))}; give like ones."
-            )
-        answers: Distribution = _chosen(said, task)
-        return answers
+        said = alike([teacher.distribution(shown) for teacher in self.teachers])
+        return chosen(said, task, range(len(said)))
 
     def features(self, obs: Obs) -> Tensor:
         """The features [M, B, H] of the teacher of each task, which all have the same width.
@@ -81,23 +76,14 @@ class TaskTeachers:
         shown, task = obs
         if lacking := [type(one).__name__ for one in self.teachers if not hasattr(one, "features")]:
             raise ValueError(f"teachers: a {lacking[0]} does not tell its features; give a network.")
-        found = [teacher.features(shown) for teacher in self.teachers]  # type: ignore[attr-defined]
+        found: list[Tensor] = [teacher.features(shown) for teacher in self.teachers]  # type: ignore[attr-defined]
         if len(widths := {x.shape[-1] for x in found}) > 1:
             raise ValueError(f"teachers: their features are {sorted(widths)} wide; take networks of one width.")
-        features: Tensor = _chosen(found, task)
-        return features
+        return chosen(found, task, range(len(found)))
 
     def act(self, obs: Obs, noise: Tensor | None, memory: None) -> tuple[Tensor, None, dict[str, Any]]:
         """Draw an action from uniforms [M, N, noise]; take the mode without them."""
         return decide(self.distribution(obs), noise), None, {}
-
-
-def _chosen(found: Sequence[Any], task: Tensor) -> Any:
-    """Of K trees [M, B, ...] the one of each task [M, B]."""
-    chosen = found[0]
-    for number, one in enumerate(found[1:], 1):
-        chosen = tree.where(task == number, one, chosen)
-    return chosen
 
 
 def by_task(features: Callable[[Obs], Tensor], tasks: int) -> Callable[[Obs], Tensor]:

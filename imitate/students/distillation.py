@@ -16,6 +16,7 @@ from imitate.core.config import Count, NonNegative, Positive, check, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
+from imitate.core.replay import shuffled
 from imitate.core.room import admit_steps
 from imitate.core.terms import Term, Terms
 from imitate.core.types import Memory, Metrics, Obs, Policy, Source, fold, mean_metrics, unfold
@@ -135,19 +136,14 @@ class PolicyDistillation:
         if self.divergence in LOSSES.values():
             with torch.no_grad():
                 check_kinds(labelled.teacher, self.policy.distribution(tree.map(lambda x: x[:, :1], obs)))
-        batches = self._sequences(labelled, rollout.starts) if self.policy.recurrent else self._shuffled(labelled)
+        if self.policy.recurrent:
+            batches = self._sequences(labelled, rollout.starts)
+        else:
+            batches = shuffled(labelled, self.shuffle, self.config.epochs, self.config.batch_size)
         updates = [self.learner(batch) | self.terms.learn(batch) for batch in batches]
         size = rollout.starts[:, 0].numel()
         self.progress.advance(size, size)
         return mean_metrics(updates)
-
-    def _shuffled(self, labelled: _Labelled) -> Iterator[_Labelled]:
-        """Minibatches of single observations."""
-        members, size = tree.leaves(labelled.obs)[0].shape[:2]
-        rows = torch.arange(members, device=self.source.spec.device).unsqueeze(1)
-        for _ in range(self.config.epochs):
-            for index in self.shuffle.uniform(members, size).argsort(1).split(self.config.batch_size, 1):
-                yield tree.map(lambda x: x[rows, index], labelled)  # noqa: B023
 
     def _sequences(self, labelled: _Labelled, starts: Tensor) -> Iterator[_Labelled]:
         """Batches of successive steps, each with the memory that the student of the moment has of those before."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from imitate.baselines.ppo import PPO, PPOConfig, architecture_of
-from imitate.core import tree
 from imitate.core.config import Count, NonNegative, check, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
+from imitate.core.replay import shuffled
 from imitate.core.types import Metrics, Obs, Rollout, Source, fold, mean_metrics
 from imitate.core.weak import Weak
 from imitate.core.wrappers import Recorded
@@ -130,13 +130,7 @@ class ITER:
         obs = fold(rollout.obs)
         with torch.no_grad():
             told = _Taught(obs, self.policy.distribution(obs), self.rl.critic(self.policy.prepare(obs)))
-        members, size = told.value.shape
-        rows = torch.arange(members, device=told.value.device).unsqueeze(1)
-        batches = (
-            tree.map(lambda x: x[rows, index], told)  # noqa: B023
-            for _ in range(config.epochs)
-            for index in self.shuffle.uniform(members, size).argsort(1).split(config.batch_size, 1)
-        )
+        batches = shuffled(told, self.shuffle, config.epochs, config.batch_size)
         self._found = mean_metrics([self.learner(batch) for batch in batches])
 
     def _loss(self, batch: _Taught) -> tuple[Tensor, Metrics]:

@@ -15,7 +15,7 @@ from imitate.core.spec import FOREVER
 from imitate.core.terms import UntilReturn
 from imitate.core.types import Metrics, Policy, Source
 from imitate.core.weak import Weak
-from imitate.core.wrappers import Driven, Recorded
+from imitate.core.wrappers import Driven, Privileged, Recorded
 from imitate.nets.q_network import QNetwork
 from imitate.policies import Greedy, Random, RollIn
 
@@ -69,12 +69,12 @@ class JumpStart:
         self.source, self.teacher, self.config = source, teacher, config
         self.longest = float(config.horizon or spec.max_steps)
         self.horizon = torch.full((spec.members,), self.longest, device=spec.device)
+        leader = Greedy(Privileged(teacher))  # who sees past a view
         reached, chance = (
-            source.play(policy, config.return_episodes, spec.seed).mean(1)
-            for policy in (Greedy(teacher), Random(spec.action))
+            source.play(policy, config.return_episodes, spec.seed).mean(1) for policy in (leader, Random(spec.action))
         )
         self.missing = UntilReturn(reached, spec, origin=chance)
-        led = Driven(source, partial(RollIn, Greedy(teacher), steps=self.horizon))
+        led = Driven(source, partial(RollIn, leader, steps=self.horizon))
         self.rl = DQN(Recorded(led, Weak(self.missing.watch)), config)
 
     @property

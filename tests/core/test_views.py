@@ -17,7 +17,7 @@ from imitate.core.spec import Spec
 from imitate.core.views import Delay, Noise, Select, Stack
 from imitate.core.wrappers import Privileged, Viewed
 from imitate.experiment import evaluate
-from imitate.policies import Greedy, Mixture
+from imitate.policies import EpsilonGreedy, Greedy, Mixture, RollIn
 from imitate.students import DAgger, DAggerConfig, demonstrate
 from imitate_envs.base import Box, Discrete
 from imitate_envs.gridworld import GridWorld
@@ -133,6 +133,22 @@ def test_who_is_privileged_sees_all_and_others_the_view():
     one.saw.clear()
     assert "obs" not in shared.collect(Mixture(Privileged(one), Privileged(one), torch.tensor(1.0)), 2).extras
     assert one.saw[0].shape == (M, N, 1)
+
+
+@pytest.mark.parametrize("guides", [True, False])
+@pytest.mark.parametrize("name", ["roll-in", "epsilon-greedy"])
+def test_who_is_privileged_in_another_policy_sees_all(name, guides):
+    one, two = Outwards(), Outwards()
+    viewed = Viewed(source(), Select((0,)))
+    if name == "roll-in":
+        driver = RollIn(Privileged(one), two, torch.tensor(9.0 * guides))
+    else:
+        driver = EpsilonGreedy(Privileged(one), viewed.spec.action, torch.tensor(float(not guides)))
+    rollout = viewed.collect(driver, 4)
+    assert torch.equal(torch.stack(one.saw), rollout.extras["obs"]) and one.saw[0].shape == (M, N, 2)
+    assert name == "epsilon-greedy" or torch.equal(torch.stack(two.saw), rollout.obs)
+    acted = rollout.extras["first_acted" if name == "roll-in" else "explored"]
+    assert bool((acted == (guides == (name == "roll-in"))).all())
 
 
 def test_a_memory_of_the_policy_stays_its_own():

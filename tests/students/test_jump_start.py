@@ -8,6 +8,8 @@ import torch
 from imitate import nets
 from imitate.core.rollout import TensorSource
 from imitate.core.spec import FOREVER
+from imitate.core.views import Select
+from imitate.core.wrappers import Viewed
 from imitate.students import JumpStart, JumpStartConfig
 from tests.oracles import Reach, Walk
 
@@ -115,3 +117,11 @@ class Wide(Left):
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+def test_the_teacher_sees_past_a_view():
+    """It leads the first five steps by two numbers; the student sees one, and goes on."""
+    place = Viewed(source(), Select((0,)))
+    one = JumpStart(place, nets.policy(source(), (4,)), replace(SMALL, horizon=5))
+    one.step()
+    assert one.policy.observation.shape == (1,)
