@@ -66,7 +66,7 @@ class DQNConfig:
         n_step: Rewards summed up before bootstrapping (Sutton & Barto 2018, eq. 7.1).
         priority: Exponent α of prioritised replay; 0 samples uniformly (Schaul et al. 2016, eq. 1).
         importance: Exponent β of its importance weights at the start; it rises to 1 at the end (§3.4).
-        noisy: Noisy weights explore; set `epsilon` and `epsilon_end` to 0 with it (Fortunato et al. 2018).
+        noisy: Noisy weights explore by themselves, so that ε may be 0 (Fortunato et al. 2018); a little may still help.
         munchausen: Weight α of the scaled log-policy in the reward, with soft values; 0: none (Vieillard et al. 2020).
         munchausen_temperature: Its τ, in units of return.
         clip_target: Clip targets to the returns that the environment's rewards allow (Andrychowicz et al. 2017,
