@@ -307,7 +307,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
     "finetuning": finetuning,
-    "finetuning, with a GRU": partial(finetuning, gru=3),
+    "finetuning, softened, with a GRU": partial(finetuning, gru=3, soften=0.9),
     "jump-start": jump_start,
     "qdagger": qdagger,
     "qdagger, refined": partial(qdagger, priority=0.6, n_step=2, normalise_obs=True, anneal_lr=True),

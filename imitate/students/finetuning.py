@@ -7,20 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from imitate import nets
 from imitate.baselines.ppo import PPO, PPOConfig
-from imitate.core.config import NonNegative, Positive, checked
+from imitate.core.config import NonNegative, Positive, Share, checked
 from imitate.core.learner import Learner, PerMember
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
 from imitate.core.terms import Term
-from imitate.core.types import Metrics, Source
+from imitate.core.types import Metrics, Rollout, Source
 from imitate.core.weak import Weak
+from imitate.distributions.actions import Categorical
+from imitate.nets.action_heads import linear_of
 from imitate.nets.actor import Actor
 from imitate.teachers.functions import spaces_of
 from imitate.teachers.sb3 import from_sb3
+from imitate_envs.base import Discrete
 
-__all__ = ["Finetuning", "FinetuningConfig", "finetune"]
+__all__ = ["Finetuning", "FinetuningConfig", "finetune", "soften"]
+
+_BISECTIONS = 24  # of an interval [0, 1], to the precision of a float32
 
 
 @dataclass(frozen=True)
@@ -32,11 +40,14 @@ class FinetuningConfig(PPOConfig):
 
     Args:
         warmup: Environment steps of one member in which the critic alone learns; whole rollouts.
+        soften: Share of the greatest entropy that choices have at least when the actor begins; see `soften`. A clone of
+            few labels is sure of everything, and what is sure explores nothing and has next to no gradient.
     """
 
     lr: NonNegative[PerMember] = 3e-4
     target_kl: Positive[float] | None = 0.01
     warmup: NonNegative[int] = 4_096
+    soften: Share[float] = 0.0
 
 
 class Finetuning:
@@ -44,7 +55,8 @@ class Finetuning:
 
     The actor is copied, with its statistics of observations, and gets a fresh critic. Advantages of a critic that knows
     nothing are noise, which an able actor can only lose by. So the critic learns alone first, from rollouts of the
-    actor as it is. `target_kl` then bounds how far each rollout moves the actor.
+    actor as it is. `target_kl` then bounds how far each rollout moves the actor. An actor that is to be softened first
+    plays one more rollout, whose states tell the temperature.
 
     Args:
         source: Where it acts.
@@ -61,6 +73,8 @@ class Finetuning:
         self, source: Source, policy: Actor, config: FinetuningConfig | None = None, *, terms: Sequence[Term] = ()
     ) -> None:
         self.source, self.config = source, config or FinetuningConfig()
+        if self.config.soften and not isinstance(source.spec.action, Discrete):
+            raise ValueError(f"soften: only choices are softened, and actions here are {source.spec.action}; pass 0.")
         self.rl = PPO(source, self.config, policy=_copied(policy, source), terms=terms)
         # Of PPO's own loss, in which the values have no part in what the actor minimises.
         self.critic_learner = Learner(
@@ -83,8 +97,41 @@ class Finetuning:
 
     def step(self) -> Metrics:
         """One iteration of PPO; of its critic alone in the warm-up."""
+        if self.config.soften and int(self.progress.steps) == 0:
+            rollout = self.source.collect(self.policy, self.config.rollout)
+            soften(self.policy, rollout, self.config.soften)
+            self.progress.advance(self.config.rollout * self.source.spec.num_envs)
         warm = int(self.progress.steps) >= self.config.warmup
         return self.rl.step(None if warm else self.critic_learner)
+
+
+@torch.no_grad()
+def soften(policy: Actor, rollout: Rollout, share: float) -> None:
+    """Divide the logits of each member by its temperature, so that it is less sure, and chooses the same when greedy.
+
+    The temperature τ ≥ 1 is the least one at which the mean entropy is a share of the greatest, on the states of a
+    rollout of the policy. The mean entropy grows with τ, so that bisection finds it.
+
+    Args:
+        policy: An actor that makes one choice of A, with a head of ours. It is changed in place.
+        rollout: Its own, [T, M, N].
+        share: Of the greatest mean entropy, that of uniform choices.
+    """
+    choice = policy.unroll(rollout.obs, rollout.memory, rollout.starts)[0]
+    assert isinstance(choice, Categorical)
+    logits = choice.logits
+    wanted = share * logits.isfinite().sum(-1).log().mean((0, 2))  # what a mask forbids is no choice
+
+    def enough(inverse: Tensor) -> Tensor:
+        return Categorical(logits * inverse.view(-1, 1, 1)).entropy().mean((0, 2)) >= wanted
+
+    most = torch.ones(policy.members, dtype=logits.dtype, device=logits.device)  # of 1/τ
+    least = torch.where(enough(most), most, 0.5**_BISECTIONS)
+    for _ in range(_BISECTIONS):
+        middle = (least + most) / 2
+        least, most = torch.where(enough(middle), middle, least), torch.where(enough(middle), most, middle)
+    for parameter in linear_of(policy.head).parameters():
+        parameter.mul_(least.view(-1, *[1] * (parameter.dim() - 1)))
 
 
 @checked

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from imitate.core.rollout import TensorSource
 from imitate.core.terms import Linear
 from imitate.nets.layers import Population
 from imitate.students import Distil, Finetuning, FinetuningConfig, finetune
+from imitate.students.finetuning import soften
 from tests.oracles import Reach, Walk, plain_mlp
 
 M, N = 2, 4
@@ -99,6 +101,44 @@ def test_without_a_warm_up_it_is_ppo_from_there():
         one, other = made.step(), plain.step()
         assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert same(weights(made.policy), weights(plain.policy))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_softened_actor_has_the_entropy_asked_for_and_the_same_modes(share):
+    policy = able()
+    with torch.no_grad():
+        policy.head.linear.weight[0].mul_(100)  # the other is undecided: nothing to soften
+    before = weights(policy)
+    rollout = source().collect(policy, 50)
+    obs = rollout.obs.transpose(0, 1).flatten(1, 2)
+    modes, entropy = policy.distribution(obs).mode, policy.distribution(obs).entropy().mean(1)
+    wanted = share * np.log(3)
+    assert entropy[0] < wanted < entropy[1]
+    soften(policy, rollout, share)
+    assert torch.equal(policy.distribution(obs).mode, modes)
+    after = policy.distribution(obs).entropy().mean(1)
+    torch.testing.assert_close(after[0].item(), wanted, rtol=1e-5, atol=0)  # bisected to 2⁻²⁴
+    assert all(torch.equal(old[1], new[1]) for old, new in zip(before, weights(policy), strict=True))
+
+
+def test_what_is_softened_to_the_utmost_still_knows_its_choice():
+    policy = able()
+    rollout = source().collect(policy, 50)
+    modes = policy.distribution(rollout.obs[0]).mode
+    soften(policy, rollout, 1.0)
+    assert torch.equal(policy.distribution(rollout.obs[0]).mode, modes)
+
+
+def test_the_rollout_of_softening_counts():
+    policy = able()
+    with torch.no_grad():
+        policy.head.linear.weight.mul_(100)
+    made = finetune(policy, source(), replace(SMALL, soften=0.7))
+    sharp = finetune(policy, source(), SMALL)
+    assert (made.step()["entropy"] > sharp.step()["entropy"]).all()
+    assert int(made.progress.steps) == 2 * int(sharp.progress.steps)
+    with pytest.raises(ValueError, match="soften: only choices"):
+        finetune(able(Reach()), source(Reach()), replace(SMALL, soften=0.7))
 
 
 @pytest.mark.parametrize("learns", [False, True])
