@@ -40,6 +40,7 @@ from imitate.baselines import (
     rainbow,
 )
 from imitate.core.names import closest
+from imitate.students import ITER, ITERConfig
 
 __all__ = ["BASELINES", "Baseline", "closest"]
 
@@ -54,6 +55,7 @@ class Baseline(NamedTuple):
 
 BASELINES: dict[str, Baseline] = {
     "ppo": Baseline(PPO, PPOConfig),
+    "iter": Baseline(ITER, ITERConfig),
     "sac": Baseline(SAC, SACConfig, num_envs=1),
     "dqn": Baseline(DQN, DQNConfig),
     "c51": Baseline(c51, C51Config),

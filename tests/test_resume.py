@@ -30,7 +30,6 @@ from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
     GAIL,
-    ITER,
     ROWS,
     VIPER,
     ActorCriticDistillation,
@@ -57,7 +56,6 @@ from imitate.students import (
     HaDES,
     HaDESConfig,
     Hint,
-    ITERConfig,
     JumpStart,
     JumpStartConfig,
     PolicyDistillation,
@@ -228,12 +226,6 @@ def distral(seed):
     return Distral(place, DistralConfig(steps=400, rollout=3, share=(0.0, 0.5)))
 
 
-def iterated(seed):
-    """Generations of two rollouts: the third begins where a run is stopped, the last one in the midst of one."""
-    ppo = PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,), normalise_obs=True)
-    return ITER(source(Walk(), seed), ITERConfig(ppo, every=2, distil=1, epochs=2, batch_size=10))
-
-
 def with_copies_of_peers(seed):
     place = source(Walk(), seed)
     policy = nets.policy(place, (8,))
@@ -296,7 +288,8 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "without data, uniform": lambda s: data_free(s, states=UniformStates),
     "gail": gail,
     "generations": generations,
-    "iterated": iterated,
+    # Of two rollouts: the third generation begins where a run is stopped, the last one ends in the midst of it.
+    "iter, of short generations": lambda s: baseline("iter", s, generation=2, taught=1, normalise_obs=True),
     "distral": distral,
     "several tasks": lambda s: several_tasks(s, 0),
     "several tasks, heads": lambda s: several_tasks(s, 2),

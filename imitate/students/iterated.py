@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from imitate.baselines.ppo import PPO, PPOConfig, architecture_of
-from imitate.core.config import Count, NonNegative, check, checked
+from imitate.core.config import Count, NonNegative, checked
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
 from imitate.core.progress import Progress
@@ -24,31 +24,31 @@ __all__ = ["ITER", "ITERConfig"]
 
 
 @dataclass(frozen=True)
-class ITERConfig:
-    """Hyper-parameters of iterated relearning.
+class ITERConfig(PPOConfig):
+    """As `PPOConfig`, with when and how a policy moves into a fresh network.
 
     Args:
-        ppo: Of the learning from rewards.
-        every: Rollouts of a generation.
-        distil: How many of them, the last ones, the next generation is taught on; at most `every`.
-        epochs: Its passes over a rollout.
-        batch_size: Observations of one member in a minibatch; must divide rollout·num_envs.
-        lr: Its learning rate.
-        value: Weight of the squared error of its values.
+        generation: Rollouts of a generation.
+        taught: How many of them, the last ones, the next generation is taught on; at most `generation`.
+        next_epochs: Its passes over a rollout, in minibatches of `batch_size`.
+        next_lr: Its learning rate.
+        next_value: Weight of the squared error of its values.
     """
 
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    every: Count = 20
-    distil: Count = 10
-    epochs: Count = 10
-    batch_size: Count = 256
-    lr: NonNegative[PerMember] = 1e-3
-    value: NonNegative[PerMember] = 0.5
+    generation: Count = 20
+    taught: Count = 10
+    next_epochs: Count = 10
+    next_lr: NonNegative[PerMember] = 1e-3
+    next_value: NonNegative[PerMember] = 0.5
 
     def __post_init__(self) -> None:
-        check(self)
-        if self.distil > self.every:
-            raise ValueError(f"distil: {self.distil} rollouts of a generation of {self.every}; take at most that.")
+        super().__post_init__()
+        if self.taught > self.generation:
+            raise ValueError(
+                f"taught: {self.taught} rollouts of a generation of {self.generation}; take at most that many."
+            )
+        if self.gru or self.lstm:
+            raise ValueError("gru, lstm: the next generation is taught at single observations; take policies without.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class _Taught:
 
 
 class ITER:
-    """PPO whose actor and critic are distilled into fresh ones now and then, and replaced by them (Igl et al. 2021).
+    """PPO whose actor and critic are distilled into fresh ones now and then, which replace them (Igl et al. 2021).
 
         L = E_{s∼π}[KL(π(·|s) ‖ π_new(·|s)) + w (V(s) − V_new(s))²]
 
@@ -77,24 +77,22 @@ class ITER:
         generation: Its number, from 1 on.
 
     Raises:
-        ValueError: A policy with a memory is asked for, or a batch size does not divide a rollout.
+        ValueError: As of `PPO`.
     """
 
     @checked
     def __init__(self, source: Source, config: ITERConfig | None = None) -> None:
         self.config, spec = config or ITERConfig(), source.spec
-        ppo = self.config.ppo
-        if ppo.gru or ppo.lstm:
-            raise ValueError("gru, lstm: the next generation is taught at single observations; take policies without.")
-        if (size := ppo.rollout * spec.num_envs) % self.config.batch_size:
-            raise ValueError(f"batch_size: {self.config.batch_size} does not divide rollout·num_envs = {size}.")
         self.source = source
-        self.rl = PPO(Recorded(source, Weak(self._see)), ppo)
+        self.rl = PPO(Recorded(source, Weak(self._see)), self.config)
         self.generation = torch.ones((), dtype=torch.int64)
         self.next_policy, self.next_critic = self._newborn(2)
-        self.value = per_member(self.config.value, "value", spec.members, spec.device).unsqueeze(1)
+        self.value = per_member(self.config.next_value, "next_value", spec.members, spec.device).unsqueeze(1)
         self.learner = Learner(
-            [self.next_policy, self.next_critic], Weak(self._loss), lr=self.config.lr, max_grad_norm=ppo.max_grad_norm
+            [self.next_policy, self.next_critic],
+            Weak(self._loss),
+            lr=self.config.next_lr,
+            max_grad_norm=self.config.max_grad_norm,
         )
         self.shuffle = Stream(spec.seed, "shuffle-next", spec.device)
         self.rollouts = torch.zeros((), dtype=torch.int64)
@@ -116,21 +114,21 @@ class ITER:
         self.rollouts += 1
         metrics |= {f"next_{name}": value for name, value in self._found.items()}
         self._found = {}
-        if int(self.rollouts) % self.config.every == 0:
+        if int(self.rollouts) % self.config.generation == 0:
             self._take_over()
         return metrics
 
     def _see(self, rollout: Rollout) -> None:
         """Teach the next generation on a rollout, if it is time."""
         config = self.config
-        if int(self.rollouts) % config.every < config.every - config.distil:
+        if int(self.rollouts) % config.generation < config.generation - config.taught:
             return
         for mine, theirs in zip(self.next_policy.buffers(), self.policy.buffers(), strict=True):
             mine.copy_(theirs)  # how observations are standardised
         obs = fold(rollout.obs)
         with torch.no_grad():
             told = _Taught(obs, self.policy.distribution(obs), self.rl.critic(self.policy.prepare(obs)))
-        batches = shuffled(told, self.shuffle, config.epochs, config.batch_size)
+        batches = shuffled(told, self.shuffle, config.next_epochs, config.batch_size)
         self._found = mean_metrics([self.learner(batch) for batch in batches])
 
     def _loss(self, batch: _Taught) -> tuple[Tensor, Metrics]:
@@ -154,7 +152,7 @@ class ITER:
 
     def _newborn(self, number: int) -> tuple[Actor, Critic]:
         """Actor and critic of a generation, each with weights of its own."""
-        ppo, spec = self.config.ppo, self.source.spec
+        config, spec = self.config, self.source.spec
         init = Stream(spec.seed, f"init-critic-{number}", spec.device)
-        critic = Critic(spec.observation, spec.members, ppo.hidden, activation=ppo.activation, init=init)
-        return fresh(self.source, architecture_of(ppo), f"init-iteration-{number}"), critic
+        critic = Critic(spec.observation, spec.members, config.hidden, activation=config.activation, init=init)
+        return fresh(self.source, architecture_of(config), f"init-iteration-{number}"), critic

@@ -12,8 +12,8 @@ from imitate.students import ITER, ITERConfig
 from tests.oracles import Walk
 
 M, N = 2, 4
-RL = PPOConfig(steps=400, rollout=5, epochs=2, batch_size=10, hidden=(8,), normalise_obs=True)
-CONFIG = ITERConfig(RL, every=3, distil=2, epochs=3, batch_size=10, lr=1e-2)
+RL = {"steps": 400, "rollout": 5, "epochs": 2, "batch_size": 10, "hidden": (8,), "normalise_obs": True}
+CONFIG = ITERConfig(**RL, generation=3, taught=2, next_epochs=3, next_lr=1e-2)
 
 
 def source():
@@ -21,7 +21,7 @@ def source():
 
 
 def test_before_a_generation_ends_it_is_ppo():
-    mine, plain = ITER(source(), replace(CONFIG, every=100)), PPO(source(), RL)
+    mine, plain = ITER(source(), replace(CONFIG, generation=100)), PPO(source(), PPOConfig(**RL))
     for _ in range(4):
         found, expected = mine.step(), plain.step()
         assert all(torch.equal(found[name], value) for name, value in expected.items())
@@ -53,8 +53,8 @@ def test_the_one_that_was_taught_takes_over():
 
 def test_what_it_was_taught_is_the_policy_and_its_values():
     """After many passes over its rollouts the next one answers as the present one, where an untaught one does not."""
-    still = replace(RL, lr=0.0, steps=10_000)  # a teacher that stands still
-    mine = ITER(source(), ITERConfig(still, every=1_000, distil=1_000, epochs=10, batch_size=20, lr=1e-2))
+    still = replace(CONFIG, lr=0.0, steps=10_000)  # a teacher that stands still
+    mine = ITER(source(), replace(still, generation=1_000, taught=1_000, next_epochs=10))
     with torch.no_grad():
         mine.policy.head.linear.weight.mul_(100)
         mine.rl.critic.value.weight.add_(1.0)
@@ -69,11 +69,11 @@ def test_what_it_was_taught_is_the_policy_and_its_values():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"^distil: 4 rollouts of a generation of 3"):
-        replace(CONFIG, distil=4)
+    with pytest.raises(ValueError, match=r"^taught: 4 rollouts of a generation of 3"):
+        replace(CONFIG, taught=4)
     with pytest.raises(ValueError, match=r"^gru, lstm: the next generation"):
-        ITER(source(), replace(CONFIG, ppo=replace(RL, gru=3)))
+        replace(CONFIG, gru=3)
     with pytest.raises(ValueError, match=r"^batch_size: 15 does not divide"):
         ITER(source(), replace(CONFIG, batch_size=15))
-    with pytest.raises(ValueError, match=r"^value: 3 values for 2 members"):
-        ITER(source(), replace(CONFIG, value=(0.1, 0.2, 0.3)))
+    with pytest.raises(ValueError, match=r"^next_value: 3 values for 2 members"):
+        ITER(source(), replace(CONFIG, next_value=(0.1, 0.2, 0.3)))
