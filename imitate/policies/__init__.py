@@ -8,12 +8,14 @@ from imitate.policies.mixture import Mixture
 from imitate.policies.peers import Ensemble, Peers, neighbours
 from imitate.policies.perturbed import Perturbed
 from imitate.policies.random import Random
+from imitate.policies.residual import Corrections, Residual
 from imitate.policies.risk_sensitive import RiskSensitive, risk_sensitive
 from imitate.policies.roll_in import RollIn
 from imitate.policies.router import Router, by_value
 from imitate.policies.tasks import TaskTeachers, by_task
 
 __all__ = [
+    "Corrections",
     "Ensemble",
     "EpsilonGreedy",
     "EpsilonZGreedy",
@@ -23,6 +25,7 @@ __all__ = [
     "Perturbed",
     "Privileged",
     "Random",
+    "Residual",
     "RiskSensitive",
     "RollIn",
     "Router",
