@@ -74,7 +74,7 @@ class Gated:
         gate: Who says where.
         left: Questions that each member has left, int64 [M]; it is counted down in place. In a step with fewer
             questions left than there are to ask, the first environments ask.
-        leads: A scalar bool: while it is true the teacher drives everywhere, whatever the gate says; change it in place.
+        leads: A scalar bool, changed in place: while it is true the teacher drives everywhere.
     """
 
     @checked

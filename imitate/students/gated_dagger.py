@@ -82,8 +82,8 @@ class GatedDAgger:
         loss: `negative_log_likelihood` or `squared_error`; by default the first for choices, the second for a Box.
 
     Attributes:
-        switches: Changes of who drives that each member has had since the warm-up, [M]; an episode begins with the
-            student.
+        switches: Changes of who drives that each member has had behind the warm-up, [M]. An episode begins with the
+            student, so that a teacher which drives its first step has taken over.
 
     Raises:
         ValueError: A number of the config does not fit.

@@ -249,17 +249,22 @@ class HumanGateConfig:
     """A scripted supervisor who looks at single numbers of an observation.
 
     Args:
-        limits: Number and limit of each: the supervisor takes over where |observation[number]| is beyond its limit.
+        numbers: Which numbers of an observation.
+        limits: Of each: the supervisor takes over where |observation[number]| is beyond its limit.
         back: It hands back where all of them are within this share of their limits.
     """
 
-    limits: tuple[tuple[NonNegative[int], Positive[float]], ...]
+    numbers: NonNegative[tuple[int, ...]]
+    limits: Positive[tuple[float, ...]]
     back: Share[float] = 0.5
 
     def __post_init__(self) -> None:
         check(self)
-        if not self.limits:
-            raise ValueError("limits: what does the supervisor look at? Pass a number and its limit, such as 2 0.1.")
+        if not self.numbers or len(self.numbers) != len(self.limits):
+            raise ValueError(
+                f"limits: {len(self.limits)} for {len(self.numbers)} numbers of an observation; the supervisor looks "
+                "at one number at least, and each has a limit."
+            )
 
     def takes_over(self, obs: Tensor) -> Tensor:
         """Where a limit is passed."""
@@ -270,11 +275,10 @@ class HumanGateConfig:
         return ~self._beyond(obs, self.back)
 
     def _beyond(self, obs: Tensor, share: float) -> Tensor:
-        numbers, limits = zip(*self.limits, strict=True)
-        if max(numbers) >= obs.shape[-1]:
-            raise ValueError(f"limits: an observation has no number {max(numbers)}, only 0 … {obs.shape[-1] - 1}.")
-        seen = torch.stack([obs[..., number].abs() / limit for number, limit in zip(numbers, limits, strict=True)])
-        return (seen > share).any(0)
+        if max(self.numbers) >= obs.shape[-1]:
+            raise ValueError(f"numbers: an observation has no {max(self.numbers)}, only 0 … {obs.shape[-1] - 1}.")
+        seen = [obs[..., i].abs() > share * limit for i, limit in zip(self.numbers, self.limits, strict=True)]
+        return torch.stack(seen).any(0)
 
 
 class HumanGate:
