@@ -1,7 +1,8 @@
 """Return against queries: gates beside DAgger on CartPole and LunarLander; DART beside cloning and DAgger on Pendulum.
 
 A query is an answer of the teacher, whoever wanted it. All gates begin with a tenth of DAgger's first round and have a
-quarter of its labels as their budget; all else is DAgger's, as tuned for the environment. "DAgger, short rounds" has
+quarter of its labels as their budget; all else is DAgger's, as tuned for the environment. A classifier knows little by
+then, so its gates are there once more behind the whole first round. "DAgger, short rounds" has
 rounds of a fifth of the steps: as many labels as the gates may ask for at the most, without a gate. The supervisor of
 HG-DAgger is a script that looks at two numbers. EnsembleDAgger with its discrepancy rule asks at every step; "doubt" is
 that without the rule. The teacher of LunarLander is one PPO of the shipped settings, which serves all members.
@@ -9,7 +10,7 @@ that without the rule. The teacher of LunarLander is one PPO of the shipped sett
     python -m benchmarks.gates                                        # all parts, some 20 minutes of CPU
     python -m benchmarks.gates --parts CartPole-v1 --seed 0 --out runs/gates.json
 
-Finished parts are kept, so that a run can be cut. Ratios are of means, with a bootstrap over members.
+Finished curves are kept, so that a run can be cut. Ratios are of means, with a bootstrap over members.
 """
 
 from __future__ import annotations
@@ -53,7 +54,20 @@ from imitate.students import (
     ThriftyGateConfig,
 )
 
-COLOURS = ("#222222", "#999999", "#1f78b4", "#33a02c", "#e08214", "#b15928", "#e31a1c", "#6a3d9a")
+COLOURS = {
+    "DAgger": "#222222",
+    "DAgger, short rounds": "#999999",
+    "cloning": "#1f78b4",
+    "DART": "#e31a1c",
+    "SafeDAgger": "#1f78b4",
+    "SafeDAgger, a round first": "#1f78b4",
+    "LazyDAgger": "#33a02c",
+    "LazyDAgger, a round first": "#33a02c",
+    "EnsembleDAgger": "#b15928",
+    "EnsembleDAgger, doubt": "#e08214",
+    "ThriftyDAgger": "#e31a1c",
+    "HG-DAgger": "#6a3d9a",
+}
 # What the scripted supervisor looks at: numbers of an observation and their limits.
 LIMITS = {"CartPole-v1": ((2, 0), (0.1, 1.2)), "LunarLander-v3": ((4, 0), (0.35, 0.4))}
 CRASH = {"CartPole-v1": None, "LunarLander-v3": -50.0}  # a termination with less reward is a failure
@@ -70,9 +84,9 @@ class Options:
         members: Seeds.
         seed: Of the first source; settings were chosen on others.
         episodes: Of each member in an evaluation.
-        rounds: Of each algorithm; half of them on CartPole are enough to see all.
+        rounds: Of each algorithm.
         threads: Of torch.
-        out: Where to write; parts that are there already are not measured again.
+        out: Where to write; curves that are there already are not measured again.
         picture: Where to draw what is there.
     """
 
@@ -106,6 +120,7 @@ def gated(env: str, options: Options) -> dict[str, Build]:
     def ensemble(tau: float | None) -> Callable[[Source, Actor], Gate]:
         return lambda source, student: EnsembleGate(source, student, EnsembleGateConfig(tau=tau))
 
+    later = replace(config, warm_up=dagger.rollout)
     thrifty, human = ThriftyGateConfig(failure=CRASH[env]), HumanGateConfig(*LIMITS[env])
     return {
         "DAgger": lambda source, teacher, student: DAgger(source, teacher, student, dagger),
@@ -114,6 +129,8 @@ def gated(env: str, options: Options) -> dict[str, Build]:
         ),
         "SafeDAgger": behind(SafeGate),
         "LazyDAgger": behind(LazyGate),
+        "SafeDAgger, a round first": behind(SafeGate, later),
+        "LazyDAgger, a round first": behind(LazyGate, later),
         "EnsembleDAgger": behind(ensemble(0.5), replace(config, budget=None)),
         "EnsembleDAgger, doubt": behind(ensemble(None)),
         "ThriftyDAgger": behind(lambda source, student: ThriftyGate(source, student, thrifty)),
@@ -162,23 +179,26 @@ def curve(build: Build, env: str, teacher: Teacher, evaluator: Evaluator, option
     return found
 
 
-def part(env: str, options: Options) -> dict[str, Any]:
-    """All curves of an environment, and how they end beside DAgger."""
+def measure(env: str, options: Options, found: dict[str, Any], save: Callable[[], None]) -> None:
+    """All curves of an environment that are not there yet, and how they end beside DAgger."""
+    builds = (disturbed if env == "Pendulum-v1" else gated)(env, options)
+    curves = found.setdefault("curves", {})
+    if builds.keys() <= curves.keys():
+        return
     teacher = teacher_of(env, options)
-    place = imitate.make(env, num_envs=1, members=options.members, seed=options.seed)
-    evaluator = Evaluator(place, options.episodes)
-    found: dict[str, Any] = {"teacher": numbers(evaluator.returns(Greedy(teacher)).mean(1)), "curves": {}}
+    evaluator = Evaluator(imitate.make(env, num_envs=1, members=options.members, seed=options.seed), options.episodes)
+    found["teacher"] = numbers(evaluator.returns(Greedy(teacher)).mean(1))
     print(f"{env}: teacher {found['teacher']['mean']:.1f}")
-    for name, build in (disturbed if env == "Pendulum-v1" else gated)(env, options).items():
-        one = found["curves"][name] = curve(build, env, teacher, evaluator, options)
-        end, reference = one["looks"][-1], found["curves"]["DAgger"]["looks"][-1]
+    for name in [name for name in builds if name not in curves]:
+        one = curves[name] = curve(builds[name], env, teacher, evaluator, options)
+        end, reference = one["looks"][-1], curves["DAgger"]["looks"][-1]
         one["queries_of_dagger"] = end["labels"]["mean"] / reference["labels"]["mean"]
         if reference["return"]["mean"] > 0:  # of costs a ratio says nothing
             one["of_dagger"] = ratio(end["return"]["members"], reference["return"]["members"])
         mine, theirs = (np.array(look["return"]["members"]) for look in (end, reference))
         one["beside_dagger"] = numbers(mine - theirs)
         print(f"  {line(name, one)}", flush=True)
-    return found
+        save()
 
 
 def line(name: str, one: dict[str, Any]) -> str:
@@ -186,7 +206,7 @@ def line(name: str, one: dict[str, Any]) -> str:
     end, beside = one["looks"][-1], one["beside_dagger"]
     low, high = end["return"]["ci_low"], end["return"]["ci_high"]
     return (
-        f"{name:<22} {end['labels']['mean']:>7.0f} labels ({one['queries_of_dagger']:>6.1%})"
+        f"{name:<25} {end['labels']['mean']:>7.0f} labels ({one['queries_of_dagger']:>6.1%})"
         f" {end['return']['mean']:>7.1f} [{low:.1f}, {high:.1f}], beside DAgger"
         f" {beside['mean']:+.1f} [{beside['ci_low']:+.1f}, {beside['ci_high']:+.1f}],"
         f" {one.get('switches_per_1000_steps', {}).get('mean', 0):.1f} switches, {one['cpu_seconds']:.1f} s"
@@ -201,11 +221,12 @@ def draw(document: dict[str, Any], path: Path) -> None:
     parts = document["parts"]
     figure = Figure(figsize=(5 * len(parts), 5), layout="constrained")
     for axis, (env, found) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
-        for (name, one), colour in zip(found["curves"].items(), COLOURS, strict=False):
+        for name, one in found["curves"].items():
+            style = "--" if name.endswith("first") else "-"
             labels = [look["labels"]["mean"] for look in one["looks"]]
             mean, low, high = ([look["return"][key] for look in one["looks"]] for key in ("mean", "ci_low", "ci_high"))
-            axis.plot(labels, mean, "o-", color=colour, label=name, markersize=3, linewidth=1.5)
-            axis.fill_between(labels, low, high, color=colour, alpha=0.08, linewidth=0)
+            axis.plot(labels, mean, "o" + style, color=COLOURS[name], label=name, markersize=3, linewidth=1.5)
+            axis.fill_between(labels, low, high, color=COLOURS[name], alpha=0.06, linewidth=0)
         axis.axhline(found["teacher"]["mean"], color="k", linestyle=":", linewidth=1)
         means = [look["return"]["mean"] for one in found["curves"].values() for look in one["looks"]]
         best, worst = max(*means, found["teacher"]["mean"]), min(means)
@@ -221,14 +242,15 @@ def main(options: Options) -> None:
     """Measure, print a table, write JSON and draw."""
     torch.set_num_threads(options.threads)
     document: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
-    document.setdefault("parts", {})
     document["versions"] = versions()
-    document["options"] = {"members": options.members, "seed": options.seed, "episodes": options.episodes}
+    document["options"] = {name: getattr(options, name) for name in ("members", "seed", "episodes", "rounds")}
     options.out.parent.mkdir(parents=True, exist_ok=True)
+
+    def save() -> None:
+        options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+
     for env in options.parts:
-        if env not in document["parts"]:
-            document["parts"][env] = part(env, options)
-            options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        measure(env, options, document.setdefault("parts", {}).setdefault(env, {}), save)
     draw(document, options.picture)
 
 

@@ -254,17 +254,14 @@ class HumanGateConfig:
         back: It hands back where all of them are within this share of their limits.
     """
 
-    numbers: NonNegative[tuple[int, ...]]
-    limits: Positive[tuple[float, ...]]
+    numbers: NonNegative[tuple[int, ...]] = ()
+    limits: Positive[tuple[float, ...]] = ()
     back: Share[float] = 0.5
 
     def __post_init__(self) -> None:
         check(self)
-        if not self.numbers or len(self.numbers) != len(self.limits):
-            raise ValueError(
-                f"limits: {len(self.limits)} for {len(self.numbers)} numbers of an observation; the supervisor looks "
-                "at one number at least, and each has a limit."
-            )
+        if len(self.numbers) != len(self.limits):
+            raise ValueError(f"limits: {len(self.limits)} for {len(self.numbers)} numbers; give one for each.")
 
     def takes_over(self, obs: Tensor) -> Tensor:
         """Where a limit is passed."""
@@ -275,6 +272,8 @@ class HumanGateConfig:
         return ~self._beyond(obs, self.back)
 
     def _beyond(self, obs: Tensor, share: float) -> Tensor:
+        if not self.numbers:
+            raise ValueError("numbers: which numbers of an observation does the supervisor look at? Give one at least.")
         if max(self.numbers) >= obs.shape[-1]:
             raise ValueError(f"numbers: an observation has no {max(self.numbers)}, only 0 … {obs.shape[-1] - 1}.")
         seen = [obs[..., i].abs() > share * limit for i, limit in zip(self.numbers, self.limits, strict=True)]

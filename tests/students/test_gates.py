@@ -289,8 +289,8 @@ def test_a_supervisor_hands_back_later_than_it_took_over():
         (lambda: LazyGateConfig(back=-1.0), r"back: must be in \[0, 1\], not -1.0."),
         (lambda: EnsembleGateConfig(heads=0), "heads: must be at least 1, not 0."),
         (lambda: ThriftyGateConfig(gamma=1.0), r"gamma: must be in \[0, 1\), not 1.0."),
-        (lambda: HumanGateConfig((), ()), "limits: 0 for 0 numbers of an observation; the supervisor looks at one"),
-        (lambda: HumanGateConfig((1, 2), (0.5,)), "limits: 1 for 2 numbers of an observation"),
+        (lambda: HumanGateConfig().takes_over(torch.zeros(1, 1, 4)), "numbers: which numbers of an observation does"),
+        (lambda: HumanGateConfig((1, 2), (0.5,)), "limits: 1 for 2 numbers; give one for each."),
         (lambda: HumanGateConfig((0,), (-1.0,)), "limits: must be positive, not -1.0."),
         (lambda: HumanGateConfig((-1,), (1.0,)), "numbers: must be at least 0, not -1."),
         (
