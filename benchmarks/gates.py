@@ -2,10 +2,10 @@
 
 A query is an answer of the teacher, whoever wanted it. All gates begin with a tenth of DAgger's first round and have a
 quarter of its labels as their budget; all else is DAgger's, as tuned for the environment. A classifier knows little by
-then, so its gates are there once more behind the whole first round. "DAgger, short rounds" has
-rounds of a fifth of the steps: as many labels as the gates may ask for at the most, without a gate. The supervisor of
-HG-DAgger is a script that looks at two numbers. EnsembleDAgger with its discrepancy rule asks at every step; "doubt" is
-that without the rule. The teacher of LunarLander is one PPO of the shipped settings, which serves all members.
+then, so its gates are there once more behind the whole first round. "DAgger, short rounds" has a fifth of the labels,
+without a gate. The supervisor of HG-DAgger is a script that looks at two numbers. EnsembleDAgger with its discrepancy
+rule asks at every step, and has no budget; "doubt" is that without the rule. The teacher of LunarLander is one PPO of
+the shipped settings and 400,000 steps, which serves all members. On Pendulum all have the same labels.
 
     python -m benchmarks.gates                                        # all parts, some 20 minutes of CPU
     python -m benchmarks.gates --parts CartPole-v1 --seed 0 --out runs/gates.json
@@ -70,6 +70,7 @@ COLOURS = {
 }
 # What the scripted supervisor looks at: numbers of an observation and their limits.
 LIMITS = {"CartPole-v1": ((2, 0), (0.1, 1.2)), "LunarLander-v3": ((4, 0), (0.35, 0.4))}
+TEACHER_STEPS = 400_000  # of PPO on LunarLander
 CRASH = {"CartPole-v1": None, "LunarLander-v3": -50.0}  # a termination with less reward is a failure
 
 Build = Callable[[Source, Teacher, Actor], Algorithm]
@@ -156,7 +157,7 @@ def teacher_of(env: str, options: Options) -> Teacher:
     if env != "LunarLander-v3":
         return imitate.teachers.control_law(env)
     source = imitate.make(env, num_envs=16, members=1, seed=options.seed + 1_000)
-    ppo = imitate.PPO(source, config_for(imitate.PPOConfig, "ppo", env))
+    ppo = imitate.PPO(source, replace(config_for(imitate.PPOConfig, "ppo", env), steps=TEACHER_STEPS))
     while not ppo.progress.finished:
         ppo.step()
     return ppo.policy
