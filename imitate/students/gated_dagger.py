@@ -112,7 +112,7 @@ class GatedDAgger:
         admit_steps(spec, {"batch_size": config.batch_size, "members": members}, seen=1)
         self.source, self.teacher, self.policy, self.gate, self.config = source, teacher, student, gate, config
         self.imitation = loss or default_loss(spec.action)
-        self.left = torch.full((members,), config.budget or UNLIMITED, device=device)
+        self.left = torch.zeros(members, dtype=torch.int64, device=device)
         self.leads = torch.ones((), dtype=torch.bool, device=device)
         self.driver = Gated(Greedy(Privileged(teacher)), Greedy(student), gate, self.left, self.leads)
         self.data = Dataset(members, config.capacity, Stream(spec.seed, "shuffle", device))
@@ -139,6 +139,7 @@ class GatedDAgger:
 
     def _round(self, steps: int) -> Metrics:
         """Drive, aggregate what was asked, fit the student and then the gate."""
+        self.left.copy_((self.config.budget or UNLIMITED) - self.progress.labels)
         rollout = self.source.collect(self.driver, steps)
         asked, drives, switched = (fold(rollout.extras[name]) for name in ("asked", "drives", "switched"))
         told = clip(self.source.spec.action, fold(rollout.extras["told"]))
@@ -148,9 +149,8 @@ class GatedDAgger:
         self.progress.advance(asked.shape[1], asked.sum(1).cpu())
         self.switches += switched.sum(1)
         metrics = self._fit() | self.gate.learn(Lesson(rollout, self.data, self.held_out))
-        return {**metrics, "asked": asked.float().mean(1), "driven": drives.float().mean(1)} | {
-            "switches": self.switches.float()
-        }
+        shares = {"asked": asked.float().mean(1), "driven": drives.float().mean(1)}
+        return metrics | shares | {"switches": self.switches.float()}
 
     def _fit(self) -> Metrics:
         """`updates` gradient steps on the aggregate."""

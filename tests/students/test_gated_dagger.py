@@ -91,6 +91,14 @@ def test_a_budget_is_kept_to_the_label(budget):
     assert (gated.data.size + gated.held_out.size).tolist() == gated.progress.labels.tolist()
 
 
+def test_another_budget_counts_from_the_next_round_on():
+    gated = made(Everywhere(), replace(SMALL, budget=20))
+    gated.step()
+    gated.config = replace(gated.config, budget=25)
+    gated.step()
+    assert gated.progress.labels.tolist() == [25] * M
+
+
 def test_the_aggregate_is_what_was_asked_with_the_modes_of_the_teacher():
     gated = made(lambda place, pupil: HumanGate(lambda obs: obs[..., 0] > 0.2, lambda obs: obs[..., 0] < 0))
     while not gated.progress.finished:
