@@ -38,6 +38,11 @@ BASES = {
     "train sac": f"--env Pendulum-v1 {OFF_POLICY}",
     "clone": f"--env CartPole-v1 --teacher control --demonstrations 1 --updates 2 --hidden 4 {FEW}",
     "dagger": f"--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --updates 2 --hidden 4 {FEW}",
+    "dart": f"--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --updates 2 --hidden 4 {FEW}",
+    "gated thrifty": "--env CartPole-v1 --teacher control --warm-up 2 --rounds 1 --rollout 4 --updates 2 --hidden 4 "
+    f"--gate.updates 2 --gate.heads 2 --gate.capacity 100 {FEW}",
+    "gated hg": "--env CartPole-v1 --teacher control --warm-up 2 --rounds 1 --rollout 4 --updates 2 --hidden 4 "
+    f"--gate.numbers 2 --gate.limits 0.1 {FEW}",
     "distill": "--env CartPole-v1 --teacher {files}/teacher --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
     f"--epochs 1 --hidden 4 {FEW}",
     "finetune": f"{{files}}/teacher {ON_POLICY}",
@@ -90,7 +95,7 @@ POSITIONAL = (
 # How a message may begin that is not of an option: positional arguments, parts of a config, and what a parser says.
 OTHER_NAMES = ("policy", "run", "data", "phenomenon", "algorithm", "method", "condition", "fit", "command")
 OTHER_NAMES += ("completion", "Unrecognized options", "head", "replay", "student", "ppo", "discriminator", "beta")
-OTHER_NAMES += ("argument",)
+OTHER_NAMES += ("argument", "name", "gate")
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ def _options(name: str) -> dict[str, Any]:
     """The options of a command with their types."""
     command, *rest = name.split()
     _, default = import_module(f"imitate.cli.{command}").command(rest)
-    parts = name == "gail"
+    parts = command in ("gail", "gated")
     return dict(_fields(default, "", parts))
 
 
@@ -212,7 +217,7 @@ def _fields(config: Any, prefix: str, parts: bool) -> Iterator[tuple[str, Any]]:
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value) and field.name != "beta":
-            inner = f"{field.name}." if parts and field.name in ("ppo", "discriminator") else ""
+            inner = f"{field.name}." if parts and field.name in ("ppo", "discriminator", "gate") else ""
             yield from _fields(value, prefix + inner, parts)
         elif value is not tyro.MISSING or "Positional" not in str(hints[field.name]):
             yield prefix + field.name.replace("_", "-"), hints[field.name]

@@ -29,6 +29,7 @@ from imitate.policies import Mixture, TaskTeachers
 from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig
 from imitate.students import (
+    DART,
     GAIL,
     ROWS,
     VIPER,
@@ -42,6 +43,7 @@ from imitate.students import (
     Codistil,
     DAgger,
     DAggerConfig,
+    DARTConfig,
     DataFreeDistillation,
     DataFreeDistillationConfig,
     DatasetDistillation,
@@ -49,19 +51,30 @@ from imitate.students import (
     Distil,
     Distral,
     DistralConfig,
+    EnsembleGate,
+    EnsembleGateConfig,
     Exponential,
     FinetuningConfig,
     GAILConfig,
+    GatedDAgger,
+    GatedDAggerConfig,
     GeneratedStates,
     HaDES,
     HaDESConfig,
     Hint,
+    HumanGate,
     JumpStart,
     JumpStartConfig,
+    LazyGate,
+    LazyGateConfig,
     PolicyDistillation,
     PolicyDistillationConfig,
     QDagger,
     QDaggerConfig,
+    SafeGate,
+    SafeGateConfig,
+    ThriftyGate,
+    ThriftyGateConfig,
     UniformStates,
     VIPERConfig,
     actor_mimic,
@@ -110,6 +123,33 @@ def dagger(seed, env=None, start=False, normalise=False, **config):
         DAggerConfig(**options),
         demonstrations=demonstrations(env).thinned(2) if start else None,
     )
+
+
+FIT = {"updates": 4, "batch_size": 8}
+GATES = {
+    "safe": lambda place, pupil: SafeGate(place, pupil, SafeGateConfig(hidden=(5,), threshold=0.4, **FIT)),
+    "lazy": lambda place, pupil: LazyGate(place, pupil, LazyGateConfig(hidden=(5,), threshold=0.4, **FIT)),
+    "ensemble": lambda place, pupil: EnsembleGate(place, pupil, EnsembleGateConfig(heads=2, chi=1e-3, tau=0.5, **FIT)),
+    "thrifty": lambda place, pupil: ThriftyGate(
+        place, pupil, ThriftyGateConfig(heads=2, hidden=(5,), capacity=60, alpha=0.2, **FIT)
+    ),
+    "human": lambda place, pupil: HumanGate(lambda obs: obs[..., 0] > 0.3, lambda obs: obs[..., 0] < 0),
+}
+
+
+def gated_dagger(seed, gate, env=None, normalise=False, **config):
+    env = env or Walk()
+    place = source(env, seed)
+    student = nets.policy(place, (8,), normalise=normalise)
+    options = {"warm_up": 4, "rounds": 7, "rollout": 5, "updates": 6, "batch_size": 8, "lr": (1e-2, 3e-2)} | config
+    return GatedDAgger(place, teacher_of(env), student, GATES[gate](place, student), GatedDAggerConfig(**options))
+
+
+def dart(seed, env=None, **config):
+    env = env or Walk()
+    place = source(env, seed)
+    options = {"rounds": 7, "rollout": 5, "updates": 6, "batch_size": 8, "lr": (1e-2, 3e-2)} | config
+    return DART(place, teacher_of(env), nets.policy(place, (8,), normalise=True), DARTConfig(**options))
 
 
 def features(student, teacher):
@@ -286,6 +326,14 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "without data": data_free,
     "without data, continuous": lambda s: data_free(s, Reach()),
     "without data, uniform": lambda s: data_free(s, states=UniformStates),
+    "dart": dart,
+    "dart, continuous": lambda s: dart(s, Reach(), error=0.1),
+    "gate, safe": partial(gated_dagger, gate="safe"),
+    "gate, lazy, with a budget": partial(gated_dagger, gate="lazy", budget=45),
+    "gate, ensemble": partial(gated_dagger, gate="ensemble", normalise=True),
+    "gate, thrifty": partial(gated_dagger, gate="thrifty"),
+    "gate, thrifty, continuous": partial(gated_dagger, gate="thrifty", env=Reach(), normalise=True),
+    "gate, human": partial(gated_dagger, gate="human"),
     "gail": gail,
     "generations": generations,
     # Of two rollouts: the third generation begins where a run is stopped, the last one ends in the midst of it.

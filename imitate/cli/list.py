@@ -26,8 +26,9 @@ class List:
 
         table = Table(show_header=False, box=None)
         table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
-        students = "clone, dagger, distill, gail, generations, jumpstart, qdagger, viper"
+        students = "clone, dagger, dart, distill, gail, generations, jumpstart, qdagger, viper"
         table.add_row("students", students, "imitate NAME --teacher RUN")
+        table.add_row("students behind a gate", "safe, lazy, ensemble, thrifty, hg", "imitate gated NAME --teacher RUN")
         table.add_row("from a policy on", "finetune", "imitate finetune RUN --env ID")
         table.add_row("data sets", "condense", "imitate condense --env ID, or --teacher RUN")
         table.add_row("of several tasks", "tasks", "imitate tasks --teachers RUN RUN")

@@ -32,6 +32,8 @@ COMMANDS = {
     "train": "Train a teacher, or a baseline, from rewards.",
     "clone": "Clone a teacher from demonstrations: behaviour cloning.",
     "dagger": "Teach a student on the states that it visits itself.",
+    "gated": "Teach a student by DAgger with a teacher that drives and is asked where a gate says so.",
+    "dart": "Clone a teacher that acts under noise as large as the student's error.",
     "distill": "Distil a teacher into a student of any size.",
     "generations": "Distil a teacher through generations, each the teacher of the next.",
     "together": "Train peers that teach each other while they learn from rewards.",

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from imitate.core.actions import unit
+from imitate.core.actions import clip, unit
 from imitate.distributions.actions import Distribution, Normal, TanhNormal
-from imitate_envs.base import Box, Space, constant
+from imitate_envs.base import Box, Discrete, Space, constant
 
 __all__ = [
     "ImitationLoss",
     "SquaredError",
     "categorical_likelihood",
     "default_loss",
+    "discrepancy",
     "negative_log_likelihood",
     "squared_error",
 ]
@@ -90,3 +91,21 @@ def default_loss(action: Space) -> ImitationLoss:
     gradient towards infinity; the squared error has the same optimal mean without that.
     """
     return SquaredError(action) if isinstance(action, Box) else negative_log_likelihood
+
+
+def discrepancy(space: Space, action: Tensor, told: Tensor) -> Float[Tensor, "*batch"]:
+    """How far an action is from what a teacher would do: ‖a − a*‖² (Zhang & Cho 2017).
+
+    Actions of a Box count inside their bounds and in half ranges, as in `SquaredError`. Of choices it is 1 where
+    another one is made; where several are made at once it is the share of those that differ.
+
+    Args:
+        space: Of actions.
+        action: a, [*batch], or [*batch, A] of a Box and [*batch, K] of several choices.
+        told: a*.
+    """
+    if isinstance(space, Box):
+        _, half_range = unit(space, action.device)
+        return ((clip(space, action) - clip(space, told)) / half_range).square().sum(-1)
+    different = (action != told).float()
+    return different if isinstance(space, Discrete) else different.mean(-1)

@@ -3,6 +3,7 @@
 from imitate.core.wrappers import Privileged
 from imitate.policies.epsilon_greedy import EpsilonGreedy
 from imitate.policies.epsilon_z_greedy import EpsilonZGreedy
+from imitate.policies.gated import Gate, Gated, Lesson, Moment
 from imitate.policies.greedy import Greedy
 from imitate.policies.mixture import Mixture
 from imitate.policies.peers import Ensemble, Peers, neighbours
@@ -19,8 +20,12 @@ __all__ = [
     "Ensemble",
     "EpsilonGreedy",
     "EpsilonZGreedy",
+    "Gate",
+    "Gated",
     "Greedy",
+    "Lesson",
     "Mixture",
+    "Moment",
     "Peers",
     "Perturbed",
     "Privileged",

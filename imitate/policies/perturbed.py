@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -16,16 +17,25 @@ __all__ = ["Perturbed"]
 
 
 class Perturbed:
-    """Adds Gaussian noise of standard deviation `scale` (tensor [M] or scalar, in action units) to a continuous action.
+    """Adds Gaussian noise to a continuous action.
 
-    Demonstrations gathered so cover the states around the teacher's own path (DART, Laskey et al. 2017).
+    Demonstrations gathered so cover the states around the teacher's own path; `DART` says how large it should be.
+
+    Args:
+        policy: Whose actions.
+        action: Space of actions.
+        scale: Standard deviation in the units of the action, [M] or scalar; or L [M, A, A], for a covariance LLᵀ.
+            Change it in place.
+
+    Raises:
+        ValueError: The actions are choices.
     """
 
     @checked
     def __init__(self, policy: Policy, action: Space, scale: Tensor) -> None:
         if not isinstance(action, Box):
             raise ValueError(f"action: Gaussian noise needs a Box, not {action}.")
-        self.policy, self.scale, self.width = policy, scale, width(action)
+        self.policy, self.action, self.scale, self.width = policy, action, scale, width(action)
 
     @property
     def noise(self) -> int:
@@ -43,4 +53,10 @@ class Perturbed:
         own, extra = noise.split([self.policy.noise, self.width], dim=-1)
         action, memory, extras = self.policy.act(obs, own, memory)
         extras.pop("draw", None)  # of the action before it was displaced
-        return action + self.scale.reshape(-1, 1, 1) * normal(extra), memory, extras
+        draw = normal(extra)
+        noise = draw @ self.scale.mT if self.scale.dim() == 3 else self.scale.reshape(-1, 1, 1) * draw
+        return action + noise, memory, extras
+
+    def over(self, change: Callable[[Policy], Policy]) -> Perturbed:
+        """The same over another policy, by the same `scale`."""
+        return Perturbed(change(self.policy), self.action, self.scale)

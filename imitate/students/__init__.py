@@ -15,6 +15,7 @@ from imitate.students.czarnecki import (
     Row,
 )
 from imitate.students.dagger import DAgger, DAggerConfig, Exponential, FirstRoundOnly, Linear
+from imitate.students.dart import DART, DARTConfig
 from imitate.students.data_free import (
     DataFreeDistillation,
     DataFreeDistillationConfig,
@@ -27,6 +28,19 @@ from imitate.students.distral import Distral, DistralConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.finetuning import Finetuning, FinetuningConfig, finetune
 from imitate.students.gail import GAIL, GAILConfig
+from imitate.students.gated_dagger import GatedDAgger, GatedDAggerConfig
+from imitate.students.gates import (
+    EnsembleGate,
+    EnsembleGateConfig,
+    HumanGate,
+    HumanGateConfig,
+    LazyGate,
+    LazyGateConfig,
+    SafeGate,
+    SafeGateConfig,
+    ThriftyGate,
+    ThriftyGateConfig,
+)
 from imitate.students.generations import BornAgain, BornAgainConfig
 from imitate.students.hades import HaDES, HaDESConfig
 from imitate.students.iterated import ITER, ITERConfig
@@ -37,6 +51,7 @@ from imitate.students.qdagger import QDagger, QDaggerConfig
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
+    "DART",
     "ENTROPY",
     "EXPECTED_ENTROPY",
     "GAIL",
@@ -55,6 +70,7 @@ __all__ = [
     "BornAgain",
     "BornAgainConfig",
     "Codistil",
+    "DARTConfig",
     "DAgger",
     "DAggerConfig",
     "DataFreeDistillation",
@@ -66,18 +82,26 @@ __all__ = [
     "Distral",
     "DistralConfig",
     "Dual",
+    "EnsembleGate",
+    "EnsembleGateConfig",
     "Exponential",
     "Finetuning",
     "FinetuningConfig",
     "FirstRoundOnly",
     "GAILConfig",
+    "GatedDAgger",
+    "GatedDAggerConfig",
     "GeneratedStates",
     "HaDES",
     "HaDESConfig",
     "Hint",
+    "HumanGate",
+    "HumanGateConfig",
     "ITERConfig",
     "JumpStart",
     "JumpStartConfig",
+    "LazyGate",
+    "LazyGateConfig",
     "Linear",
     "Match",
     "Mutual",
@@ -86,6 +110,10 @@ __all__ = [
     "QDagger",
     "QDaggerConfig",
     "Row",
+    "SafeGate",
+    "SafeGateConfig",
+    "ThriftyGate",
+    "ThriftyGateConfig",
     "UniformStates",
     "VIPERConfig",
     "actor_mimic",

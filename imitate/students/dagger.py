@@ -22,7 +22,7 @@ from imitate.losses.imitation import ImitationLoss, default_loss
 from imitate.nets.actor import Actor
 from imitate.policies import Greedy, Mixture
 from imitate.students.behaviour_cloning import check_student, imitator
-from imitate.students.held_out import BY_STEPS, Split, held_out_error
+from imitate.students.held_out import BY_STEPS, Split, held_out_error, numbered
 from imitate.teachers.label import labels
 
 __all__ = ["Beta", "DAgger", "DAggerConfig", "Exponential", "FirstRoundOnly", "Linear"]
@@ -180,7 +180,7 @@ class DAgger:
         rollout = self.source.collect(self.driver, self.config.rollout)
         action = labels(rollout, self.teacher, self.source.spec.action, rollout.memory[0])
         everything = torch.ones(action.shape[:2], dtype=torch.bool, device=action.device)
-        self._aggregate(Examples(fold(rollout.obs), action), everything, self._number(rollout.starts))
+        self._aggregate(Examples(fold(rollout.obs), action), everything, numbered(rollout.starts, self.episode))
         self.progress.advance(action.shape[1], action.shape[1])
         metrics = self._fit()
         if self.config.best_round:
@@ -189,12 +189,6 @@ class DAgger:
         if self.config.best_round and self.progress.finished:
             self._take_best()
         return {**metrics, "beta": self.driver.beta.clone()}
-
-    def _number(self, starts: Tensor) -> Tensor:
-        """Numbers [M, T·N] of the episodes of a rollout, which goes on where the last one ended."""
-        episode = self.episode + starts.cumsum(0) * starts.shape[2]
-        self.episode.copy_(episode[-1])
-        return fold(episode)
 
     def _aggregate(self, examples: Examples, mask: Tensor, episode: Tensor) -> None:
         trained = self.split.add(examples, mask, episode)

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imitate.core.replay import Dataset, Examples
+from imitate.core.types import fold
 from imitate.losses.imitation import ImitationLoss
 from imitate.nets.actor import Actor
 
-__all__ = ["BY_STEPS", "Split", "held_out_error"]
+__all__ = ["BY_STEPS", "Split", "held_out_error", "numbered"]
 
 BY_STEPS = (
     "validation: of a single episode steps are held out; they resemble those trained on, so the held-out error says "
@@ -101,3 +102,15 @@ def held_out_error(student: Actor, held_out: Dataset, loss: ImitationLoss) -> Te
     examples, counts = held_out.all()
     error = loss(student.distribution(examples.obs), examples.action)
     return (error * counts).sum(1) / counts.sum(1)
+
+
+def numbered(starts: Tensor, episode: Tensor) -> Tensor:
+    """Numbers [M, T·N] of the episodes of a rollout, for `Split`, which goes on where the last one ended.
+
+    Args:
+        starts: Where an episode begins, [T, M, N].
+        episode: Numbers of those under way, [M, N]: 0 … N − 1 before the first rollout. It counts on in place, by N.
+    """
+    numbers = episode + starts.cumsum(0) * starts.shape[2]
+    episode.copy_(numbers[-1])
+    return fold(numbers)

@@ -26,6 +26,7 @@ from imitate.nets import Actor
 from imitate.nets.actor import Architecture
 from imitate.registry import BASELINES
 from imitate.students import (
+    DART,
     GAIL,
     VIPER,
     BehaviourCloning,
@@ -50,6 +51,7 @@ TRAIN += ["--epochs", "2", "--batch-size", "32", "--hidden", "8", "8", *FEW]
 STUDENTS = {
     "clone": ["--demonstrations", "3", "--updates", "60", "--validate-every", "20", "--hidden", "6"],
     "dagger": ["--rounds", "3", "--rollout", "8", "--updates", "10", "--num-envs", "4", "--hidden", "6"],
+    "dart": ["--rounds", "3", "--rollout", "8", "--updates", "10", "--num-envs", "4", "--hidden", "6"],
     "distill": ["--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32", "--hidden", "6"],
     "gail": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
     + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--discriminator.updates", "2"],
@@ -62,7 +64,7 @@ STUDENTS = {
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
+ALGORITHMS |= {"dart": DART, "generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
 
 
 @pytest.fixture(scope="module")
@@ -482,8 +484,8 @@ CASES = [
     # names
     (
         ["frobnicate"],
-        "command: 'frobnicate' is unknown; known: calibrate, clone, compress, condense, condition, dagger, demo, "
-        "distill, evaluate, export, finetune, fit, gail, generations, inverse, jumpstart, list, qdagger, tasks, "
+        "command: 'frobnicate' is unknown; known: calibrate, clone, compress, condense, condition, dagger, dart, demo, "
+        "distill, evaluate, export, finetune, fit, gail, gated, generations, inverse, jumpstart, list, qdagger, tasks, "
         "together, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),

@@ -86,6 +86,8 @@ def test_every_file_is_a_command_or_shared():
         (["train", "ppo", "--gama", "1"], "--gamma"),
         (["clone", "--demonstration", "1"], "--demonstrations"),
         (["dagger", "--teachr", "x"], "--teacher"),
+        (["dart", "--teacher", "x", "--eror", "1"], "--error"),
+        (["gated", "lazy", "--teacher", "x", "--gate.bak", "1"], "--gate.back"),
         (["distill", "--teacher", "x", "--driv", "x"], "--drive"),
         (["evaluate", "x", "--episode", "1"], "--episodes"),
         (["calibrate", "x", "--gama", "1"], "--gamma"),
