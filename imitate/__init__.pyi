@@ -58,9 +58,14 @@ from imitate.nets import TabularPolicy as TabularPolicy
 from imitate.nets import load as load
 from imitate.sources import make as make
 from imitate.students import GAIL as GAIL
+from imitate.students import SEARN as SEARN
 from imitate.students import VIPER as VIPER
 from imitate.students import ActorCriticDistillation as ActorCriticDistillation
 from imitate.students import ActorCriticDistillationConfig as ActorCriticDistillationConfig
+from imitate.students import AggreVaTe as AggreVaTe
+from imitate.students import AggreVaTeConfig as AggreVaTeConfig
+from imitate.students import AggreVaTeD as AggreVaTeD
+from imitate.students import AggreVaTeDConfig as AggreVaTeDConfig
 from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger
@@ -73,6 +78,8 @@ from imitate.students import Demonstrations as Demonstrations
 from imitate.students import Distil as Distil
 from imitate.students import Finetuning as Finetuning
 from imitate.students import FinetuningConfig as FinetuningConfig
+from imitate.students import ForwardTraining as ForwardTraining
+from imitate.students import ForwardTrainingConfig as ForwardTrainingConfig
 from imitate.students import GAILConfig as GAILConfig
 from imitate.students import HaDES as HaDES
 from imitate.students import HaDESConfig as HaDESConfig
@@ -82,6 +89,9 @@ from imitate.students import PolicyDistillation as PolicyDistillation
 from imitate.students import PolicyDistillationConfig as PolicyDistillationConfig
 from imitate.students import QDagger as QDagger
 from imitate.students import QDaggerConfig as QDaggerConfig
+from imitate.students import SEARNConfig as SEARNConfig
+from imitate.students import SMILe as SMILe
+from imitate.students import SMILeConfig as SMILeConfig
 from imitate.students import VIPERConfig as VIPERConfig
 from imitate.students import demonstrate as demonstrate
 from imitate.students import finetune as finetune

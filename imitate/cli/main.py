@@ -32,6 +32,7 @@ COMMANDS = {
     "train": "Train a teacher, or a baseline, from rewards.",
     "clone": "Clone a teacher from demonstrations: behaviour cloning.",
     "dagger": "Teach a student on the states that it visits itself.",
+    "reduce": "Reduce imitation to classification, round by round: forward training, SMILe, SEARN, AggreVaTe(D).",
     "distill": "Distil a teacher into a student of any size.",
     "generations": "Distil a teacher through generations, each the teacher of the next.",
     "together": "Train peers that teach each other while they learn from rewards.",
@@ -77,7 +78,7 @@ def parse(arguments: Sequence[str]) -> Any:
     else:
         name, *rest = arguments
         kind, default = _command(name, rest)
-        algorithm = [word for word in rest[:1] if name == "train" and not word.startswith("-")]
+        algorithm = [word for word in rest[:1] if name in ("train", "reduce") and not word.startswith("-")]
         prog = " ".join([prog, name, *algorithm])
     try:
         return read(kind, rest, prog=prog, default=default)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from imitate.core.actions import unit
-from imitate.distributions.actions import Distribution, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Distribution, Normal, TanhNormal
 from imitate_envs.base import Box, Space, constant
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SquaredError",
     "categorical_likelihood",
     "default_loss",
+    "expected_cost",
     "negative_log_likelihood",
     "squared_error",
 ]
@@ -63,6 +64,27 @@ def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batc
     if not isinstance(student, (Normal, TanhNormal)):
         raise ValueError("student: of choices there is no squared error; take negative_log_likelihood.")
     return (student.mode - action).square().sum(-1)
+
+
+def expected_cost(student: Distribution, cost: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
+    """What a student's choice costs in expectation, beyond the best choice.
+
+        Σ_a π(a|s) (Q(s, a) − min_b Q(s, b))
+
+    The minimum is a constant, so the gradient is Σ_a ∇π(a|s) Q(s, a), that of AggreVaTeD.
+
+    Source: cost-sensitive classification of Ross & Bagnell (2014), §2; differentiable as in Sun et al. (2017), §3.
+
+    Args:
+        student: Over A choices.
+        cost: Q, the cost to go behind each choice; lower is better.
+
+    Raises:
+        ValueError: The student does not choose among finitely many.
+    """
+    if not isinstance(student, Categorical):
+        raise ValueError(f"student: a {type(student).__name__} has no finitely many choices; take a Discrete space.")
+    return (student.probs * (cost - cost.amin(-1, keepdim=True))).sum(-1)
 
 
 @dataclass(frozen=True)
