@@ -14,7 +14,7 @@ from imitate.core.replay import Dataset
 from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Policy, Source, mean_metrics
 from imitate.core.wrappers import Privileged
-from imitate.losses.imitation import expected_cost
+from imitate.losses.imitation import cost_sensitive_likelihood
 from imitate.nets.actor import Actor
 from imitate.policies import Greedy, Mixture
 from imitate.students.behaviour_cloning import check_student, imitator
@@ -64,7 +64,8 @@ class AggreVaTe:
         Σ over states of all rounds of Σ_a π(a|s) Q*(s, a) → min
 
     So a mistake that costs nothing is none, and where the teacher errs a student may do better than the teacher does.
-    Of each state all choices are tried, where the paper tries one at random.
+    The sum is minimised by its surrogate `cost_sensitive_likelihood`. Of each state all choices are tried, where the
+    paper tries one at random.
 
     Args:
         source: Where to drive. What is no tensor environment needs a teacher that tells action values, see `costs_of`.
@@ -85,7 +86,9 @@ class AggreVaTe:
         self.costs = costs_of(source, teacher, config.every, config.samples)
         self.driver = Mixture(Privileged(teacher), Greedy(student), torch.zeros(spec.members, device=spec.device))
         self.data = Dataset(spec.members, config.capacity, Stream(spec.seed, "shuffle", spec.device))
-        self.learner = imitator(student, expected_cost, source, config.entropy, config.lr, config.weight_decay)
+        self.learner = imitator(
+            student, cost_sensitive_likelihood, source, config.entropy, config.lr, config.weight_decay
+        )
         self.rounds = torch.zeros((), dtype=torch.int64)
         steps = config.rollout * spec.num_envs
         self.progress = Progress(spec, config.rounds * steps, steps)

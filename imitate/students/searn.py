@@ -11,7 +11,7 @@ from imitate.core.learner import PerMember
 from imitate.core.progress import Progress
 from imitate.core.room import admit_steps
 from imitate.core.types import Metrics, Policy, Source
-from imitate.losses.imitation import expected_cost
+from imitate.losses.imitation import cost_sensitive_likelihood
 from imitate.nets.actor import Actor
 from imitate.policies import Mixture
 from imitate.students.behaviour_cloning import check_student
@@ -56,8 +56,8 @@ class SEARN:
 
         πₙ = (1 − α) πₙ₋₁ + α hₙ,   π₀ the teacher                  (Daumé, Langford & Marcu 2009, §3)
 
-    Classifier hₙ minimises the `expected_cost` of its choices at states of πₙ₋₁, where the costs are those of choosing
-    and going on as πₙ₋₁. The policy is the mixture without the teacher, whose share behind n rounds is (1 − α)ⁿ. It
+    Classifier hₙ minimises the cost of its choices at states of πₙ₋₁, by `cost_sensitive_likelihood`. The costs are those
+    of choosing and going on as πₙ₋₁. The policy is the mixture without the teacher, whose share behind n rounds is (1 − α)ⁿ. It
     draws a classifier at each step, so evaluate it with `deterministic=False`; its mode is the weighted vote.
 
     Args:
@@ -80,7 +80,7 @@ class SEARN:
             source,
             student,
             config.rounds,
-            expected_cost,
+            cost_sensitive_likelihood,
             updates=config.updates,
             batch_size=config.batch_size,
             lr=config.lr,

@@ -60,8 +60,7 @@ def costs_to_go(env: Env, policy: Policy, state: State, elapsed: Tensor, decisio
     """
     if not isinstance(env.action, Discrete):
         raise ValueError(f"env: {env.action} has no finitely many choices to try; take one with a Discrete space.")
-    if tree.leaves(policy.memory(1, 1)):
-        raise ValueError("teacher: it has a memory, which no state tells; distil it first into one that has none.")
+    _check_memory(policy)
     samples, count = dynamics.shape[3], env.action.n
     (members, states), each = elapsed.shape, samples * count
 
@@ -86,6 +85,11 @@ def costs_to_go(env: Env, policy: Policy, state: State, elapsed: Tensor, decisio
     return torch.as_tensor(total).unflatten(1, (states, samples, count)).mean(2)
 
 
+def _check_memory(policy: Policy) -> None:
+    if tree.leaves(policy.memory(1, 1)):
+        raise ValueError("teacher: it has a memory, which no state tells; distil it first into one that has none.")
+
+
 class Branching:
     """Costs to go by trying: episodes branch off at the states of a tensor environment.
 
@@ -105,6 +109,7 @@ class Branching:
             raise ValueError(
                 f"source: {source.spec.id} cannot be branched; take one of our environments with a Discrete action."
             )
+        _check_memory(policy)
         self.source, self.policy, self.every, self.samples = source, policy, every, samples
         self.decisions, self.dynamics = (
             Stream(source.spec.seed, name, source.spec.device) for name in ("branch-policy", "branch-env")
