@@ -138,10 +138,10 @@ def slopes(epsilon: float = EPSILON) -> dict[str, Any]:
 # CartPole.
 
 
-def numbers(returns: Any) -> dict[str, Any]:
-    """The mean over members with its interval, and each member's."""
-    members = np.asarray(returns).mean(1)
-    low, high = interval(members)
+def numbers(score: Evaluator, policy: Any) -> dict[str, Any]:
+    """The mean return over members with its interval, and each member's."""
+    members = score.returns(policy).mean(1)
+    low, high = interval(members, bounds=score.bounds)
     return {"mean": float(members.mean()), "ci_low": low, "ci_high": high, "members": members.tolist()}
 
 
@@ -168,12 +168,12 @@ def cartpole(options: Options, rounds: int = 20, labels: int = 50, num_envs: int
         for done in range(1, rounds + 1):
             algorithm.step()
             if done in LOOKS and name == "SMILe":
-                found["SMILe"].append(numbers(drawn.returns(algorithm.policy)))
-                found["SMILe, vote"].append(numbers(score.returns(algorithm.policy)))
+                found["SMILe"].append(numbers(drawn, algorithm.policy))
+                found["SMILe, vote"].append(numbers(score, algorithm.policy))
             elif done in LOOKS:
-                found[name].append(numbers(score.returns(algorithm.policy)))
+                found[name].append(numbers(score, algorithm.policy))
         rows |= found
-        print(name, [round(one["mean"], 1) for one in found[name]])
+        print(name, [round(one["mean"], 1) for one in found[name]], flush=True)
     last = {name: np.asarray(row[-1]["members"]) for name, row in rows.items()}
     area = {name: np.asarray([one["members"] for one in row]).mean(0) for name, row in rows.items()}
     pairs = [("DAgger", "SMILe"), ("DAgger", "SMILe, vote"), ("SMILe", "cloning"), ("SMILe, vote", "cloning")]
@@ -236,24 +236,19 @@ def grid(options: Options) -> dict[str, Any]:
             "AggreVaTeD": (imitate.AggreVaTeD, imitate.AggreVaTeDConfig(rounds=100, samples=4, lr=0.1), teacher),
         }
         noisy = Evaluator(place(), options.grid_episodes, deterministic=False)
-        theirs = noisy.returns(teacher)
-        rows[kind] = {"teacher": numbers(theirs)}
+        rows[kind] = {"teacher": numbers(noisy, teacher)}
         for name, (algorithm, config, taught_by) in made.items():
             at = place()
             student = algorithm(at, taught_by, nets.policy(at, ()), config)
             while not student.progress.finished:
                 student.step()
             policy = student.policy if name == "SEARN" else Greedy(student.policy)
-            mine = noisy.returns(policy)
-            rows[kind][name] = {
-                **numbers(mine),
-                "labels": int(student.progress.labels[0]),
-                "above_teacher": _paired((mine - theirs).mean(1)),
-            }
-            above = rows[kind][name]["above_teacher"]
-            print(f"{kind}: {name} {mine.mean():.2f}, teacher {theirs.mean():.2f}, difference {above}")
+            mine, theirs = numbers(noisy, policy), rows[kind]["teacher"]
+            above = _paired(np.subtract(mine["members"], theirs["members"]))
+            rows[kind][name] = {**mine, "labels": int(student.progress.labels[0]), "above_teacher": above}
+            print(f"{kind}: {name} {mine['mean']:.2f}, teacher {theirs['mean']:.2f}, difference {above}", flush=True)
     best = planner(env, 0.999)
-    return {"rows": rows, "planner": numbers(Evaluator(place(), options.grid_episodes).returns(best))}
+    return {"rows": rows, "planner": numbers(Evaluator(place(), options.grid_episodes), best)}
 
 
 def draw(document: dict[str, Any], path: Path) -> None:

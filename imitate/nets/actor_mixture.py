@@ -15,13 +15,15 @@ from imitate.core import checkpoint, tree
 from imitate.core.config import Count, checked
 from imitate.core.noise import Stream, categorical
 from imitate.core.types import Memory, Obs
+from imitate.distributions.actions import Categorical
 from imitate.nets.actor import Actor
 from imitate.nets.predict import predict
-from imitate_envs.base import Space
+from imitate_envs.base import Discrete, Space
 
 __all__ = ["ActorMixture"]
 
 _ROUNDING = 1e-4  # of a sum of weights
+_OFF = -30.0  # log-probability of what nobody does, as in `Categorical.certain`
 
 
 class ActorMixture(nn.Module):
@@ -124,21 +126,42 @@ class ActorMixture(nn.Module):
         Without noise they vote: the action with most weight behind it. In a Box, where no two say the same, that is
         the action of the actor with most weight.
         """
-        each = self.actors.act(tree.map(lambda x: x.repeat_interleave(self.count, 0), obs), None, None)[0]
-        each = each.unflatten(0, (self.members, self.count)).transpose(1, 2)  # [M, N, K, ...]
-        if memory is None:
-            weights = self.weights.expand(-1, each.shape[1], -1)
-        else:
-            row = memory.clamp(max=self.weights.shape[1] - 1)
-            weights = self.weights.gather(1, row.unsqueeze(-1).expand(-1, -1, self.count))
+        each, weights = self._modes(obs), self._weights(memory)
         if noise is None:
             says = each.flatten(3) if each.dim() > 3 else each.unsqueeze(3)
             agree = (says.unsqueeze(2) == says.unsqueeze(3)).all(-1)  # [M, N, K, K]
             index = (agree * weights.unsqueeze(2)).sum(-1).argmax(-1)
         else:
-            index = categorical(weights.log(), noise[..., 0])
+            index = categorical(weights.log().expand(-1, each.shape[1], -1), noise[..., 0])
         place = index.reshape(*index.shape, *(1,) * (each.dim() - 2)).expand(-1, -1, 1, *each.shape[3:])
         return each.gather(2, place).squeeze(2), None if memory is None else memory + 1, {"actor": index}
+
+    @torch.no_grad()
+    def distribution(self, obs: Obs) -> Categorical:
+        """The distribution over choices at observations [M, B, ...], at the first step of an episode.
+
+        Raises:
+            ValueError: Its actions are in a Box, where a mixture of single actions has no density.
+        """
+        if not isinstance(self.action, Discrete):
+            raise ValueError(f"teacher: a mixture of actors has no density over {self.action}; take one of its actors.")
+        each, weights = self._modes(obs), self._weights(None)
+        probs = torch.zeros(*each.shape[:2], self.action.n, device=self.device)
+        probs.scatter_add_(2, each, weights.expand_as(each))
+        return Categorical(probs.log().clamp(min=_OFF))
+
+    def _modes(self, obs: Obs) -> Tensor:
+        """What each actor would do at observations [M, N, ...]: [M, N, K, ...]."""
+        spread = tree.map(lambda x: x.repeat_interleave(self.count, 0), obs)
+        modes: Tensor = self.actors.act(spread, None, None)[0].unflatten(0, (self.members, self.count))
+        return modes.transpose(1, 2)
+
+    def _weights(self, memory: Memory) -> Tensor:
+        """The rows that hold at the steps of a memory [M, N]: [M, N, K]; without one the first, [M, 1, K]."""
+        if memory is None:
+            return self.weights[:, :1]
+        row = memory.clamp(max=self.weights.shape[1] - 1)
+        return self.weights.gather(1, row.unsqueeze(-1).expand(-1, -1, self.count))
 
     predict = predict  # as in Stable-Baselines3: arrays in, arrays out
 

@@ -56,9 +56,10 @@ class SEARN:
 
         πₙ = (1 − α) πₙ₋₁ + α hₙ,   π₀ the teacher                  (Daumé, Langford & Marcu 2009, §3)
 
-    Classifier hₙ minimises the cost of its choices at states of πₙ₋₁, by `cost_sensitive_likelihood`. The costs are those
-    of choosing and going on as πₙ₋₁. The policy is the mixture without the teacher, whose share behind n rounds is (1 − α)ⁿ. It
-    draws a classifier at each step, so evaluate it with `deterministic=False`; its mode is the weighted vote.
+    Classifier hₙ minimises the cost of its choices at states of πₙ₋₁, by `cost_sensitive_likelihood`. The costs are
+    those of choosing and going on as πₙ₋₁. The policy is the mixture without the teacher, whose share behind n rounds
+    is (1 − α)ⁿ. It draws a classifier at each step, so evaluate it with `deterministic=False`; its mode is the weighted
+    vote.
 
     Args:
         source: A tensor environment with finitely many choices.

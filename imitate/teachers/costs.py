@@ -71,7 +71,7 @@ def costs_to_go(env: Env, policy: Policy, state: State, elapsed: Tensor, decisio
     state, elapsed = tree.map(lambda x: x.repeat_interleave(each, 1), (state, elapsed))
     action = torch.arange(count, device=elapsed.device).repeat(members, states * samples)
     memory, alive = policy.memory(*elapsed.shape), torch.ones_like(elapsed, dtype=torch.bool)
-    total: Tensor | float = 0.0
+    total = torch.zeros(elapsed.shape, device=elapsed.device)
     for step, (decision, noise) in enumerate(zip(decisions, dynamics, strict=True)):
         if step:
             action, memory, _ = policy.act(env.observe(state), spread(decision), memory)
@@ -82,7 +82,7 @@ def costs_to_go(env: Env, policy: Policy, state: State, elapsed: Tensor, decisio
         alive = alive & ~terminated & (elapsed < env.max_steps)
         if step % BLOCK == BLOCK - 1 and not bool(alive.any()):
             break
-    return torch.as_tensor(total).unflatten(1, (states, samples, count)).mean(2)
+    return total.view(members, states, samples, count).mean(2)
 
 
 def _check_memory(policy: Policy) -> None:

@@ -61,6 +61,19 @@ def test_without_noise_the_weight_behind_an_action_decides():
     assert not torch.equal(action, heaviest)  # two light ones may outvote it
 
 
+def test_its_distribution_is_how_often_it_draws_each_choice():
+    made, each = mixture()
+    obs = torch.randn(M, 40, 2)
+    found = made.distribution(obs).probs
+    expected = sum(
+        made.weights[:, :, k, None] * torch.nn.functional.one_hot(actor.act(obs, None, None)[0], 3)
+        for k, actor in enumerate(each)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^teacher: a mixture of actors has no density over Box"):
+        mixture(Reach())[0].distribution(obs)
+
+
 def test_in_a_box_the_heaviest_acts_without_noise():
     made, each = mixture(Reach())
     obs = torch.randn(M, N, 2)
