@@ -6,9 +6,10 @@ slope is 2 for cloning and 1 for forward training and DAgger (Ross & Bagnell 201
 CartPole: returns of cloning, SMILe and DAgger after some rounds, with equal numbers of labels and of gradient steps a
 round. Cloning is DAgger whose teacher always drives. SMILe draws a classifier at each step, and also votes.
 
-Grid: an 8x8 lake whose holes cost 100 and whose steps cost 1. One teacher takes a random move in 25 % of its steps, the
-other a wrong one in 25 % of the cells, always the same. Costs to go are by branching. Return of student less teacher is
-paired, on the same noise.
+Grid: an 8x8 room, and an 8x8 lake whose holes cost 100; a step costs 1, and 80 % of the moves go where they are meant
+to. One teacher takes a random move in 25 % of its steps, the other a wrong one in 25 % of the cells, always the same.
+Costs to go are by branching, or told: exact for the whole time limit. Return of student less teacher is paired, on the
+same noise.
 
     python -m benchmarks.reductions --out benchmarks/results/reductions.json --picture docs/reductions.png
 """
@@ -16,9 +17,10 @@ paired, on the same noise.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ from imitate.experiment.evaluate import Evaluator, interval
 from imitate.experiment.report import versions
 from imitate.policies import Greedy
 from imitate.students import Exponential
-from imitate.teachers import control_law, planner
+from imitate.teachers import Told, control_law, planner
 from imitate_envs.gridworld import FrozenLake8x8, GridWorld
 from imitate_envs.tabular import TabularModel
 
@@ -50,6 +52,7 @@ class Options:
         seed: Of all.
         episodes: Of each member in an evaluation on CartPole.
         grid_episodes: The same on the grid.
+        parts: What to measure anew; of the others the results in `out` are kept.
         out: Where to write.
         picture: Where to draw.
     """
@@ -58,6 +61,7 @@ class Options:
     seed: int = 0
     episodes: int = 50
     grid_episodes: int = 400
+    parts: tuple[Literal["chain", "cartpole", "grid"], ...] = ("chain", "cartpole", "grid")
     out: Path = Path("benchmarks/results/reductions.json")
     picture: Path = Path("docs/reductions.png")
 
@@ -198,10 +202,24 @@ def _paired(differences: Any) -> dict[str, float]:
 # The grid.
 
 
-def lake() -> GridWorld:
-    """Starts everywhere; 80 % of the moves go where they are meant to."""
-    cells = tuple(row.replace("F", "S") for row in FrozenLake8x8().desc)
-    return GridWorld(cells, reward_schedule=(-1.0, -100.0, -1.0), max_steps=100)
+def grids() -> dict[str, GridWorld]:
+    """Starts everywhere but where a hole or the goal is."""
+    sizes: dict[str, Any] = {"reward_schedule": (-1.0, -100.0, -1.0), "max_steps": 100}
+    holes = tuple(row.replace("F", "S") for row in FrozenLake8x8().desc)
+    return {
+        "room": GridWorld(tuple(row.replace("H", "S") for row in holes), **sizes),
+        "lake": GridWorld(holes, **sizes),
+    }
+
+
+def exact(env: GridWorld, policy: Tensor) -> Tensor:
+    """Q(s, a) [M, S, A] of policies π(a|s) [M, S, A], with the whole time limit to go."""
+    model = env.model()
+    values = torch.zeros(policy.shape[:2], dtype=torch.float64)
+    for _ in range(env.max_steps):
+        q = model.reward + torch.einsum("sat,mt->msa", model.continuing, values)
+        values = (policy.double() * q).sum(-1)
+    return q
 
 
 def teachers(env: GridWorld, members: int, seed: int) -> dict[str, Any]:
@@ -220,35 +238,49 @@ def teachers(env: GridWorld, members: int, seed: int) -> dict[str, Any]:
 
 def grid(options: Options) -> dict[str, Any]:
     """Students beside teachers."""
-    env, rows = lake(), {}
+    rows: dict[str, Any] = {}
+    for where, env in grids().items():
+        for kind, teacher in teachers(env, options.members, options.seed).items():
+            rows[f"{where}, {kind}"] = taught(env, teacher, options)
+            print(f"{where}, {kind}: teacher {rows[f'{where}, {kind}']['teacher']['mean']:.2f}", flush=True)
+    return {"rows": rows}
+
+
+def taught(env: GridWorld, teacher: Any, options: Options) -> dict[str, Any]:
+    """The students of one teacher."""
 
     def place() -> TensorSource:
-        return TensorSource(env, id="Lake", num_envs=16, members=options.members, seed=options.seed)
+        return TensorSource(env, id="Grid", num_envs=16, members=options.members, seed=options.seed)
 
-    asked = {"rounds": 10, "rollout": 40, "updates": 300, "lr": 0.05}
-    branched = {**asked, "every": 4, "samples": 8}
-    for kind, teacher in teachers(env, options.members, options.seed).items():
-        inner = getattr(teacher, "policy", teacher)  # labels are modes in any case
-        made = {
-            "DAgger": (imitate.DAgger, imitate.DAggerConfig(**asked, validation=0.0), inner),
-            "SEARN": (imitate.SEARN, imitate.SEARNConfig(**{**branched, "rounds": 5, "samples": 2}), teacher),
-            "AggreVaTe": (imitate.AggreVaTe, imitate.AggreVaTeConfig(**branched), teacher),
-            "AggreVaTeD": (imitate.AggreVaTeD, imitate.AggreVaTeDConfig(rounds=100, samples=4, lr=0.1), teacher),
-        }
-        noisy = Evaluator(place(), options.grid_episodes, deterministic=False)
-        rows[kind] = {"teacher": numbers(noisy, teacher)}
-        for name, (algorithm, config, taught_by) in made.items():
-            at = place()
-            student = algorithm(at, taught_by, nets.policy(at, ()), config)
-            while not student.progress.finished:
-                student.step()
-            policy = student.policy if name == "SEARN" else Greedy(student.policy)
-            mine, theirs = numbers(noisy, policy), rows[kind]["teacher"]
-            above = _paired(np.subtract(mine["members"], theirs["members"]))
-            rows[kind][name] = {**mine, "labels": int(student.progress.labels[0]), "above_teacher": above}
-            print(f"{kind}: {name} {mine['mean']:.2f}, teacher {theirs['mean']:.2f}, difference {above}", flush=True)
-    best = planner(env, 0.999)
-    return {"rows": rows, "planner": numbers(Evaluator(place(), options.grid_episodes), best)}
+    tables = getattr(teacher, "policy", teacher)  # labels are modes in any case
+    told = nets.TabularPolicy(
+        exact(env, tables.distribution(torch.arange(64).expand(options.members, 64)).probs).float()
+    )
+    asked: dict[str, Any] = {"rounds": 10, "rollout": 40, "updates": 300, "lr": 0.05}
+    few = imitate.AggreVaTeDConfig(rounds=100, samples=4, lr=0.1)
+    made: dict[str, Callable[[Any, Any], Any]] = {
+        "DAgger": lambda at, pupil: imitate.DAgger(at, tables, pupil, imitate.DAggerConfig(**asked, validation=0.0)),
+        "AggreVaTe": lambda at, pupil: imitate.AggreVaTe(
+            at, teacher, pupil, imitate.AggreVaTeConfig(**asked, every=4, samples=8)
+        ),
+        "AggreVaTe, told": lambda at, pupil: imitate.AggreVaTe(
+            at, teacher, pupil, imitate.AggreVaTeConfig(**asked), costs=Told(at, told)
+        ),
+        "AggreVaTeD": lambda at, pupil: imitate.AggreVaTeD(at, teacher, pupil, few),
+        "AggreVaTeD, told": lambda at, pupil: imitate.AggreVaTeD(at, teacher, pupil, few, costs=Told(at, told)),
+    }
+    score = Evaluator(place(), options.grid_episodes, deterministic=False)
+    rows = {"teacher": numbers(score, teacher), "planner": numbers(score, planner(env, 0.999))}
+    for name, make in made.items():
+        at = place()
+        student = make(at, nets.policy(at, ()))
+        while not student.progress.finished:
+            student.step()
+        mine = numbers(score, Greedy(student.policy))
+        above = _paired(np.subtract(mine["members"], rows["teacher"]["members"]))
+        rows[name] = {**mine, "labels": int(student.progress.labels[0]), "above_teacher": above}
+        print(f"  {name} {mine['mean']:.2f}, above the teacher by {above}", flush=True)
+    return rows
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
@@ -265,17 +297,16 @@ def draw(document: dict[str, Any], path: Path) -> None:
         (line,) = middle.plot(document["cartpole"]["labels"], mean, label=name)
         middle.fill_between(document["cartpole"]["labels"], low, high, alpha=0.2, color=line.get_color())
     middle.set(title="CartPole at equal labels, 8 members, 95 %", xlabel="labels", ylabel="return")
-    kinds = list(document["grid"]["rows"])
-    names = list(document["grid"]["rows"][kinds[0]])
-    for k, kind in enumerate(kinds):
-        row = document["grid"]["rows"][kind]
-        mean = np.array([row[name]["mean"] for name in names])
-        ends = np.array([[row[name]["ci_low"], row[name]["ci_high"]] for name in names])
-        right.errorbar(
-            np.arange(len(names)) + 0.15 * (k - 0.5), mean, abs(ends.T - mean), fmt="os"[k], capsize=4, label=kind
-        )
-    right.axhline(document["grid"]["planner"]["mean"], color="grey", linestyle=":", label="planner")
-    right.set(title="Grid with a teacher that errs", ylabel="return", xticks=range(len(names)), xticklabels=names)
+    kinds = document["grid"]["rows"]
+    names = [name for name in next(iter(kinds.values())) if name not in ("teacher", "planner")]
+    for k, (kind, row) in enumerate(kinds.items()):
+        mean = np.array([row[name]["above_teacher"]["mean"] for name in names])
+        ends = np.array([[row[name]["above_teacher"][end] for end in ("ci_low", "ci_high")] for name in names])
+        at = np.arange(len(names)) + 0.15 * (k - 1.5)
+        right.errorbar(at, mean, abs(ends.T - mean), fmt="os^v"[k], capsize=4, label=kind)
+    right.axhline(0, color="grey", linestyle=":")
+    right.set(title="Grids: student less teacher, 95 %", ylabel="return", xticks=range(len(names)))
+    right.set_xticklabels(names, rotation=15)
     for axes in (left, middle, right):
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,12 +315,12 @@ def draw(document: dict[str, Any], path: Path) -> None:
 
 def main(options: Options) -> None:
     """Measure, print, write JSON and a picture."""
+    before = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    measured = {"chain": lambda _: slopes(), "cartpole": cartpole, "grid": grid}
     document = {
-        **{key: value for key, value in vars(options).items() if key not in ("out", "picture")},
+        **{key: value for key, value in vars(options).items() if key not in ("out", "picture", "parts")},
         "versions": versions(),
-        "chain": slopes(),
-        "cartpole": cartpole(options),
-        "grid": grid(options),
+        **{part: measure(options) if part in options.parts else before[part] for part, measure in measured.items()},
     }
     print({name: round(row["slope"], 4) for name, row in document["chain"]["rows"].items()})
     options.out.parent.mkdir(parents=True, exist_ok=True)

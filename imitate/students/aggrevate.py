@@ -19,7 +19,7 @@ from imitate.nets.actor import Actor
 from imitate.policies import Greedy, Mixture
 from imitate.students.behaviour_cloning import check_student, imitator
 from imitate.students.dagger import Exponential, FirstRoundOnly, Linear
-from imitate.teachers.costs import costs_of
+from imitate.teachers.costs import Costs, costs_of
 
 __all__ = ["AggreVaTe", "AggreVaTeConfig"]
 
@@ -72,18 +72,27 @@ class AggreVaTe:
         teacher: Who goes on, as it acts; pass `Greedy(teacher)` for its modes.
         student: The policy to train.
         config: Hyper-parameters.
+        costs: Who drives the source and tells costs; by default `costs_of`, with `every` and `samples` of the config.
 
     Raises:
         ValueError: A number of the config does not fit, or there are no costs to be had.
     """
 
     @checked
-    def __init__(self, source: Source, teacher: Policy, student: Actor, config: AggreVaTeConfig | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        teacher: Policy,
+        student: Actor,
+        config: AggreVaTeConfig | None = None,
+        *,
+        costs: Costs | None = None,
+    ) -> None:
         config, spec = config or AggreVaTeConfig(), source.spec
         check_student(source, student)
         admit_steps(spec, {"rollout": config.rollout, "num_envs": spec.num_envs, "members": spec.members}, seen=1)
         self.source, self.policy, self.config = source, student, config
-        self.costs = costs_of(source, teacher, config.every, config.samples)
+        self.costs = costs or costs_of(source, teacher, config.every, config.samples)
         self.driver = Mixture(Privileged(teacher), Greedy(student), torch.zeros(spec.members, device=spec.device))
         self.data = Dataset(spec.members, config.capacity, Stream(spec.seed, "shuffle", spec.device))
         self.learner = imitator(

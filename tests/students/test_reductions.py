@@ -30,6 +30,7 @@ from imitate.students import (
     SMILeConfig,
 )
 from imitate.students.forward_training import _times
+from imitate.teachers import Told
 from tests.oracles import Identity, Reach, Walk
 from tests.students.test_dagger import Middle
 
@@ -213,6 +214,21 @@ def test_aggrevate_keeps_the_costs_of_all_rounds_and_aggrevated_none():
     place = source()
     two = finished(AggreVaTeD(place, Random(Walk.action), nets.policy(place, (8,)), AggreVaTeDConfig(5, 6, 2)))
     assert int(two.learner.count) == 5  # one gradient step a round
+
+
+@pytest.mark.parametrize("kind", [AggreVaTe, AggreVaTeD])
+def test_costs_may_be_told_where_they_could_be_tried(kind):
+    """A planner of another goal tells costs that no trial would find: its goal is learnt, and no stream is touched."""
+
+    class Contrary(Random):
+        def action_values(self, obs):
+            return -torch.nn.functional.one_hot(obs, 3).float()
+
+    place = source(Identity())
+    teacher, student = Contrary(Identity().action), nets.policy(place, ())
+    algorithm = finished(kind(place, teacher, student, CONFIGS[kind], costs=Told(place, teacher)))
+    assert torch.equal(place.play(Greedy(student), 5, seed=1), torch.zeros(M, 5))
+    assert algorithm.progress.labels.tolist() == [CONFIGS[kind].rounds * 10 * N] * M  # every state is told about
 
 
 def test_the_gradient_is_the_sum_over_choices():
