@@ -58,6 +58,12 @@ BASES = {
     f"{OFF_POLICY}",
     "viper": "--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --max-depth 2 --held-out 1 --num-envs 2 "
     f"{FEW}",
+    "reduce forward": "--env CartPole-v1 --teacher control --every 500 --rollout 4 --updates 1 --num-envs 2 --hidden 4 "
+    f"{FEW}",
+    **{
+        f"reduce {name}": f"--env CartPole-v1 --teacher control --rounds 1 --rollout 4 --num-envs 2 --hidden 4 {FEW}"
+        for name in ("smile", "searn", "aggrevate", "aggrevated")
+    },
     "condense": "--env CartPole-v1 --pairs 2 --generations 1 --updates 1 --hidden 4 --members 2 --episodes 1 "
     "--device cpu --out run",
     "inverse max-margin": "--env GridWorld-v0 --teacher plan --demonstrations 2 --members 1 --episodes 1 --out run",

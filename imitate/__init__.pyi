@@ -59,9 +59,14 @@ from imitate.nets import load as load
 from imitate.sources import make as make
 from imitate.students import DART as DART
 from imitate.students import GAIL as GAIL
+from imitate.students import SEARN as SEARN
 from imitate.students import VIPER as VIPER
 from imitate.students import ActorCriticDistillation as ActorCriticDistillation
 from imitate.students import ActorCriticDistillationConfig as ActorCriticDistillationConfig
+from imitate.students import AggreVaTe as AggreVaTe
+from imitate.students import AggreVaTeConfig as AggreVaTeConfig
+from imitate.students import AggreVaTeD as AggreVaTeD
+from imitate.students import AggreVaTeDConfig as AggreVaTeDConfig
 from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger
@@ -77,6 +82,8 @@ from imitate.students import EnsembleGate as EnsembleGate
 from imitate.students import EnsembleGateConfig as EnsembleGateConfig
 from imitate.students import Finetuning as Finetuning
 from imitate.students import FinetuningConfig as FinetuningConfig
+from imitate.students import ForwardTraining as ForwardTraining
+from imitate.students import ForwardTrainingConfig as ForwardTrainingConfig
 from imitate.students import GAILConfig as GAILConfig
 from imitate.students import GatedDAgger as GatedDAgger
 from imitate.students import GatedDAggerConfig as GatedDAggerConfig
@@ -94,6 +101,9 @@ from imitate.students import QDagger as QDagger
 from imitate.students import QDaggerConfig as QDaggerConfig
 from imitate.students import SafeGate as SafeGate
 from imitate.students import SafeGateConfig as SafeGateConfig
+from imitate.students import SEARNConfig as SEARNConfig
+from imitate.students import SMILe as SMILe
+from imitate.students import SMILeConfig as SMILeConfig
 from imitate.students import ThriftyGate as ThriftyGate
 from imitate.students import ThriftyGateConfig as ThriftyGateConfig
 from imitate.students import VIPERConfig as VIPERConfig

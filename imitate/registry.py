@@ -40,9 +40,22 @@ from imitate.baselines import (
     rainbow,
 )
 from imitate.core.names import closest
-from imitate.students import ITER, ITERConfig
+from imitate.students import (
+    ITER,
+    SEARN,
+    AggreVaTe,
+    AggreVaTeConfig,
+    AggreVaTeD,
+    AggreVaTeDConfig,
+    ForwardTraining,
+    ForwardTrainingConfig,
+    ITERConfig,
+    SEARNConfig,
+    SMILe,
+    SMILeConfig,
+)
 
-__all__ = ["BASELINES", "Baseline", "closest"]
+__all__ = ["BASELINES", "REDUCTIONS", "Baseline", "closest"]
 
 
 class Baseline(NamedTuple):
@@ -72,4 +85,13 @@ BASELINES: dict[str, Baseline] = {
     "q-learning": Baseline(QLearning, TabularConfig),
     "q-lambda": Baseline(QLambda, TraceConfig),
     "double-q-learning": Baseline(DoubleQLearning, TabularConfig),
+}
+
+# Students of a teacher by their names: the algorithm, called with a source, a teacher, a student and its config.
+REDUCTIONS: dict[str, tuple[Any, type[Any]]] = {
+    "forward": (ForwardTraining, ForwardTrainingConfig),
+    "smile": (SMILe, SMILeConfig),
+    "searn": (SEARN, SEARNConfig),
+    "aggrevate": (AggreVaTe, AggreVaTeConfig),
+    "aggrevated": (AggreVaTeD, AggreVaTeDConfig),
 }

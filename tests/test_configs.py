@@ -12,7 +12,7 @@ from imitate.baselines import PPO, PPOConfig
 from imitate.configs import available, config_for, settings
 from imitate.experiment import run
 from imitate.nets.actor import Architecture
-from imitate.registry import BASELINES
+from imitate.registry import BASELINES, REDUCTIONS
 from imitate.students import (
     BehaviourCloning,
     BehaviourCloningConfig,
@@ -32,6 +32,7 @@ from imitate.teachers import LAWS, control_law
 FOLDER = Path(configs.__file__).parent
 KINDS = {
     **{name: baseline.config for name, baseline in BASELINES.items()},
+    **{name: config for name, (_, config) in REDUCTIONS.items()},
     "clone": BehaviourCloningConfig,
     "dagger": DAggerConfig,
     "distill": PolicyDistillationConfig,

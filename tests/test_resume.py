@@ -32,10 +32,15 @@ from imitate.students import (
     DART,
     GAIL,
     ROWS,
+    SEARN,
     VIPER,
     ActorCriticDistillation,
     ActorCriticDistillationConfig,
     Adversary,
+    AggreVaTe,
+    AggreVaTeConfig,
+    AggreVaTeD,
+    AggreVaTeDConfig,
     BehaviourCloning,
     BehaviourCloningConfig,
     BornAgain,
@@ -55,6 +60,8 @@ from imitate.students import (
     EnsembleGateConfig,
     Exponential,
     FinetuningConfig,
+    ForwardTraining,
+    ForwardTrainingConfig,
     GAILConfig,
     GatedDAgger,
     GatedDAggerConfig,
@@ -73,6 +80,9 @@ from imitate.students import (
     QDaggerConfig,
     SafeGate,
     SafeGateConfig,
+    SEARNConfig,
+    SMILe,
+    SMILeConfig,
     ThriftyGate,
     ThriftyGateConfig,
     UniformStates,
@@ -219,6 +229,19 @@ def viper(seed, **teacher):
     return VIPER(place, made, VIPERConfig(rounds=7, rollout=5, max_depth=3, held_out=2))
 
 
+def reduction(kind, config, seed):
+    place = source(Walk(), seed)
+    return kind(place, teacher_of(Walk()), nets.policy(place, (8,), normalise=True), config)
+
+
+FIT = {"updates": 4, "batch_size": 6, "lr": (1e-2, 3e-2)}
+REDUCED = {
+    "forward training": partial(reduction, ForwardTraining, ForwardTrainingConfig(rollout=9, **FIT)),
+    "smile": partial(reduction, SMILe, SMILeConfig(rounds=7, rollout=5, **FIT)),
+    "searn": partial(reduction, SEARN, SEARNConfig(rounds=7, rollout=5, every=2, **FIT)),
+    "aggrevate": partial(reduction, AggreVaTe, AggreVaTeConfig(7, 5, 2, beta=Exponential(), capacity=30, **FIT)),
+    "aggrevated": partial(reduction, AggreVaTeD, AggreVaTeDConfig(rounds=7, rollout=5, samples=2, lr=(1e-2, 3e-2))),
+}
 SMALL = {
     "steps": 400, "rollout": 3, "epochs": 2, "batch_size": 6, "hidden": (8,), "updates": 2, "learning_starts": 20,
     "capacity": 28, "target_every": 3, "low": -10.0, "high": 10.0,
@@ -310,6 +333,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "dagger from demonstrations, best round": lambda s: dagger(s, start=True, best_round=True, normalise=True),
     "dagger, overflowing, mixed": lambda s: dagger(s, capacity=25, beta=Exponential(), validation=0.5),
     "dagger, continuous": lambda s: dagger(s, Reach(), validation=0.0),
+    **REDUCED,
     "distillation": distillation,
     "distillation, mixture": lambda s: distillation(s, mixture=True, normalise=True),
     "distillation, continuous": lambda s: distillation(s, Reach()),

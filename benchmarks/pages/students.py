@@ -13,7 +13,18 @@ from imitate.experiment.evaluate import interval
 
 def sections() -> list[str]:
     """All of them, in the order of the page."""
-    return [_with_teacher(), _peers(), _tasks(), _views(), _pairs(), _data_free(), _sizes(), _rusu(), _gates(), _inverse()]
+    return [
+        _with_teacher(),
+        _peers(),
+        _tasks(),
+        _views(),
+        _pairs(),
+        _data_free(),
+        _sizes(),
+        _rusu(),
+        _gates(),
+        _inverse(),
+    ]
 
 
 def _ends(row: Document, digits: int = 1) -> str:
@@ -69,9 +80,8 @@ CartPole-v1. Steps until a member returns 475; a member that never does counts w
   They need {_ratio(weak["PPO, kickstarted / PPO"])} of the steps of scratch, which may be none the fewer.
 - A wrong teacher is let go. All end at 500, whether the weight falls with steps or with the missing return.
 - The clone returns {tuned["clone"]["mean"]:.0f}, and keeps {100 * tuned["share of the clone's gap kept"]:.0f} % of its
-  way from chance at worst, as a mean over members. Finetuning then needs {_ratio(tuned["finetuned / PPO"])} of the steps
-  of scratch, where a third was the aim: scratch needs few here. Its choices were softened; without that
-  five of eight members arrived.
+  way from chance at worst, as a mean over members. Finetuning needs {_ratio(tuned["finetuned / PPO"])} of the steps of
+  scratch, where a third was the aim: scratch needs few here. Without softened choices five of eight members arrived.
 """
 
 

@@ -21,7 +21,7 @@ class List:
     def __call__(self) -> None:
         """Print what there is."""
         from imitate.losses.distillation import LOSSES
-        from imitate.registry import BASELINES
+        from imitate.registry import BASELINES, REDUCTIONS
         from imitate_envs import ENVS
 
         table = Table(show_header=False, box=None)
@@ -29,6 +29,7 @@ class List:
         students = "clone, dagger, dart, distill, gail, generations, jumpstart, qdagger, viper"
         table.add_row("students", students, "imitate NAME --teacher RUN")
         table.add_row("students behind a gate", "safe, lazy, ensemble, thrifty, hg", "imitate gated NAME --teacher RUN")
+        table.add_row("reductions", ", ".join(REDUCTIONS), "imitate reduce NAME --teacher RUN")
         table.add_row("from a policy on", "finetune", "imitate finetune RUN --env ID")
         table.add_row("data sets", "condense", "imitate condense --env ID, or --teacher RUN")
         table.add_row("of several tasks", "tasks", "imitate tasks --teachers RUN RUN")

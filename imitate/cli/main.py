@@ -34,6 +34,7 @@ COMMANDS = {
     "dagger": "Teach a student on the states that it visits itself.",
     "gated": "Teach a student by DAgger with a teacher that drives and is asked where a gate says so.",
     "dart": "Clone a teacher that acts under noise as large as the student's error.",
+    "reduce": "Reduce imitation to classification, round by round: forward training, SMILe, SEARN, AggreVaTe(D).",
     "distill": "Distil a teacher into a student of any size.",
     "generations": "Distil a teacher through generations, each the teacher of the next.",
     "together": "Train peers that teach each other while they learn from rewards.",
@@ -79,7 +80,7 @@ def parse(arguments: Sequence[str]) -> Any:
     else:
         name, *rest = arguments
         kind, default = _command(name, rest)
-        algorithm = [word for word in rest[:1] if name == "train" and not word.startswith("-")]
+        algorithm = [word for word in rest[:1] if name in ("train", "reduce") and not word.startswith("-")]
         prog = " ".join([prog, name, *algorithm])
     try:
         return read(kind, rest, prog=prog, default=default)

@@ -10,15 +10,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from imitate.core.actions import clip, unit
-from imitate.distributions.actions import Distribution, Normal, TanhNormal
+from imitate.distributions.actions import Categorical, Distribution, Normal, TanhNormal
 from imitate_envs.base import Box, Discrete, Space, constant
 
 __all__ = [
     "ImitationLoss",
     "SquaredError",
     "categorical_likelihood",
+    "cost_sensitive_likelihood",
     "default_loss",
     "discrepancy",
+    "expected_cost",
     "negative_log_likelihood",
     "squared_error",
 ]
@@ -64,6 +66,53 @@ def squared_error(student: Distribution, action: Tensor) -> Float[Tensor, "*batc
     if not isinstance(student, (Normal, TanhNormal)):
         raise ValueError("student: of choices there is no squared error; take negative_log_likelihood.")
     return (student.mode - action).square().sum(-1)
+
+
+def cost_sensitive_likelihood(student: Distribution, cost: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
+    """The likelihood of each choice, weighted by what it saves: a convex surrogate of `expected_cost`.
+
+        −Σ_a (max_b Q(s, b) − Q(s, a)) log π(a|s)
+
+    Its weights are linear in costs but for a constant, so the mode of its minimum is the choice of least mean cost,
+    however noisy single costs are. Of two choices the better one is the label, weighted by the difference.
+
+    Source: cost-proportionate weighting of Zadrozny, Langford & Abe (2003), here for A choices.
+
+    Args:
+        student: Over A choices.
+        cost: Q, the cost to go behind each choice; lower is better.
+
+    Raises:
+        ValueError: The student does not choose among finitely many.
+    """
+    saved = cost.amax(-1, keepdim=True) - cost
+    # A masked choice has log-probability −∞, and must give 0·log 0 = 0.
+    return -(saved * _choices(student).logits.log_softmax(-1).clamp(min=-1e30)).sum(-1)
+
+
+def expected_cost(student: Distribution, cost: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
+    """What a student's choice costs in expectation, beyond the best choice.
+
+        Σ_a π(a|s) (Q(s, a) − min_b Q(s, b))
+
+    The minimum is a constant, so the gradient is Σ_a ∇π(a|s) Q(s, a).
+
+    Source: Sun et al. (2017), §3, with the sum over choices exact.
+
+    Args:
+        student: Over A choices.
+        cost: Q, the cost to go behind each choice; lower is better.
+
+    Raises:
+        ValueError: The student does not choose among finitely many.
+    """
+    return (_choices(student).probs * (cost - cost.amin(-1, keepdim=True))).sum(-1)
+
+
+def _choices(student: Distribution) -> Categorical:
+    if not isinstance(student, Categorical):
+        raise ValueError(f"student: a {type(student).__name__} has no finitely many choices; take a Discrete space.")
+    return student
 
 
 @dataclass(frozen=True)

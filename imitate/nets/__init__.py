@@ -1,6 +1,7 @@
 """Populations of networks, and the policies made of them: bodies, heads, actors, value networks, critics."""
 
 from imitate.nets.actor import Actor, Architecture, policy
+from imitate.nets.actor_mixture import ActorMixture
 from imitate.nets.body import Body
 from imitate.nets.compression import dequantised, prune, quantise
 from imitate.nets.convolution import Conv2d
@@ -21,6 +22,7 @@ __all__ = [
     "ActionValue",
     "Activation",
     "Actor",
+    "ActorMixture",
     "Architecture",
     "Body",
     "Conv2d",

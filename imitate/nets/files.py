@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from imitate.core.noise import Stream
 from imitate.core.reading import line, refusing
 from imitate.core.schema import of_json
 from imitate.nets.actor import Actor, Architecture
+from imitate.nets.actor_mixture import ActorMixture
 from imitate.nets.layers import Population
 from imitate.nets.q_network import QArchitecture, QNetwork
 from imitate.nets.saving import fitting, space_from_json
@@ -32,7 +33,7 @@ _FEW = 1024  # levels that a head may have without weights of their own
 @checked
 def load(
     directory: Path | str, device: torch.device | str = "cpu", *, build: Callable[[], nn.Module] | None = None
-) -> Actor | TabularPolicy | TreePolicy | QNetwork:
+) -> Actor | ActorMixture | TabularPolicy | TreePolicy | QNetwork:
     """Read a policy that its `save` wrote, of this version or of those before it.
 
     Args:
@@ -52,7 +53,10 @@ def load(
     if kind == "TreePolicy":
         with refusing(incomplete):
             return read_trees(state, description)
+    mixing = None
     with refusing(incomplete):
+        if kind == "ActorMixture":  # a population of actors, and who of them acts
+            kind, mixing, state = "Actor", state["mixing"], state["actors"]
         weights = dict(tree.flatten(state))
         if kind in ("NetworkPolicy", "ValuePolicy", "RecurrentPolicy"):
             kind, weights, description = _modern(str(kind), weights, description)
@@ -87,7 +91,7 @@ def load(
         found = fitting(weights, skeleton, members)
         loaded = make(members=members, init=init)
         loaded.load_state_dict(found)
-    return loaded
+        return loaded if mixing is None else ActorMixture(cast(Actor, loaded), mixing)
 
 
 def _modest(architecture: Architecture | QArchitecture, layers: int, numbers: int) -> None:

@@ -3,6 +3,8 @@
 from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.actor_critic_distillation import ActorCriticDistillation, ActorCriticDistillationConfig
 from imitate.students.actor_mimic import actor_mimic
+from imitate.students.aggrevate import AggreVaTe, AggreVaTeConfig
+from imitate.students.aggrevated import AggreVaTeD, AggreVaTeDConfig
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.czarnecki import (
     ENTROPY,
@@ -27,6 +29,7 @@ from imitate.students.distillation import PolicyDistillation, PolicyDistillation
 from imitate.students.distral import Distral, DistralConfig
 from imitate.students.features import Adversary, Hint, Match, every_second_layer, triple_loss
 from imitate.students.finetuning import Finetuning, FinetuningConfig, finetune
+from imitate.students.forward_training import ForwardTraining, ForwardTrainingConfig
 from imitate.students.gail import GAIL, GAILConfig
 from imitate.students.gated_dagger import GatedDAgger, GatedDAggerConfig
 from imitate.students.gates import (
@@ -48,6 +51,8 @@ from imitate.students.jump_start import JumpStart, JumpStartConfig
 from imitate.students.kickstarting import Distil
 from imitate.students.peers import Codistil, Dual, Mutual, advantage_gate, value_of
 from imitate.students.qdagger import QDagger, QDaggerConfig
+from imitate.students.searn import SEARN, SEARNConfig
+from imitate.students.smile import SMILe, SMILeConfig
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
@@ -59,12 +64,17 @@ __all__ = [
     "N_DISTILL",
     "ON_POLICY",
     "ROWS",
+    "SEARN",
     "TEACHER_DRIVEN",
     "TEACHER_VALUE",
     "VIPER",
     "ActorCriticDistillation",
     "ActorCriticDistillationConfig",
     "Adversary",
+    "AggreVaTe",
+    "AggreVaTeConfig",
+    "AggreVaTeD",
+    "AggreVaTeDConfig",
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "BornAgain",
@@ -88,6 +98,8 @@ __all__ = [
     "Finetuning",
     "FinetuningConfig",
     "FirstRoundOnly",
+    "ForwardTraining",
+    "ForwardTrainingConfig",
     "GAILConfig",
     "GatedDAgger",
     "GatedDAggerConfig",
@@ -110,6 +122,9 @@ __all__ = [
     "QDagger",
     "QDaggerConfig",
     "Row",
+    "SEARNConfig",
+    "SMILe",
+    "SMILeConfig",
     "SafeGate",
     "SafeGateConfig",
     "ThriftyGate",

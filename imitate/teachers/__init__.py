@@ -14,6 +14,7 @@ from imitate.core.config import checked
 from imitate.core.types import Source
 from imitate.distributions.actions import Teacher
 from imitate.teachers.control import LAWS, ControlLaw, control_law
+from imitate.teachers.costs import Branching, Told, costs_of, costs_to_go
 from imitate.teachers.functions import CallableTeacher, ModuleTeacher, from_callable, from_module, spaces_of
 from imitate.teachers.planning import (
     Plan,
@@ -29,11 +30,15 @@ from imitate_envs.base import Box, Space
 
 __all__ = [
     "LAWS",
+    "Branching",
     "CallableTeacher",
     "ControlLaw",
     "ModuleTeacher",
     "Plan",
+    "Told",
     "control_law",
+    "costs_of",
+    "costs_to_go",
     "from_callable",
     "from_module",
     "from_sb3",

@@ -24,7 +24,7 @@ from imitate.core.errors import WorkerError
 from imitate.experiment.run import save_checkpoint
 from imitate.nets import Actor
 from imitate.nets.actor import Architecture
-from imitate.registry import BASELINES
+from imitate.registry import BASELINES, REDUCTIONS
 from imitate.students import (
     DART,
     GAIL,
@@ -63,8 +63,17 @@ STUDENTS = {
     + ["6", "--teacher-steps", "32", "--offline-updates", "2", "--return-episodes", "2"],
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
+REDUCED = ["--rounds", "3", "--rollout", "8", "--num-envs", "4", "--hidden", "6"]
+STUDENTS |= {
+    "reduce forward": ["--every", "200", "--rollout", "8", "--updates", "3", "--num-envs", "4", "--hidden", "6"],
+    "reduce smile": [*REDUCED, "--updates", "3"],
+    "reduce searn": [*REDUCED, "--updates", "3"],
+    "reduce aggrevate": [*REDUCED, "--updates", "3"],
+    "reduce aggrevated": REDUCED,
+}
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
 ALGORITHMS |= {"dart": DART, "generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
+ALGORITHMS |= {f"reduce {name}": algorithm for name, (algorithm, _) in REDUCTIONS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,7 @@ def teacher(tmp_path_factory):
 
 
 def arguments_of(command, teacher):
-    return TRAIN if command == "train" else [command, "--teacher", str(teacher), *STUDENTS[command], *FEW]
+    return TRAIN if command == "train" else [*command.split(), "--teacher", str(teacher), *STUDENTS[command], *FEW]
 
 
 def refused(capsys, arguments):
@@ -104,8 +113,9 @@ def steps_of(folder):
 def test_from_a_teacher_to_its_students(teacher, tmp_path, monkeypatch, capsys):
     """Every command works on what the one before left; folders have the names that the last line says."""
     monkeypatch.chdir(tmp_path)
-    for command in STUDENTS:
-        assert main(arguments_of(command, teacher)) == 0
+    for words in STUDENTS:
+        assert main(arguments_of(words, teacher)) == 0
+        command = words.split()[-1]
         out, err = capsys.readouterr()
         folder = Path("runs") / f"{command}-CartPole-v1"
         *notes, first, last = out.splitlines()
@@ -485,11 +495,21 @@ CASES = [
     (
         ["frobnicate"],
         "command: 'frobnicate' is unknown; known: calibrate, clone, compress, condense, condition, dagger, dart, demo, "
-        "distill, evaluate, export, finetune, fit, gail, gated, generations, inverse, jumpstart, list, qdagger, tasks, "
-        "together, train, viper.",
+        "distill, evaluate, export, finetune, fit, gail, gated, generations, inverse, jumpstart, list, qdagger, "
+        "reduce, tasks, together, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),
     (["train", "pppo", *CARTPOLE], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
+    (["reduce", "smil", *CARTPOLE], "method: 'smil' is unknown; did you mean 'smile'?"),
+    (
+        ["reduce", *CARTPOLE, "--teacher", "control", "smile"],
+        "method: write it first, as in 'imitate reduce smile --teacher control'.",
+    ),
+    (
+        ["reduce", "searn", "--env", "Pendulum-v1", "--teacher", "control"],
+        "source: Pendulum-v1 cannot be branched; take one of our environments with a Discrete action.",
+    ),
+    (["reduce", "smile", *CARTPOLE, "--teacher", "control", "--alpha", "2"], "alpha: must be in [0, 1], not 2.0."),
     (["train", *CARTPOLE, "pppo"], "algorithm: 'pppo' is unknown; did you mean 'ppo'?"),
     (["train", "ppo", "--env", "CartPol-v1"], "env: 'CartPol-v1' is unknown; did you mean CartPole-v1?"),
     (["train", "ppo", "--env", "Nothing-v0"], "env: 'Nothing-v0' is unknown"),
