@@ -57,10 +57,12 @@ from imitate.nets import QNetwork as QNetwork
 from imitate.nets import TabularPolicy as TabularPolicy
 from imitate.nets import load as load
 from imitate.sources import make as make
+from imitate.students import AIRL as AIRL
 from imitate.students import GAIL as GAIL
 from imitate.students import VIPER as VIPER
 from imitate.students import ActorCriticDistillation as ActorCriticDistillation
 from imitate.students import ActorCriticDistillationConfig as ActorCriticDistillationConfig
+from imitate.students import AIRLConfig as AIRLConfig
 from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger

@@ -27,8 +27,9 @@ from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture, TaskTeachers
 from imitate.registry import BASELINES
-from imitate.rewards import DiscriminatorConfig
+from imitate.rewards import DiscriminatorConfig, ShapedRewardConfig
 from imitate.students import (
+    AIRL,
     GAIL,
     ITER,
     ROWS,
@@ -36,6 +37,7 @@ from imitate.students import (
     ActorCriticDistillation,
     ActorCriticDistillationConfig,
     Adversary,
+    AIRLConfig,
     BehaviourCloning,
     BehaviourCloningConfig,
     BornAgain,
@@ -175,6 +177,12 @@ def gail(seed):
     )
 
 
+def airl(seed):
+    place = source(Walk(), seed)
+    ppo = PPOConfig(steps=400, rollout=5, epochs=2, batch_size=10, hidden=(6,))
+    return AIRL(place, demonstrations(Walk()), AIRLConfig(ppo, ShapedRewardConfig(hidden=(5,), batch_size=8)))
+
+
 def viper(seed, **teacher):
     place = source(Walk(), seed)
     made = nets.policy(place, (8,), seed=7, **teacher)
@@ -294,6 +302,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "without data": data_free,
     "without data, continuous": lambda s: data_free(s, Reach()),
     "without data, uniform": lambda s: data_free(s, states=UniformStates),
+    "airl": airl,
     "gail": gail,
     "generations": generations,
     "iterated": iterated,

@@ -26,7 +26,7 @@ class List:
 
         table = Table(show_header=False, box=None)
         table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
-        students = "clone, dagger, distill, gail, generations, jumpstart, qdagger, viper"
+        students = "airl, clone, dagger, distill, gail, generations, jumpstart, qdagger, viper"
         table.add_row("students", students, "imitate NAME --teacher RUN")
         table.add_row("from a policy on", "finetune", "imitate finetune RUN --env ID")
         table.add_row("data sets", "condense", "imitate condense --env ID, or --teacher RUN")

@@ -3,6 +3,7 @@
 from imitate.data.demonstrations import Demonstrations, demonstrate
 from imitate.students.actor_critic_distillation import ActorCriticDistillation, ActorCriticDistillationConfig
 from imitate.students.actor_mimic import actor_mimic
+from imitate.students.airl import AIRL, AIRLConfig
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.czarnecki import (
     ENTROPY,
@@ -37,6 +38,7 @@ from imitate.students.qdagger import QDagger, QDaggerConfig
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
+    "AIRL",
     "ENTROPY",
     "EXPECTED_ENTROPY",
     "GAIL",
@@ -47,6 +49,7 @@ __all__ = [
     "TEACHER_DRIVEN",
     "TEACHER_VALUE",
     "VIPER",
+    "AIRLConfig",
     "ActorCriticDistillation",
     "ActorCriticDistillationConfig",
     "Adversary",

@@ -26,6 +26,7 @@ from imitate.nets import Actor
 from imitate.nets.actor import Architecture
 from imitate.registry import BASELINES
 from imitate.students import (
+    AIRL,
     GAIL,
     VIPER,
     BehaviourCloning,
@@ -48,6 +49,8 @@ FEW = ["--members", "2", "--episodes", "2", "--device", "cpu"]
 TRAIN = ["train", "ppo", "--env", "CartPole-v1", "--num-envs", "4", "--steps", "192", "--rollout", "16"]
 TRAIN += ["--epochs", "2", "--batch-size", "32", "--hidden", "8", "8", *FEW]
 STUDENTS = {
+    "airl": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
+    + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--reward.updates", "2"],
     "clone": ["--demonstrations", "3", "--updates", "60", "--validate-every", "20", "--hidden", "6"],
     "dagger": ["--rounds", "3", "--rollout", "8", "--updates", "10", "--num-envs", "4", "--hidden", "6"],
     "distill": ["--steps", "96", "--rollout", "8", "--num-envs", "4", "--batch-size", "32", "--hidden", "6"],
@@ -62,7 +65,7 @@ STUDENTS = {
     "viper": ["--rounds", "3", "--rollout", "8", "--max-depth", "2", "--held-out", "2", "--num-envs", "4"],
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
+ALGORITHMS |= {"airl": AIRL, "generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +403,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(command, teacher,
     # neither begun anew nor continued as another run
     line = refused(capsys, [*arguments, "--out", tmp_path / "stopped"])
     assert "holds a run already; pass --resume" in line
-    rate = {"gail": "ppo.lr", "viper": "ccp_alpha"}.get(command, "lr")
+    rate = {"airl": "ppo.lr", "gail": "ppo.lr", "viper": "ccp_alpha"}.get(command, "lr")
     line = refused(
         capsys, [*arguments, "--out", tmp_path / "stopped", "--resume", f"--{rate.replace('_', '-')}", "0.5"]
     )
@@ -482,7 +485,7 @@ CASES = [
     # names
     (
         ["frobnicate"],
-        "command: 'frobnicate' is unknown; known: calibrate, clone, compress, condense, condition, dagger, demo, "
+        "command: 'frobnicate' is unknown; known: airl, calibrate, clone, compress, condense, condition, dagger, demo, "
         "distill, evaluate, export, finetune, fit, gail, generations, inverse, jumpstart, list, qdagger, tasks, "
         "together, train, viper.",
     ),
