@@ -27,6 +27,7 @@ from imitate.configs import config_for
 from imitate.core.terms import Linear
 from imitate.core.types import Algorithm, Policy, Source
 from imitate.core.wrappers import Viewed
+from imitate.data import Demonstrations
 from imitate.experiment.evaluate import Evaluation, Evaluator
 from imitate.experiment.report import versions
 from imitate.nets import Architecture
@@ -43,7 +44,7 @@ class Options:
     """What to run.
 
     Args:
-        gate: Which one: gail, kickstarting, sac, recurrent or value.
+        gate: Which one: gail, airl, kickstarting, sac, recurrent or value.
         members: Of each row.
         seed: Of the source; `value` has three of its own.
         episodes: Of each member in an evaluation after the last step.
@@ -71,6 +72,12 @@ def gail(options: Options) -> tuple[Rows, bool]:
     clone = imitate.BehaviourCloning(source, demonstrations, student, config)
     rows = [_trained("GAIL", learner, options), _trained("BC on the same", clone, options)]
     return [*rows, _row("random", Random(source.spec.action), source, 0, 0.0, options)], rows[0]["mean"] >= 475
+
+
+def airl(options: Options) -> tuple[Rows, bool]:
+    """One demonstration of CartPole, one step in 20 of it: AIRL, and AIRL of random actions."""
+    config = config_for(imitate.AIRLConfig, "airl", "CartPole-v1")
+    return _beside_random("AIRL", lambda source, shown: imitate.AIRL(source, shown, config), 16, options)
 
 
 def kickstarting(options: Options) -> tuple[Rows, bool]:
@@ -120,11 +127,27 @@ def value(options: Options) -> tuple[Rows, bool]:
 
 GATES: dict[str, Callable[[Options], tuple[Rows, bool]]] = {
     "gail": gail,
+    "airl": airl,
     "kickstarting": kickstarting,
     "sac": sac,
     "recurrent": recurrent,
     "value": value,
 }
+
+
+def _beside_random(
+    name: str, make: Callable[[Source, Demonstrations], Algorithm], num_envs: int, options: Options
+) -> tuple[Rows, bool]:
+    """One episode of CartPole thinned 1:20, of a control law and of random actions; passed from 475 on."""
+    rows = []
+    for who in ("the control law", "random actions"):
+        source = _source("CartPole-v1", options, num_envs)
+        at = _source("CartPole-v1", replace(options, seed=options.seed + 1), 1)
+        random = who == "random actions"
+        teacher = Random(source.spec.action) if random else imitate.teachers.load("control", at)
+        shown = imitate.demonstrate(at, teacher, 1, deterministic=not random).thinned(20)
+        rows.append(_trained(f"{name} of {who}", make(source, shown), options))
+    return rows, rows[0]["mean"] >= 475
 
 
 def _still(obs: Tensor) -> Tensor:
@@ -167,7 +190,7 @@ def _row(name: str, policy: Policy, source: Source, steps: int, seconds: float, 
 
 def _printed(name: str, found: Evaluation, steps: int, seconds: float, unit: str) -> dict[str, Any]:
     low, high = found.ci
-    print(f"{name:15} {unit} {found.mean:,.1f} [{low:,.1f}, {high:,.1f}] after {steps:,} steps, {seconds:.0f} s of CPU")
+    print(f"{name:25} {unit} {found.mean:,.1f} [{low:,.1f}, {high:,.1f}] after {steps:,} steps, {seconds:.0f} s of CPU")
     return {
         "name": name,
         "unit": unit,

@@ -48,6 +48,8 @@ BASES = {
     "finetune": f"{{files}}/teacher {ON_POLICY}",
     "gail": "--env CartPole-v1 --teacher control --demonstrations 1 --num-envs 2 --ppo.steps 8 --ppo.rollout 4 "
     f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --discriminator.updates 1 {FEW}",
+    "airl": "--env CartPole-v1 --teacher control --demonstrations 1 --num-envs 2 --ppo.steps 8 --ppo.rollout 4 "
+    f"--ppo.batch-size 8 --ppo.epochs 1 --ppo.hidden 4 --reward.updates 1 {FEW}",
     "generations": "--env CartPole-v1 --teacher {files}/teacher --num-envs 2 --steps 8 --rollout 4 --batch-size 8 "
     f"--epochs 1 --hidden 4 --generations 2 {FEW}",
     "together": f"--env CartPole-v1 --circle 2 {ON_POLICY.replace('--members 1', '--members 2')}",
@@ -214,7 +216,7 @@ def _options(name: str) -> dict[str, Any]:
     """The options of a command with their types."""
     command, *rest = name.split()
     _, default = import_module(f"imitate.cli.{command}").command(rest)
-    parts = command in ("gail", "gated")
+    parts = command in ("airl", "gail", "gated")
     return dict(_fields(default, "", parts))
 
 
@@ -223,7 +225,7 @@ def _fields(config: Any, prefix: str, parts: bool) -> Iterator[tuple[str, Any]]:
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value) and field.name != "beta":
-            inner = f"{field.name}." if parts and field.name in ("ppo", "discriminator", "gate") else ""
+            inner = f"{field.name}." if parts and field.name in ("ppo", "discriminator", "reward", "gate") else ""
             yield from _fields(value, prefix + inner, parts)
         elif value is not tyro.MISSING or "Positional" not in str(hints[field.name]):
             yield prefix + field.name.replace("_", "-"), hints[field.name]

@@ -57,6 +57,7 @@ from imitate.nets import QNetwork as QNetwork
 from imitate.nets import TabularPolicy as TabularPolicy
 from imitate.nets import load as load
 from imitate.sources import make as make
+from imitate.students import AIRL as AIRL
 from imitate.students import DART as DART
 from imitate.students import GAIL as GAIL
 from imitate.students import SEARN as SEARN
@@ -67,6 +68,7 @@ from imitate.students import AggreVaTe as AggreVaTe
 from imitate.students import AggreVaTeConfig as AggreVaTeConfig
 from imitate.students import AggreVaTeD as AggreVaTeD
 from imitate.students import AggreVaTeDConfig as AggreVaTeDConfig
+from imitate.students import AIRLConfig as AIRLConfig
 from imitate.students import BehaviourCloning as BehaviourCloning
 from imitate.students import BehaviourCloningConfig as BehaviourCloningConfig
 from imitate.students import DAgger as DAgger

@@ -14,6 +14,7 @@ from imitate.experiment import run
 from imitate.nets.actor import Architecture
 from imitate.registry import BASELINES, REDUCTIONS
 from imitate.students import (
+    AIRLConfig,
     BehaviourCloning,
     BehaviourCloningConfig,
     DAgger,
@@ -31,6 +32,7 @@ from imitate.teachers import LAWS, control_law
 
 FOLDER = Path(configs.__file__).parent
 KINDS = {
+    "airl": AIRLConfig,
     **{name: baseline.config for name, baseline in BASELINES.items()},
     **{name: config for name, (_, config) in REDUCTIONS.items()},
     "clone": BehaviourCloningConfig,

@@ -27,8 +27,9 @@ from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.nets.actor import Architecture, fresh
 from imitate.policies import Mixture, TaskTeachers
 from imitate.registry import BASELINES
-from imitate.rewards import DiscriminatorConfig
+from imitate.rewards import DiscriminatorConfig, ShapedRewardConfig
 from imitate.students import (
+    AIRL,
     DART,
     GAIL,
     ROWS,
@@ -41,6 +42,7 @@ from imitate.students import (
     AggreVaTeConfig,
     AggreVaTeD,
     AggreVaTeDConfig,
+    AIRLConfig,
     BehaviourCloning,
     BehaviourCloningConfig,
     BornAgain,
@@ -223,6 +225,12 @@ def gail(seed):
     )
 
 
+def airl(seed):
+    place = source(Walk(), seed)
+    ppo = PPOConfig(steps=400, rollout=5, epochs=2, batch_size=10, hidden=(6,))
+    return AIRL(place, demonstrations(Walk()), AIRLConfig(ppo, ShapedRewardConfig(hidden=(5,), batch_size=8)))
+
+
 def viper(seed, **teacher):
     place = source(Walk(), seed)
     made = nets.policy(place, (8,), seed=7, **teacher)
@@ -358,6 +366,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "gate, thrifty": partial(gated_dagger, gate="thrifty"),
     "gate, thrifty, continuous": partial(gated_dagger, gate="thrifty", env=Reach(), normalise=True),
     "gate, human": partial(gated_dagger, gate="human"),
+    "airl": airl,
     "gail": gail,
     "generations": generations,
     # Of two rollouts: the third generation begins where a run is stopped, the last one ends in the midst of it.

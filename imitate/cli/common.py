@@ -6,14 +6,14 @@ What takes long to import is imported where it is used: a mistyped option is tol
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from imitate.cli.resuming import document_of, folder, learning_rate
+from imitate.cli.resuming import changed, document_of, folder, learning_rate, options_of
 from imitate.core.config import Count
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "Device",
     "demonstrations_for",
     "env_of",
+    "learn_from_demonstrations",
     "members_of",
     "must_exist",
     "say",
@@ -239,6 +240,33 @@ def demonstrations_for(
         return source, None, Demonstrations.from_npz(data, source, clip_actions=clip_actions)
     assert loaded is not None
     return source, loaded, shown(source, loaded, episodes)
+
+
+def learn_from_demonstrations(
+    command: Any, name: str, algorithm: Callable[[Source, Demonstrations, Any], Algorithm], num_envs: int
+) -> None:
+    """Run an algorithm that learns from demonstrations and acts itself.
+
+    Args:
+        command: Has a teacher or data, how many demonstrations, which of their steps, common options and a config.
+        name: Of the command.
+        algorithm: Made of where it acts, of demonstrations and of the config.
+        num_envs: Environments of a member where the command does not say.
+    """
+    common, env = command.common, command.common.known_env(command.teacher)
+    # A place of their own, so that the policy begins with whole episodes.
+    _, teacher, demonstrations = demonstrations_for(
+        replace(common, num_envs=None),
+        env,
+        command.teacher,
+        command.vec_normalize,
+        command.data,
+        command.demonstrations,
+        command.clip_actions,
+    )
+    config = changed(command.config, common.change)
+    learner = algorithm(common.source(env, num_envs), demonstrations.thinned(command.every), config)
+    common.run(learner, name, options_of(replace(command, config=config)), teacher)
 
 
 def shown(source: Source, teacher: Teacher, episodes: int) -> Demonstrations:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from imitate.cli.common import Common, demonstrations_for, env_of
+from imitate.cli.common import Common, env_of, learn_from_demonstrations
 from imitate.cli.parsing import option
-from imitate.cli.resuming import as_before, changed, options_of, run_before
+from imitate.cli.resuming import as_before, run_before
 from imitate.configs import config_for, settings
 from imitate.students import GAIL, GAILConfig
 
@@ -44,16 +44,8 @@ class Gail:
 
     def __call__(self) -> None:
         """Imitate."""
-        env = self.common.known_env(self.teacher)
-        # A place of their own, so that the policy begins with whole episodes.
-        place = replace(self.common, num_envs=None)
-        _, teacher, demonstrations = demonstrations_for(
-            place, env, self.teacher, self.vec_normalize, self.data, self.demonstrations, self.clip_actions
-        )
-        source = self.common.source(env, int(settings(env).get("num_envs", 16)))
-        config = changed(self.config, self.common.change)
-        gail = GAIL(source, demonstrations.thinned(self.every), config)
-        self.common.run(gail, "gail", options_of(replace(self, config=config)), teacher)
+        num_envs = int(settings(self.common.env or "").get("num_envs", 16))
+        learn_from_demonstrations(self, "gail", GAIL, num_envs)
 
 
 def command(arguments: Sequence[str]) -> tuple[Any, Any]:

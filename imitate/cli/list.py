@@ -26,7 +26,7 @@ class List:
 
         table = Table(show_header=False, box=None)
         table.add_row("baselines", ", ".join(BASELINES), "imitate train NAME --env ID")
-        students = "clone, dagger, dart, distill, gail, generations, jumpstart, qdagger, viper"
+        students = "airl, clone, dagger, dart, distill, gail, generations, jumpstart, qdagger, viper"
         table.add_row("students", students, "imitate NAME --teacher RUN")
         table.add_row("students behind a gate", "safe, lazy, ensemble, thrifty, hg", "imitate gated NAME --teacher RUN")
         table.add_row("reductions", ", ".join(REDUCTIONS), "imitate reduce NAME --teacher RUN")

@@ -42,6 +42,7 @@ COMMANDS = {
     "inverse": "Find the reward behind demonstrations by planning: maximum entropy, apprenticeship, max-margin.",
     "finetune": "Go on with PPO from a policy that was cloned, distilled or trained elsewhere.",
     "gail": "Learn a reward from demonstrations, and a policy from that reward.",
+    "airl": "Learn a reward and its shaping apart from demonstrations, and a policy from them.",
     "jumpstart": "Let a teacher begin the episodes, and hand over ever earlier to DQN.",
     "qdagger": "Learn values from a teacher's experience, then from one's own, near the teacher while it is better.",
     "viper": "Extract a decision tree from a teacher.",

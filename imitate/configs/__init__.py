@@ -1,10 +1,10 @@
 """Tuned settings, one JSON file an environment; what the command line uses by default.
 
 A file holds `num_envs`, and by the name of a command the fields of that command's config:
-`ppo`, `clone`, `dagger`, `distill`, `gail`, `viper`, `student` (fields of `Architecture`), those of the baselines. A
-config within a config, such as the `ppo` of `gail`, is a section within its section. With `base` a section adds to
-another one. Games share a file: those of the Arcade Learning Environment, `ALE/<Game>-v5`, the file `ALE.json`, those
-of MinAtar, `MinAtar/<Game>-v0` and -v1, the file `MinAtar.json`.
+`ppo`, `clone`, `dagger`, `distill`, `gail`, `airl`, `viper`, `student` (fields of `Architecture`), those of the
+baselines. A config within a config, such as the `ppo` of `gail`, is a section within its section. With `base` a section
+adds to another one. Games share a file: those of the Arcade Learning Environment, `ALE/<Game>-v5`, the file `ALE.json`,
+those of MinAtar, `MinAtar/<Game>-v0` and -v1, the file `MinAtar.json`.
 """
 
 from __future__ import annotations

@@ -21,8 +21,10 @@ __all__ = [
     "bounds",
     "choices",
     "clip",
+    "flattened",
     "observed",
     "outside",
+    "scaled",
     "unit",
     "unmasked",
     "width",
@@ -81,6 +83,19 @@ def clip(space: Space, action: Tensor) -> Tensor:
         low, high = bounds(space, action.device)
         return action.clamp(low.to(action.dtype), high.to(action.dtype))
     return action.clamp(space.low, space.high)
+
+
+def scaled(space: Space, action: Tensor) -> Tensor:
+    """An action as the environment receives it; that of a Box in half ranges from its centre."""
+    if not isinstance(space, Box):
+        return action
+    centre, half_range = unit(space, action.device)
+    return (clip(space, action) - centre) / half_range
+
+
+def flattened(space: Space) -> Space:
+    """The space of actions as policies give them: flat, whatever shape the environment's have."""
+    return type(space)((width(space),)) if isinstance(space, Box | MultiBinary) else space
 
 
 def outside(box: Box, action: Tensor, rounding: float = 2**-23) -> Tensor:

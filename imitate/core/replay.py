@@ -138,6 +138,8 @@ class Dataset:
         state: dict[str, Any] = {"size": self.size, "key": self.key, "stream": self.stream.state_dict()}
         if self._examples is not None:
             state["examples"] = {"obs": tree.as_dicts(self._examples.obs), "action": self._examples.action}
+            if self._examples.extras:
+                state["examples"]["extras"] = tree.as_dicts(self._examples.extras)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,5 +158,6 @@ class Dataset:
         self._lacking = bool((self.size == 0).any())
         self.key = state["key"].to(device)
         saved = state.get("examples")  # absent where there were none: what is here now goes
-        found = saved and Examples(tree.of_dicts(saved["obs"]), saved["action"])
+        extras = {"extras": tree.of_dicts(saved["extras"])} if saved and "extras" in saved else {}
+        found = saved and Examples(tree.of_dicts(saved["obs"]), saved["action"], **extras)
         self._examples = found and tree.map(lambda leaf: leaf.to(device), found)

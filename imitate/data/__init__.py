@@ -1,8 +1,9 @@
 """Demonstrations, from a teacher, from arrays or from a file."""
 
-from imitate.data.demonstrations import Demonstrations, demonstrate
+from imitate.data.demonstrations import Demonstrations, Following, demonstrate
 
 __all__ = [
     "Demonstrations",
+    "Following",
     "demonstrate",
 ]

@@ -24,7 +24,7 @@ from imitate.core.reading import line, refusing
 from imitate.core.replay import Examples
 from imitate.core.room import admit_steps
 from imitate.core.spec import Spec
-from imitate.core.types import Rollout, Source, fold
+from imitate.core.types import Obs, Rollout, Source, fold
 from imitate.core.wrappers import Privileged
 from imitate.data.npz import read_npz
 from imitate.distributions.actions import Teacher
@@ -32,7 +32,24 @@ from imitate.nets.predict import outward
 from imitate.policies import Greedy
 from imitate_envs.base import Box, Dict, Discrete, Space, Tuple
 
-__all__ = ["Demonstrations", "demonstrate"]
+__all__ = ["Demonstrations", "Following", "demonstrate"]
+
+_ARRAYS = ("obs", "action", "done", "next_obs", "terminated")  # of an .npz; the last three need not be there
+
+
+@dataclass(frozen=True)
+class Following:
+    """What followed labelled steps.
+
+    Args:
+        next_obs: The observation behind each, before auto-reset [M, B, *obs].
+        terminated: Whether the task ended there [M, B].
+        known: Whether `next_obs` is what was seen there [M, B].
+    """
+
+    next_obs: Obs
+    terminated: Tensor
+    known: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,12 +61,14 @@ class Demonstrations:
         mask: Which of them count [M, B]; members may have different numbers.
         episode: Number of the episode, from 0 [M, B].
         time: Step within its episode, from 0 [M, B].
+        following: What followed each step; None where nobody knows.
     """
 
     examples: Examples
     mask: Tensor
     episode: Tensor
     time: Tensor
+    following: Following | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -59,8 +78,45 @@ class Demonstrations:
     @property
     def env_steps(self) -> Tensor:
         """Environment steps that the teacher took for them, [M]; thinning saves none."""
+        return self._played.sum(1)
+
+    @property
+    def terminations(self) -> Tensor:
+        """How many of their episodes ended because the task did, [M]; thinning loses none.
+
+        Raises:
+            ValueError: It is not known what followed the steps.
+        """
+        return (self._followed.terminated & self._played).sum(1)
+
+    @property
+    def transitions(self) -> tuple[Examples, Tensor]:
+        """Steps with what followed, and which of them count [M, B].
+
+        The `extras` of the examples are a dict of `next_obs` [M, B, *obs] and `terminated` [M, B]. What counts is also
+        of known consequence: the last step of a file's truncated episode is not, unless the file has `next_obs`.
+
+        Raises:
+            ValueError: It is not known what followed the steps.
+        """
+        following = self._followed
+        extras = {"next_obs": following.next_obs, "terminated": following.terminated}
+        return replace(self.examples, extras=extras), self.mask & (following.known | following.terminated)
+
+    @property
+    def _played(self) -> Tensor:
+        """Which steps are of episodes that count, thinned or not, [M, B]."""
         last = torch.where(self.mask, self.episode, -1).max(1, keepdim=True).values
-        return (self.episode <= last).sum(1)
+        return self.episode <= last
+
+    @property
+    def _followed(self) -> Following:
+        if self.following is None:
+            raise ValueError(
+                "demonstrations: it is not known what followed their steps; take whole episodes, as `demonstrate` and "
+                "`from_arrays` do."
+            )
+        return self.following
 
     def first(self, episodes: int) -> Demonstrations:
         """Only the first `episodes` episodes of each member."""
@@ -82,15 +138,21 @@ class Demonstrations:
         source: Source,
         *,
         done: Any = None,
+        next_obs: Any = None,
+        terminated: Any = None,
         clip_actions: bool = False,
     ) -> Demonstrations:
         """Steps of a teacher outside of the suite, given to every member.
+
+        Without `next_obs` successive rows of an episode are taken for successive steps.
 
         Args:
             obs: [B, *obs]; a dict or a tuple of arrays where the observations are one.
             action: [B, *action], as the environment takes them.
             source: Whose spaces they are checked against.
             done: [B], true at the last step of an episode; without it all steps are one episode.
+            next_obs: As `obs`, what was seen behind each step.
+            terminated: [B], true where the task ended, and not the clock; without it nowhere.
             clip_actions: Move actions of a Box inside its bounds, as the environment does, instead of refusing them.
 
         Raises:
@@ -107,24 +169,28 @@ class Demonstrations:
         if isinstance(spec.action, Box):
             rounding = float(np.finfo(taken.dtype).eps) if taken.dtype.kind == "f" else 0.0
             acted = _inside(acted, spec.action, max(rounding, 2**-23), clip_actions)
-        ends = np.zeros(count, bool) if done is None else as_array(done, "done").reshape(-1)
-        if ends.shape != (count,):
-            raise ValueError(f"done: {ends.shape[0]} values for {count} steps.")
-        if not ((ends == 0) | (ends == 1)).all():
-            raise ValueError("done: must be true or false, 1 or 0.")
-        episode, time = (x.squeeze(1) for x in _positions(as_tensor(ends, torch.bool).unsqueeze(1)))
+        over = _flags(terminated, "terminated", count)
+        ends = _flags(done, "done", count) | over
+        episode, time = (x.squeeze(1) for x in _positions(ends.unsqueeze(1)))
+        if next_obs is None:
+            last = torch.cat([ends[:-1], torch.ones(1, dtype=torch.bool)])
+            following = Following(tree.map(lambda x: torch.cat([x[1:], x[-1:]]), rows), over, ~last)
+        else:
+            behind = _rows(next_obs, spec.observation, "next_obs", spec, spec.obs_dtype, count)
+            following = Following(behind, over, torch.ones_like(over))
 
         def everyone(x: Tensor) -> Tensor:
             return x.to(spec.device).expand(spec.members, *x.shape)
 
-        examples = tree.map(everyone, Examples(rows, acted))
-        return cls(examples, everyone(torch.ones(count, dtype=torch.bool)), everyone(episode), everyone(time))
+        made = cls(Examples(rows, acted), torch.ones_like(over), episode, time, following)
+        return tree.map(everyone, made)
 
     @classmethod
     def from_npz(cls, path: Path | str, source: Source, *, clip_actions: bool = False) -> Demonstrations:
-        """Read arrays `obs`, `action` and, if there, `done` from an .npz file; nothing in it is executed.
+        """Read the arrays of `from_arrays` from an .npz file; nothing in it is executed.
 
-        Parts of observations that are a dict or a tuple are arrays of their own, `obs/NAME` and `obs/(0)`.
+        `obs` and `action` are needed; `done`, `next_obs` and `terminated` are read if they are there. Parts of
+        observations that are a dict or a tuple are arrays of their own, `obs/NAME` and `obs/(0)`.
 
         Args:
             path: The file.
@@ -138,23 +204,26 @@ class Demonstrations:
         if not path.is_file():
             raise ValueError(f"demonstrations: there is no file '{path}'.")
         with refusing(f"demonstrations: '{path}' is not a readable .npz file"):
-            arrays, names = read_npz(path, lambda name: name.partition("/")[0] in ("obs", "action", "done"))
-            parts = {name.removeprefix("obs/"): arrays.pop(name) for name in list(arrays) if name.startswith("obs/")}
-            if parts:
-                nested = tree.unflatten({name.replace("/", "."): array for name, array in parts.items()})
-                arrays["obs"] = tree.of_dicts(nested)
+            arrays, names = read_npz(path, lambda name: name.partition("/")[0] in _ARRAYS)
+            for whole in ("obs", "next_obs"):
+                start = f"{whole}/"
+                parts = {name.removeprefix(start): arrays.pop(name) for name in list(arrays) if name.startswith(start)}
+                if parts:
+                    nested = tree.unflatten({name.replace("/", "."): array for name, array in parts.items()})
+                    arrays[whole] = tree.of_dicts(nested)
         missing = {"obs", "action"} - arrays.keys()
         if missing:
             raise ValueError(
                 f"demonstrations: '{path}' lacks {', '.join(sorted(missing))}; it has {line(sorted(names))}."
             )
         with refusing(f"demonstrations: '{path}'"):
-            return cls.from_arrays(
-                arrays["obs"], arrays["action"], source, done=arrays.get("done"), clip_actions=clip_actions
-            )
+            optional: dict[str, Any] = {name: arrays.get(name) for name in _ARRAYS[2:]}
+            return cls.from_arrays(arrays["obs"], arrays["action"], source, clip_actions=clip_actions, **optional)
 
     def save(self, path: Path | str, source: Source, member: int = 0) -> None:
         """Write one member's demonstrations as an .npz that `from_npz` reads, as the environment has them.
+
+        What followed is written where that is known of every step.
 
         Args:
             path: The file.
@@ -168,6 +237,12 @@ class Demonstrations:
         arrays = dict(_arrays("obs", examples.obs, source.spec.observation))
         arrays |= _arrays("action", examples.action, source.spec.action)
         arrays["done"] = np.append(np.diff(episode[order]) > 0, True)
+        following = self.following and tree.map(
+            lambda x: x[member][keep].cpu()[torch.from_numpy(order)], self.following
+        )
+        if following is not None and bool((following.known | following.terminated).all()):
+            arrays |= _arrays("next_obs", following.next_obs, source.spec.observation)
+            arrays["terminated"] = following.terminated.numpy()
         with Path(path).open("wb") as file:
             cast(Any, np.savez_compressed)(file, **arrays)
 
@@ -210,7 +285,22 @@ def demonstrate(source: Source, teacher: Teacher, episodes: int, *, deterministi
         fold(episode < episodes),
         fold(episode),
         fold(time),
+        Following(fold(whole.next_obs), fold(whole.terminated), torch.ones_like(fold(whole.terminated))),
     )
+
+
+def _flags(values: Any, name: str, count: int) -> Tensor:
+    """Foreign truth values [B]; all false where there are none.
+
+    Raises:
+        ValueError: They are too few, too many or no truth values.
+    """
+    flags = np.zeros(count, bool) if values is None else as_array(values, name).reshape(-1)
+    if flags.shape != (count,):
+        raise ValueError(f"{name}: {flags.shape[0]} values for {count} steps.")
+    if not ((flags == 0) | (flags == 1)).all():
+        raise ValueError(f"{name}: must be true or false, 1 or 0.")
+    return as_tensor(flags, torch.bool)
 
 
 def _positions(done: Tensor) -> tuple[Tensor, Tensor]:

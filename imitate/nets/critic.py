@@ -41,6 +41,7 @@ class Critic(nn.Module):
         init: Stream of the initialisation.
         gru: Units of a gated recurrent unit; 0: no such memory.
         lstm: Units of a long short-term memory; 0: no such memory.
+        normalise: Standardise numbers by running statistics, of what `body.observe` is shown.
     """
 
     @checked
@@ -54,12 +55,22 @@ class Critic(nn.Module):
         init: Stream,
         gru: int = 0,
         lstm: int = 0,
+        normalise: bool = False,
     ) -> None:
         super().__init__()
         shape = partial(Critic, observation, 1, hidden, activation=activation, gru=gru, lstm=lstm)
         sizes: dict[str, int | Sequence[int]] = {"members": members, "hidden": hidden, "gru": gru, "lstm": lstm}
         admit_network(lambda init: shape(init=init), members, init, sizes)
-        self.body = Body(observation, members, hidden=hidden, activation=activation, init=init, gru=gru, lstm=lstm)
+        self.body = Body(
+            observation,
+            members,
+            hidden=hidden,
+            activation=activation,
+            init=init,
+            normalise=normalise,
+            gru=gru,
+            lstm=lstm,
+        )
         self.value = Linear(members, self.body.width, 1, init=init, gain=1.0)
         self.to(init.device)
         self._chain = [*self.body.chain, *self.value.parameters()] if self.body.flat else []

@@ -149,16 +149,23 @@ class _Dense(torch.autograd.Function):
     def forward(ctx: Any, activation: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tensor) -> Tensor:
         found = outputs(x, parameters, activation)
         ctx.activation = activation
-        ctx.save_for_backward(*found, *parameters[::2])
+        ctx.save_for_backward(*found, *parameters)
         return found[-1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        found, weights = saved[: len(saved) // 2 + 1], saved[len(saved) // 2 + 1 :]
-        of_input, *of_parameters = ctx.needs_input_grad[1:]
+        layers = len(ctx.saved_tensors) // 3
+        found, parameters = ctx.saved_tensors[: layers + 1], ctx.saved_tensors[layers + 1 :]
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # this gradient is to be differentiated itself, as a penalty on it is
+            inputs = [x for x, wanted in zip((found[0], *parameters), needed, strict=True) if wanted]
+            made = iter(
+                torch.autograd.grad(_plain(found[0], parameters, ctx.activation), inputs, grad, create_graph=True)
+            )
+            return None, *(next(made) if wanted else None for wanted in needed)
+        of_input, *of_parameters = needed
         by_parameter, by_input = gradients(
-            found, weights, grad, ctx.activation, wrt_parameters=any(of_parameters), wrt_input=of_input
+            found, parameters[::2], grad, ctx.activation, wrt_parameters=any(of_parameters), wrt_input=of_input
         )
         return None, by_input, *(by_parameter if any(of_parameters) else [None] * len(of_parameters))
 
@@ -166,7 +173,7 @@ class _Dense(torch.autograd.Function):
 def dense(x: Tensor, parameters: Sequence[Tensor], activation: Callable[[Tensor], Tensor]) -> Tensor:
     """Affine maps with an activation between them: [M, B, I] -> [M, B, O].
 
-    Differentiable once, where the activation is one of `FUSED`; by autograd, as often as wanted, otherwise.
+    The gradient is written out where the activation is one of `FUSED`, unless it is to be differentiated itself.
 
     Args:
         x: Inputs.
@@ -177,6 +184,11 @@ def dense(x: Tensor, parameters: Sequence[Tensor], activation: Callable[[Tensor]
         if torch.is_grad_enabled():
             return cast(Tensor, _Dense.apply(activation, x, *parameters))  # type: ignore[no-untyped-call]
         return outputs(x, parameters, activation)[-1]
+    return _plain(x, parameters, activation)
+
+
+def _plain(x: Tensor, parameters: Sequence[Tensor], activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """The same by operations that autograd differentiates as often as wanted."""
     for i in range(0, len(parameters), 2):
         weight, bias = (p if len(p) == len(x) else p.expand(len(x), -1, -1) for p in parameters[i : i + 2])
         x = torch.baddbmm(bias, x, weight)

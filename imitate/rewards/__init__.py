@@ -14,6 +14,7 @@ from imitate.rewards.pseudo import (
     minus_reverse_cross_entropy,
     teacher_value,
 )
+from imitate.rewards.shaped import ShapedReward, ShapedRewardConfig, Unshaped
 
 __all__ = [
     "Discriminator",
@@ -22,6 +23,9 @@ __all__ = [
     "PseudoReward",
     "Relabelled",
     "RewardModel",
+    "ShapedReward",
+    "ShapedRewardConfig",
+    "Unshaped",
     "log_likelihood",
     "minus_cross_entropy",
     "minus_reverse_cross_entropy",

@@ -5,6 +5,7 @@ from imitate.students.actor_critic_distillation import ActorCriticDistillation, 
 from imitate.students.actor_mimic import actor_mimic
 from imitate.students.aggrevate import AggreVaTe, AggreVaTeConfig
 from imitate.students.aggrevated import AggreVaTeD, AggreVaTeDConfig
+from imitate.students.airl import AIRL, AIRLConfig
 from imitate.students.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from imitate.students.czarnecki import (
     ENTROPY,
@@ -56,6 +57,7 @@ from imitate.students.smile import SMILe, SMILeConfig
 from imitate.students.viper import VIPER, VIPERConfig
 
 __all__ = [
+    "AIRL",
     "DART",
     "ENTROPY",
     "EXPECTED_ENTROPY",
@@ -68,6 +70,7 @@ __all__ = [
     "TEACHER_DRIVEN",
     "TEACHER_VALUE",
     "VIPER",
+    "AIRLConfig",
     "ActorCriticDistillation",
     "ActorCriticDistillationConfig",
     "Adversary",

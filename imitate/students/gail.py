@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from imitate.baselines.ppo import PPO, PPOConfig, architecture_of
 from imitate.core.config import check, checked
@@ -10,6 +13,7 @@ from imitate.core.progress import Progress
 from imitate.core.types import Metrics, Source
 from imitate.core.wrappers import Relabelled
 from imitate.data.demonstrations import Demonstrations
+from imitate.losses.adversarial import positive
 from imitate.nets.actor import Actor, fresh
 from imitate.rewards.discriminator import Discriminator, DiscriminatorConfig
 
@@ -42,6 +46,7 @@ class GAIL:
         demonstrations: The teacher's steps.
         config: Hyper-parameters.
         policy: The policy to train, for instance a cloned one; by default a fresh one.
+        reward: Of the discriminator's logits, see `Discriminator`.
 
     Raises:
         ValueError: The demonstrations are of other members, or a number of the config does not fit.
@@ -55,9 +60,12 @@ class GAIL:
         config: GAILConfig | None = None,
         *,
         policy: Actor | None = None,
+        reward: Callable[[Tensor], Tensor] = positive,
     ) -> None:
         self.source, self.config = source, config or GAILConfig()
-        self.reward = Discriminator(source.spec, demonstrations, self.config.discriminator)
+        self.reward = Discriminator(
+            source.spec, demonstrations, self.config.discriminator, reward=reward, gamma=self.config.ppo.gamma
+        )
         self.relabelled = Relabelled(source, self.reward)
         student = fresh(source, architecture_of(self.config.ppo)) if policy is None else policy
         self.rl = PPO(self.relabelled, self.config.ppo, policy=student)

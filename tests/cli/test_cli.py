@@ -26,6 +26,7 @@ from imitate.nets import Actor
 from imitate.nets.actor import Architecture
 from imitate.registry import BASELINES, REDUCTIONS
 from imitate.students import (
+    AIRL,
     DART,
     GAIL,
     VIPER,
@@ -49,6 +50,8 @@ FEW = ["--members", "2", "--episodes", "2", "--device", "cpu"]
 TRAIN = ["train", "ppo", "--env", "CartPole-v1", "--num-envs", "4", "--steps", "192", "--rollout", "16"]
 TRAIN += ["--epochs", "2", "--batch-size", "32", "--hidden", "8", "8", *FEW]
 STUDENTS = {
+    "airl": ["--demonstrations", "2", "--num-envs", "4", "--ppo.steps", "192", "--ppo.rollout", "16", "--ppo.epochs"]
+    + ["2", "--ppo.batch-size", "32", "--ppo.hidden", "6", "--reward.updates", "2"],
     "clone": ["--demonstrations", "3", "--updates", "60", "--validate-every", "20", "--hidden", "6"],
     "dagger": ["--rounds", "3", "--rollout", "8", "--updates", "10", "--num-envs", "4", "--hidden", "6"],
     "dart": ["--rounds", "3", "--rollout", "8", "--updates", "10", "--num-envs", "4", "--hidden", "6"],
@@ -72,8 +75,8 @@ STUDENTS |= {
     "reduce aggrevated": REDUCED,
 }
 ALGORITHMS = {"train": PPO, "clone": BehaviourCloning, "dagger": DAgger, "distill": PolicyDistillation, "gail": GAIL}
-ALGORITHMS |= {"dart": DART, "generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger, "viper": VIPER}
-ALGORITHMS |= {f"reduce {name}": algorithm for name, (algorithm, _) in REDUCTIONS.items()}
+ALGORITHMS |= {"airl": AIRL, "dart": DART, "generations": BornAgain, "jumpstart": JumpStart, "qdagger": QDagger}
+ALGORITHMS |= {"viper": VIPER, **{f"reduce {name}": algorithm for name, (algorithm, _) in REDUCTIONS.items()}}
 
 
 @pytest.fixture(scope="module")
@@ -412,7 +415,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(command, teacher,
     # neither begun anew nor continued as another run
     line = refused(capsys, [*arguments, "--out", tmp_path / "stopped"])
     assert "holds a run already; pass --resume" in line
-    rate = {"gail": "ppo.lr", "viper": "ccp_alpha"}.get(command, "lr")
+    rate = {"airl": "ppo.lr", "gail": "ppo.lr", "viper": "ccp_alpha"}.get(command, "lr")
     line = refused(
         capsys, [*arguments, "--out", tmp_path / "stopped", "--resume", f"--{rate.replace('_', '-')}", "0.5"]
     )
@@ -494,8 +497,8 @@ CASES = [
     # names
     (
         ["frobnicate"],
-        "command: 'frobnicate' is unknown; known: calibrate, clone, compress, condense, condition, dagger, dart, demo, "
-        "distill, evaluate, export, finetune, fit, gail, gated, generations, inverse, jumpstart, list, qdagger, "
+        "command: 'frobnicate' is unknown; known: airl, calibrate, clone, compress, condense, condition, dagger, dart, "
+        "demo, distill, evaluate, export, finetune, fit, gail, gated, generations, inverse, jumpstart, list, qdagger, "
         "reduce, tasks, together, train, viper.",
     ),
     (["trian", "ppo"], "command: 'trian' is unknown; did you mean 'train'?"),

@@ -479,3 +479,81 @@ def test_any_space_is_saved_as_the_environment_has_it(tmp_path, observation, act
         assert np.array_equal(file["action"], acted)
         if not isinstance(observation, Dict):
             assert np.array_equal(file["obs"], obs)
+
+
+# What followed
+
+
+def test_what_followed_is_what_was_seen_next():
+    """By the numbers in the observations: (length, time, name) is followed by (length, time + 1, name)."""
+    shown = demonstrate(source(3), Sure(), 7)
+    for m in range(M):
+        terminations = set()
+        for i in range(shown.mask.shape[1]):
+            length, time, name = shown.examples.obs[m, i].tolist()
+            assert shown.following.next_obs[m, i].tolist() == [length, time + 1, name]
+            over = time + 1 >= length
+            assert bool(shown.following.terminated[m, i]) is over and bool(shown.following.known[m, i])
+            if over and shown.mask[m, i]:
+                terminations.add(int(shown.episode[m, i]))
+        assert 0 < int(shown.terminations[m]) == len(terminations) < 7
+    assert torch.equal(shown.thinned(4).terminations, shown.terminations)
+    examples, mask = shown.thinned(4).transitions
+    assert torch.equal(mask, shown.thinned(4).mask) and examples.extras["next_obs"] is shown.following.next_obs
+
+
+SIX = np.arange(12, dtype=np.float32).reshape(6, 2)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_followed_in_arrays(named):
+    """Successive rows, but for the last row of each episode; or what is said."""
+    place = TensorSource(Reach(), id="Reach", num_envs=1, members=M)
+    done, terminated = [0, 0, 1, 0, 0, 1], [0, 0, 1, 0, 0, 0]
+    behind = {"next_obs": SIX + 100} if named else {}
+    shown = Demonstrations.from_arrays(SIX, np.zeros((6, 2)), place, done=done, terminated=terminated, **behind)
+    examples, mask = shown.transitions
+    for m in range(M):
+        for i in range(6):
+            # The third row ends its episode by termination, so that nobody asks what followed; the last by the clock.
+            assert bool(mask[m, i]) is (named or i != 5)
+            if named or i not in (2, 5):
+                wanted = SIX[i] + 100 if named else SIX[i + 1]
+                assert examples.extras["next_obs"][m, i].tolist() == wanted.tolist()
+            assert bool(examples.extras["terminated"][m, i]) is bool(terminated[i])
+    assert shown.terminations.tolist() == [1, 1] and shown.episode[0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_termination_ends_an_episode():
+    place = TensorSource(Reach(), id="Reach", num_envs=1, members=M)
+    shown = Demonstrations.from_arrays(SIX, np.zeros((6, 2)), place, terminated=[0, 1, 0, 0, 0, 0])
+    assert shown.episode[0].tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_what_followed_is_written_and_read(tmp_path):
+    shown, place = demonstrate(source(3), Sure(), 7).thinned(2), source(3)
+    shown.save(tmp_path / "one.npz", place, member=1)
+    read = Demonstrations.from_npz(tmp_path / "one.npz", place)
+    order = sorted(range(shown.mask.shape[1]), key=lambda i: (int(shown.episode[1, i]), int(shown.time[1, i])))
+    kept = [i for i in order if shown.mask[1, i]]
+    assert read.following.known.all()
+    assert torch.equal(read.following.next_obs[0], shown.following.next_obs[1, kept])
+    assert torch.equal(read.following.terminated[0], shown.following.terminated[1, kept])
+
+
+def test_bad_consequences():
+    place = TensorSource(Reach(), id="Reach", num_envs=1, members=M)
+
+    def made(**more):
+        return Demonstrations.from_arrays(SIX, np.zeros((6, 2)), place, **more)
+
+    with pytest.raises(ValueError, match=r"^terminated: 5 values for 6 steps\."):
+        made(terminated=[0] * 5)
+    with pytest.raises(ValueError, match=r"^terminated: must be true or false, 1 or 0\."):
+        made(terminated=[0, 0, 0, 0, 0, 2])
+    with pytest.raises(ValueError, match=r"^next_obs: 5 for 6 steps of Reach\."):
+        made(next_obs=SIX[:5])
+    with pytest.raises(ValueError, match=r"^next_obs: row 1 of the demonstrations is not finite\."):
+        made(next_obs=np.where(SIX == 3, np.nan, SIX))
+    with pytest.raises(ValueError, match=r"^demonstrations: it is not known what followed"):
+        replace(made(), following=None).transitions

@@ -78,3 +78,18 @@ def test_the_gradient_leaves_its_inputs_alone():
         dense.gradients(found, parameters[::2], grad, torch.tanh)
     assert torch.equal(grad, torch.ones_like(grad))
     assert all(torch.equal(a, b) for a, b in zip(found, kept, strict=True))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_gradient_of_a_gradient_is_that_of_a_loop(name):
+    """What a penalty on the gradient asks for: in the parameters and in the input."""
+    parameters, activation = chain((4, 6, 5, 1)), ACTIVATIONS[name]
+    x = torch.randn(M, 7, 4, dtype=torch.float64, requires_grad=True)
+    found, expected = [], []
+    for way, results in ((dense.dense, found), (looped, expected)):
+        (slope,) = torch.autograd.grad(way(x, parameters, activation).sum(), x, create_graph=True)
+        penalty = (torch.linalg.vector_norm(slope, dim=-1) - 1).square().sum()
+        results += [slope, *torch.autograd.grad(penalty, [x, *parameters], materialize_grads=True)]
+    assert found[2].abs().max() > 1e-3
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)

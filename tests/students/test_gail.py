@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from imitate.core.replay import Examples
 from imitate.core.rollout import TensorSource
 from imitate.core.spec import Spec
 from imitate.core.types import fold
-from imitate.data.demonstrations import Demonstrations
+from imitate.data.demonstrations import Demonstrations, demonstrate
+from imitate.losses.adversarial import log_odds, negative, positive
 from imitate.rewards import DiscriminatorConfig
 from imitate.rewards.discriminator import Discriminator, _Pair
 from imitate.students import GAIL, GAILConfig
@@ -236,6 +238,148 @@ def test_wide_boxes_are_as_easy_as_narrow_ones():
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
 
 
+# Absorbing states
+
+
+def absorbing(place, shown, gamma=0.9, **config):
+    options = {"hidden": (5,), "batch_size": 8, "updates": 3, "absorbing": True} | config
+    return Discriminator(place.spec, shown, DiscriminatorConfig(**options), gamma=gamma)
+
+
+def played(place):
+    """Six episodes a member of a coin; `Walk` ends most of them, and its clock the others."""
+    return demonstrate(source(seed=5), Coin(), 6, deterministic=False)
+
+
+def absorbing_logit(model, m, obs, action, there):
+    """In float64, of (observation, indicator, one-hot choice); the absorbing state is zeros, its choice the first."""
+    x = np.concatenate([np.zeros(2) if there else obs, [float(there)], np.eye(3)[0 if there else int(action)]])
+    for layer in model.network.body.layers:
+        x = np.tanh(x @ layer.weight[m].detach().double().numpy() + layer.bias[m, 0].detach().double().numpy())
+    last = model.network.value
+    return float(x @ last.weight[m].detach().double().numpy()[:, 0] + float(last.bias[m, 0, 0].detach()))
+
+
+@pytest.mark.parametrize("reward", [positive, negative, log_odds])
+def test_an_episode_that_terminates_earns_what_an_endless_one_would(reward):
+    """Discounted returns are those of a loop that walks on in the absorbing state, until .9^400 is nothing."""
+    place = source()
+    model = absorbing(place, played(place))
+    model.reward = reward
+    with torch.no_grad():
+        for p in model.network.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    rollout = place.collect(Coin(), 7)  # each environment's first episode lies in it
+    rewards = model(rollout).detach().double()
+    assert rollout.terminated.any() and rollout.truncated.any()
+    for m in range(M):
+        for n in range(N):
+            last = int(rollout.done[:, m, n].int().argmax())
+            found = sum(0.9**t * float(rewards[t, m, n]) for t in range(last + 1))
+            expected = 0.0
+            for t in range(400):
+                there = t > last
+                if there and not rollout.terminated[last, m, n]:
+                    break
+                at = min(t, last)
+                obs, action = rollout.obs[at, m, n].double().numpy(), rollout.action[at, m, n]
+                z = torch.tensor(absorbing_logit(model, m, obs, action, there), dtype=torch.float64)
+                expected += 0.9**t * float(reward(z))
+            assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_absorbing_state_is_one_state():
+    place = source()
+    model, rollout = absorbing(place, played(place)), place.collect(Coin(), 4)
+    obs, action = fold(rollout.obs), fold(rollout.action)
+    there = model.logits(obs, action, torch.ones_like(action, dtype=torch.bool))
+    assert (there == there[:, :1]).all()
+    here = model.logits(obs, action, torch.zeros_like(action, dtype=torch.bool))
+    assert torch.equal(here, model.logits(obs, action)) and here.std(1).min() > 0
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_absorbing_steps_are_drawn_as_often_as_episodes_terminate(every):
+    """One for each termination beside all steps: by a loop of the teacher, thinned or not, and of the rollout."""
+    place = source()
+    shown = played(place)
+    model = absorbing(place, shown.thinned(every), batch_size=20_000)
+    rollout = place.collect(Coin(), 10)
+    ends = fold(rollout.terminated).sum(1, keepdim=True)
+    pair = model._pair(Examples(fold(rollout.obs), fold(rollout.action)), ends / (10 * N + ends))
+    for m in range(M):
+        counts = [0, 0]
+        for i in range(shown.mask.shape[1]):
+            if shown.mask[m, i]:
+                counts[0] += 1
+                counts[1] += int(shown.following.terminated[m, i])
+        steps = int(ends[m]), 10 * N
+        for one, share in ((pair.teacher, counts[1] / sum(counts)), (pair.learner, steps[0] / sum(steps))):
+            assert 0 < share < 1
+            assert float(one.extras[m].float().mean()) == pytest.approx(share, abs=5 * math.sqrt(share / 20_000))
+
+
+def test_a_teacher_that_never_terminates_never_absorbs():
+    place = source(Reach())
+    model = absorbing(place, shown(place))
+    pair = model._pair(Examples(torch.zeros(M, 3, 2), torch.zeros(M, 3, 2)), torch.zeros(M, 1))
+    assert not pair.teacher.extras.any() and not pair.learner.extras.any()
+
+
+# The gradient penalty
+
+
+def test_the_penalty_and_its_gradient_are_those_of_a_loop():
+    """Row by row in float64, on a network of torch's own operations."""
+    place = source(Reach())
+    model = Discriminator(
+        place.spec, shown(place), DiscriminatorConfig(hidden=(5, 4), batch_size=6, gradient_penalty=3.0)
+    )
+    rollout = place.collect(Wide(), 6)
+    pair = model._pair(Examples(fold(rollout.obs), fold(rollout.action)), torch.zeros(M, 1))
+    loss, metrics = model._loss(pair)
+    gradient = torch.autograd.grad(loss.sum(), list(model.network.parameters()))
+
+    copies = [p.detach().double().requires_grad_() for p in model.network.parameters()]
+
+    def logit(x, m):
+        for i in range(0, len(copies), 2):
+            x = x @ copies[i][m] + copies[i + 1][m, 0]
+            x = x.tanh() if i + 2 < len(copies) else x
+        return x.squeeze()
+
+    total = 0.0
+    inputs = [model._prepare(one).double() for one in (pair.teacher, pair.learner)]
+    for m in range(M):
+        own = 0.0
+        for b in range(6):
+            one, other = (x[m, b] for x in inputs)
+            at = (one + pair.between[m, b].double() * (other - one)).requires_grad_()
+            (slope,) = torch.autograd.grad(logit(at, m), at, create_graph=True)
+            assert float(metrics["steepness"][m, b]) == pytest.approx(float(slope.detach().norm()), rel=1e-4)
+            own += (
+                3.0 * (slope.norm() - 1) ** 2 - logit(one, m).sigmoid().log() - (-logit(other, m)).sigmoid().log()
+            ) / 6
+        assert float(loss[m].detach()) == pytest.approx(float(own.detach()), rel=1e-4)
+        total = total + own
+    expected = torch.autograd.grad(total, copies)
+    for found, wanted in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_a_heavy_penalty_makes_every_slope_1():
+    place = source(Reach())
+    config = DiscriminatorConfig(hidden=(8,), batch_size=32, updates=300, lr=1e-2, gradient_penalty=1e3)
+    model = Discriminator(place.spec, shown(place), config)
+    model.learn(place.collect(Wide(), 20))
+    slopes = model._loss(model._pair(Examples(*map(fold, _of(place.collect(Wide(), 20)))), torch.zeros(M, 1)))[1]
+    assert (slopes["steepness"].mean(1) - 1).abs().max() < 0.1
+
+
+def _of(rollout):
+    return rollout.obs, rollout.action
+
+
 # The algorithm
 
 
@@ -294,7 +438,16 @@ def test_labels_are_the_demonstrated_steps():
     assert algorithm.policy is algorithm.rl.policy
 
 
-@pytest.mark.parametrize("options", [{}, {"env": Reach()}, {"ppo": {"gru": 3}}, {"ppo": {"normalise_obs": True}}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"env": Reach()},
+        {"ppo": {"gru": 3}},
+        {"ppo": {"normalise_obs": True}},
+        {"absorbing": True, "gradient_penalty": 10.0},
+    ],
+)
 def test_it_resumes(options, tmp_path):
     assert_resumes(lambda seed: gail(seed, **options), tmp_path)
 
@@ -304,13 +457,18 @@ def test_bad_input():
     one = TensorSource(Walk(), id="Walk", num_envs=N, members=1)
     with pytest.raises(ValueError, match=r"^demonstrations: of 1 members, the source has 2\."):
         GAIL(place, shown(one))
+    with pytest.raises(ValueError, match=r"^gamma: an absorbing state that lasts for ever needs a discount below 1\."):
+        gail(absorbing=True, ppo={"gamma": 1.0})
+    pairs = replace(shown(place), following=None)
+    with pytest.raises(ValueError, match=r"^demonstrations: it is not known what followed their steps; take whole"):
+        absorbing(place, pairs)
     with pytest.raises(ValueError, match=r"^batch_size: 256 does not divide rollout·num_envs = 20"):
         gail(ppo={"batch_size": 256})
     nobody = shown(place)
     nobody = Demonstrations(nobody.examples, nobody.mask & False, nobody.episode, nobody.time)
     with pytest.raises(ValueError, match=r"^demonstrations: a member has no examples to learn from\."):
         GAIL(place, nobody, GAILConfig(PPOConfig(rollout=5, batch_size=20))).step()
-    for name, value in (("updates", 0), ("batch_size", 0), ("lr", -1.0), ("lr", math.nan)):
+    for name, value in (("updates", 0), ("batch_size", 0), ("lr", -1.0), ("lr", math.nan), ("gradient_penalty", -1.0)):
         with pytest.raises(ValueError, match=rf"^{name}: must be "):
             DiscriminatorConfig(**{name: value})
     with pytest.raises(ValueError, match=r"^lr: 3 values for 2 members"):
