@@ -13,18 +13,8 @@ from imitate.experiment.evaluate import interval
 
 def sections() -> list[str]:
     """All of them, in the order of the page."""
-    return [
-        _with_teacher(),
-        _peers(),
-        _tasks(),
-        _views(),
-        _pairs(),
-        _data_free(),
-        _sizes(),
-        _rusu(),
-        _gates(),
-        _inverse(),
-    ]
+    distilled = [_with_teacher(), _peers(), _tasks(), _views(), _pairs(), _data_free(), _sizes(), _rusu()]
+    return [*distilled, _gates(), _reductions(), _inverse()]
 
 
 def _ends(row: Document, digits: int = 1) -> str:
@@ -277,6 +267,47 @@ DAgger's labels, which EnsembleDAgger with its discrepancy rule does not have. "
 - The supervisor of HG-DAgger is a script, not a person.
 - With equal labels DART is where DAgger is on Pendulum, though it never lets the student drive.
 """
+
+
+def _reductions() -> str:
+    document = measured("reductions")
+    chain, labels = document["chain"], document["cartpole"]["labels"]
+    slopes = [(name, f"{row['slope']:.2f}") for name, row in chain["rows"].items()]
+    returns = [(name, *(f"{look['mean']:.0f}" for look in row)) for name, row in document["cartpole"]["rows"].items()]
+    grids = [
+        (grid, name, "–" if name in ("teacher", "planner") else f"{row['labels']:,}", _ends(row), _above(row))
+        for grid, rows in document["grid"]["rows"].items()
+        for name, row in rows.items()
+    ]
+    seed = f"seed {document['seed']} · {document['members']} members"
+    return f"""## Reductions to classification
+
+{facts("python -m benchmarks.reductions", seed, INTERVAL)}
+
+![Loss on a chain, returns at equal labels, and students of teachers that err](reductions.png)
+
+The loss of an episode of T steps grows as a power of T, in exact expectations on a chain, T from
+{min(chain["lengths"])} to {max(chain["lengths"])}:
+
+{markdown(("way", "slope in a log-log plot"), slopes, left=1)}
+
+Mean returns on CartPole-v1 at equal labels:
+
+{markdown(("way", *(f"{count:,} labels" for count in labels)), returns, left=1)}
+
+Teachers that err on grids of 8x8 cells. Costs of AggreVaTe and AggreVaTeD are by branching, or told exactly:
+
+{markdown(("grid and teacher", "policy", "labels", "return", "more than the teacher"), grids, left=2)}
+
+- Cloning and DAgger need few labels on CartPole, and SMILe, which forgets its teacher slowly, more.
+- Where a teacher errs at random, DAgger learns what it mostly does, and is as good as AggreVaTe.
+- Where a teacher is always wrong in the same cells, DAgger learns that too; costs show what is better.
+- On the lake, costs of single tries are too noisy for AggreVaTe; told costs are not.
+"""
+
+
+def _above(row: Document) -> str:
+    return _ends(row["above_teacher"]) if "above_teacher" in row else "–"
 
 
 def _inverse() -> str:
