@@ -307,8 +307,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
     right.axhline(0, color="grey", linestyle=":")
     right.set(title="Grids: student less teacher, 95 %", ylabel="return", xticks=range(len(names)))
     right.set_xticklabels(names, rotation=15)
-    for axes in (left, middle, right):
-        axes.legend()
+    for axes, where in ((left, "upper left"), (middle, "lower right"), (right, "lower right")):
+        axes.legend(loc=where)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
