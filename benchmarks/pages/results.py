@@ -187,6 +187,7 @@ All three ways begin with the same thinned demonstration of {document["env"]}.
 
 GATES = {
     "gail": ("CartPole-v1", "GAIL and cloning, on one demonstration, every 20th step of it. Steps of BC are updates"),
+    "airl": ("CartPole-v1", "one demonstration, one step in 20 of it; beside it demonstrations of random actions"),
     "kickstarting": ("CartPole-v1", "PPO from scratch, and near a teacher of return 500"),
     "sac": ("Pendulum-v1", "SAC with the settings of the RL zoo; before replays drew by 53 bits"),
     "recurrent": ("CartPole-v1", "PPO without velocities, with and without a GRU; older than the normaliser's floor"),
