@@ -287,7 +287,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     """Three panels: the chain, CartPole, the grid."""
     from matplotlib.figure import Figure
 
-    figure = Figure((15, 4.6), layout="constrained")
+    figure = Figure((15, 5.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for (name, row), style in zip(document["chain"]["rows"].items(), ("o-", "s-", "x--"), strict=True):
         left.loglog(document["chain"]["lengths"], row["losses"], style, label=f"{name}: slope {row['slope']:.2f}")
@@ -307,8 +307,9 @@ def draw(document: dict[str, Any], path: Path) -> None:
     right.axhline(0, color="grey", linestyle=":")
     right.set(title="Grids: student less teacher, 95 %", ylabel="return", xticks=range(len(names)))
     right.set_xticklabels(names, rotation=15)
-    for axes, where in ((left, "upper left"), (middle, "lower right"), (right, "lower right")):
-        axes.legend(loc=where)
+    left.legend()
+    middle.legend()
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 

@@ -97,7 +97,7 @@ def expected_cost(student: Distribution, cost: Float[Tensor, "*batch A"]) -> Flo
 
     The minimum is a constant, so the gradient is Σ_a ∇π(a|s) Q(s, a).
 
-    Source: Sun et al. (2017), §3, with the sum over choices exact.
+    Source: Sun et al. (2017), with the sum over choices exact.
 
     Args:
         student: Over A choices.

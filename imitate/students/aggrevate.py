@@ -59,7 +59,7 @@ class AggreVaTeConfig:
 
 
 class AggreVaTe:
-    """DAgger whose labels are costs: what each choice costs if the teacher goes on (Ross & Bagnell 2014, §2).
+    """DAgger whose labels are costs: what each choice costs if the teacher goes on (Ross & Bagnell 2014).
 
         Σ over states of all rounds of Σ_a π(a|s) Q*(s, a) → min
 

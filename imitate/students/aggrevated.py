@@ -49,7 +49,7 @@ class AggreVaTeDConfig:
 
 
 class AggreVaTeD:
-    """One gradient step a round on what the student's choices cost if the teacher goes on (Sun et al. 2017, §3).
+    """One gradient step a round on what the student's choices cost if the teacher goes on (Sun et al. 2017).
 
         ∇ = E over the student's own states of Σ_a ∇π(a|s) Q*(s, a)
 

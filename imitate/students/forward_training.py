@@ -52,7 +52,7 @@ class ForwardTrainingConfig:
 
 
 class ForwardTraining:
-    """A policy of its own for each time of an episode (Ross & Bagnell 2010, §3).
+    """A policy of its own for each time of an episode (Ross & Bagnell 2010).
 
     In round k policies 1 … k − 1 act in their times, and the teacher from then on. Policy k learns what the teacher
     does in its own time. Only those steps are labelled, in episodes that begin in the round: there the policies of that

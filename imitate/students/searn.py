@@ -54,7 +54,7 @@ class SEARNConfig:
 class SEARN:
     """Learn by what each choice costs the policy of the moment, which moves away from the teacher.
 
-        πₙ = (1 − α) πₙ₋₁ + α hₙ,   π₀ the teacher                  (Daumé, Langford & Marcu 2009, §3)
+        πₙ = (1 − α) πₙ₋₁ + α hₙ,   π₀ the teacher                  (Daumé, Langford & Marcu 2009)
 
     Classifier hₙ minimises the cost of its choices at states of πₙ₋₁, by `cost_sensitive_likelihood`. The costs are
     those of choosing and going on as πₙ₋₁. The policy is the mixture without the teacher, whose share behind n rounds

@@ -51,7 +51,7 @@ class SMILeConfig:
 
 
 class SMILe:
-    """Leave the teacher little by little, for a mixture of classifiers (Ross & Bagnell 2010, §4).
+    """Leave the teacher little by little, for a mixture of classifiers (Ross & Bagnell 2010).
 
         πₙ = (1 − α)ⁿ π* + α Σⱼ (1 − α)ʲ⁻¹ π̂ⱼ
 
