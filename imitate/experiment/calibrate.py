@@ -121,7 +121,7 @@ class Calibration:
             left.plot([edges[i] + 0.5 / BINS] * 2, ends, color="#444444")
         left.axhline(1 / BINS, color="#e08214", linestyle="--", label="calibrated")
         left.set(xlabel="probability of at most the return", ylabel="share of states", xlim=(0, 1))
-        left.legend(frameon=False)
+        left.legend(frameon=False, loc="upper left")
         levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
         ends_of_all: list[float] = []
         for returns, quantiles in zip(self.returns, self.quantiles, strict=True):

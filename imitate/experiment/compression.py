@@ -180,7 +180,7 @@ class Compression:
             axis.xaxis.set_minor_formatter(NullFormatter())  # labels of a short axis would overlap
             axis.grid(alpha=0.25)
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=8, frameon=False)
+                axis.legend(fontsize=8, frameon=False, loc="lower right")
         figure.suptitle(f"{self.env}: how small a student may be", fontsize=11)
         figure.savefig(path)
 
