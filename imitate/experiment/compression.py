@@ -175,12 +175,12 @@ class Compression:
         right.set_ylabel("microseconds a decision")
         middle.set_yscale("log")
         right.set_yscale("log")
-        for axis in (left, middle, right):
+        for axis, place in ((left, "lower right"), (middle, "upper right"), (right, "upper left")):
             axis.set_xscale("log")
             axis.xaxis.set_minor_formatter(NullFormatter())  # labels of a short axis would overlap
             axis.grid(alpha=0.25)
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=8, frameon=False, loc="lower right")
+                axis.legend(fontsize=8, frameon=False, loc=place)
         figure.suptitle(f"{self.env}: how small a student may be", fontsize=11)
         figure.savefig(path)
 
