@@ -57,7 +57,7 @@ def shaped(
 ) -> Float[Tensor, "*batch"]:
     """A reward with a potential: f = g + γ h(s') − h(s), of the same best policies as g.
 
-    Source: Ng, Harada & Russell (1999), theorem 1; as a discriminator's logit Fu et al. (2018), §6.
+    Source: Ng, Harada & Russell (1999), theorem 1; as a discriminator's logit Fu et al. (2018).
 
     Args:
         reward: g.

@@ -6,7 +6,7 @@ network sees it as zeros beside an indicator. The last step of an episode then e
 
     r(s_T, a_T) + γ / (1 − γ) r(s_a).
 
-Source: Kostrikov et al. (2019, arXiv:1809.02925), §4.2. There s_a is entered and left again in a replay, and its value
+Source: Kostrikov et al. (2019, arXiv:1809.02925). There s_a is entered and left again in a replay, and its value
 learnt; rewards alone hold the same sum where an on-policy learner sees them.
 """
 

@@ -80,7 +80,7 @@ class ShapedReward:
     Behind a step that terminates stands the absorbing state, see `imitate.rewards.absorbing`, in which there is one
     action, log π = 0; or, without it, h is 0. Actions are what the environment received, as in `Discriminator`.
 
-    Source: Fu, Luo & Levine (2018, arXiv:1710.11248), algorithm 1, §4 and §6.
+    Source: Fu, Luo & Levine (2018, arXiv:1710.11248), algorithm 1.
 
     Args:
         spec: Of the source of the learner's steps.
