@@ -313,10 +313,14 @@ def from_a_clone(place: Place, episodes: int, target: float, teacher: Actor, scr
         cloning.step()
     source = place.source()
     begin, chance = returns(clone, source), returns(Random(source.spec.action), source)
-    learner = imitate.finetune(clone, source, config_for(imitate.FinetuningConfig, "finetune", place.env))
+    config = config_for(imitate.FinetuningConfig, "finetune", place.env)
+    learner = imitate.finetune(clone, source, config)
     # The first point of the curve is the clone on the episodes of all the others.
     steps = scratch["steps"][-1]
     rows = {"PPO": scratch, "finetuned": race(learner, target, every=2_048, steps=min(steps, 150_000), whole=True)}
+    if config.soften:
+        sharp = imitate.finetune(clone, place.source(), replace(config, soften=0.0))
+        rows["finetuned, not softened"] = race(sharp, target, every=2_048, steps=min(steps, 150_000), whole=True)
     curve = np.array(rows["finetuned"]["returns"])
     return {
         "target": target,

@@ -25,7 +25,7 @@ from imitate.core.wrappers import Viewed
 from imitate.distributions.actions import Categorical
 from imitate.experiment import load_checkpoint, save_checkpoint
 from imitate.nets.actor import Architecture, fresh
-from imitate.policies import Mixture, TaskTeachers
+from imitate.policies import Corrections, Mixture, TaskTeachers
 from imitate.registry import BASELINES
 from imitate.rewards import DiscriminatorConfig, ShapedRewardConfig
 from imitate.students import (
@@ -304,6 +304,11 @@ def with_copies_of_peers(seed):
     return PPO(place, config, policy=policy, terms=[Codistil(policy, 0.5, every=5)])
 
 
+def corrections(seed):
+    place = Corrections(source(Reach(), seed), teacher_of(Reach()), scale=0.5)
+    return PPO(place, PPOConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,)))
+
+
 def finetuning(seed, **options):
     place = source(Walk(), seed)
     config = FinetuningConfig(steps=120, rollout=5, epochs=2, batch_size=10, hidden=(8,), lr=1e-2, warmup=60, **options)
@@ -380,6 +385,7 @@ CASES = {name: partial(baseline, name) for name in BASELINES} | {
     "sac, kickstarted": kickstarted_sac,
     "ppo, kickstarted": kickstarted,
     "ppo with a GRU, kickstarted": lambda s: kickstarted(s, gru=3),
+    "corrections": corrections,
     "finetuning": finetuning,
     "finetuning, softened, with a GRU": partial(finetuning, gru=3, soften=0.9),
     "jump-start": jump_start,

@@ -137,8 +137,11 @@ class DART:
         rollout = self.source.collect(self.driver, self.config.rollout)
         memory = rollout.memory if isinstance(self.source.spec.action, Box) else rollout.memory[1]
         action = labels(rollout, self.teacher, self.source.spec.action, memory)
-        examples, everything = Examples(fold(rollout.obs), action), torch.ones(action.shape[:2], dtype=torch.bool)
-        trained = self.split.add(examples, everything.to(action.device), numbered(rollout.starts, self.episode))
+        examples, everything = (
+            Examples(fold(rollout.obs), action),
+            torch.ones(action.shape[:2], dtype=torch.bool, device=action.device),
+        )
+        trained = self.split.add(examples, everything, numbered(rollout.starts, self.episode))
         self.policy.observe(examples.obs, trained)
         self.progress.advance(action.shape[1], action.shape[1])
         batches = self.data.batches(self.config.batch_size, self.config.updates)

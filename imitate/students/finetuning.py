@@ -129,7 +129,8 @@ def soften(policy: Actor, rollout: Rollout, share: float) -> None:
     least = torch.where(enough(most), most, 0.5**_BISECTIONS)
     for _ in range(_BISECTIONS):
         middle = (least + most) / 2
-        least, most = torch.where(enough(middle), middle, least), torch.where(enough(middle), most, middle)
+        soft = enough(middle)
+        least, most = torch.where(soft, middle, least), torch.where(soft, most, middle)
     for parameter in linear_of(policy.head).parameters():
         parameter.mul_(least.view(-1, *[1] * (parameter.dim() - 1)))
 

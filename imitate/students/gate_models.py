@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imitate.core import tree
-from imitate.core.actions import action_mask, clip, observed, unit, unmasked, width
+from imitate.core.actions import action_mask, flattened, observed, scaled, unit, unmasked
 from imitate.core.config import Count, NonNegative, Proper, check
 from imitate.core.learner import Learner, PerMember, per_member
 from imitate.core.noise import Stream
@@ -26,7 +26,7 @@ from imitate.losses.imitation import default_loss, discrepancy
 from imitate.nets.actor import Actor
 from imitate.nets.critic import Critic
 from imitate.nets.target import TargetNetwork
-from imitate_envs.base import Box, MultiBinary, Tuple
+from imitate_envs.base import Tuple
 
 __all__ = ["Deviation", "Doubt", "Fit", "Risk"]
 
@@ -190,10 +190,8 @@ class Risk:
     ) -> None:
         spec = source.spec
         self.action, self.student, self.fit, self.failure = spec.action, student, fit, failure
-        flat = spec.action
-        if isinstance(flat, Box | MultiBinary):
-            flat = type(flat)((width(flat),))  # actions are flat here, whatever their shape
-        both, init = Tuple((unmasked(spec.observation), flat)), Stream(spec.seed, "init-risk", spec.device)
+        both = Tuple((unmasked(spec.observation), flattened(spec.action)))
+        init = Stream(spec.seed, "init-risk", spec.device)
         self.network = Critic(both, spec.members, hidden, init=init)
         with torch.no_grad():  # it begins near 0: what is bootstrapped from a half takes long to fall
             self.network.value.bias.fill_(-4.0)
@@ -218,10 +216,7 @@ class Risk:
         return {"risk_loss": torch.stack(losses).mean(0), "failed": failed.float().mean((0, 2))}
 
     def _logits(self, network: Critic, obs: Obs, action: Tensor) -> Tensor:
-        if isinstance(self.action, Box):
-            centre, half_range = unit(self.action, action.device)
-            action = (clip(self.action, action) - centre) / half_range
-        values: Tensor = network(network.body.prepare((observed(obs), action)))
+        values: Tensor = network(network.body.prepare((observed(obs), scaled(self.action, action))))
         return values
 
     def _loss(self, batch: Sample) -> tuple[Tensor, Metrics]:
